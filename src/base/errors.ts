@@ -1,0 +1,122 @@
+// The one table of errors. Every refusal a caller can see has a code here, with its gRPC status, the code RocketMQ's
+// API uses for it, and whether trying again may help. An error is recognised by its `code`, never by its text.
+
+/** gRPC status codes, as numbers, so that this folder needs no gRPC (https://grpc.io/docs/guides/status-codes/). */
+const grpc = {
+  unknown: 2,
+  invalidArgument: 3,
+  deadlineExceeded: 4,
+  notFound: 5,
+  alreadyExists: 6,
+  permissionDenied: 7,
+  resourceExhausted: 8,
+  failedPrecondition: 9,
+  aborted: 10,
+  outOfRange: 11,
+  internal: 13,
+  unavailable: 14,
+  dataLoss: 15,
+} as const;
+
+interface ErrorKind {
+  /** What it means, as a sentence for the documentation and the default message. */
+  readonly meaning: string;
+  readonly grpcStatus: number;
+  /** `apache.rocketmq.v2.Code`. */
+  readonly rocketmqCode: number;
+  /** True when the same request may succeed later or elsewhere and certainly had no effect yet. */
+  readonly retryable: boolean;
+}
+
+export const errorTable = {
+  // The caller's request is wrong.
+  INVALID_ARGUMENT: kind('The request is malformed.', grpc.invalidArgument, 40000, false),
+  ILLEGAL_TOPIC: kind('The topic name is not legal.', grpc.invalidArgument, 40002, false),
+  ILLEGAL_TAG: kind('The message tag is not legal.', grpc.invalidArgument, 40004, false),
+  ILLEGAL_KEY: kind('A message key is not legal.', grpc.invalidArgument, 40005, false),
+  ILLEGAL_PROPERTY: kind('A message property is not legal.', grpc.invalidArgument, 40007, false),
+  MESSAGE_CORRUPTED: kind('A message does not match its checksum or layout.', grpc.invalidArgument, 40016, false),
+  BODY_EMPTY: kind('The message body is empty.', grpc.invalidArgument, 41302, false),
+  BODY_TOO_LARGE: kind('The message body is larger than the limit.', grpc.invalidArgument, 41301, false),
+  PROPERTIES_TOO_LARGE: kind('The message properties are larger than the limit.', grpc.invalidArgument, 43101, false),
+  BATCH_TOO_LARGE: kind('The batch holds more messages or bytes than the limit.', grpc.invalidArgument, 41301, false),
+  QUEUE_OUT_OF_RANGE: kind('The topic has no queue of that number.', grpc.invalidArgument, 40000, false),
+  OFFSET_OUT_OF_RANGE: kind('The queue holds no such offset.', grpc.outOfRange, 40402, false),
+  TOPIC_NOT_FOUND: kind('The topic does not exist.', grpc.notFound, 40402, false),
+  TOPIC_EXISTS: kind('The topic exists already with other settings.', grpc.alreadyExists, 40000, false),
+  TOO_MANY_TOPICS: kind('The group holds as many topics or queues as it may.', grpc.resourceExhausted, 42900, false),
+  OUT_OF_ORDER_SEQUENCE: kind(
+    'The producer sequence leaves a gap: an earlier message of this producer is missing.',
+    grpc.failedPrecondition,
+    40000,
+    false,
+  ),
+  UNKNOWN_PRODUCER: kind(
+    'The producer is not known (any more), so a repeated message could not be recognised.',
+    grpc.failedPrecondition,
+    40000,
+    false,
+  ),
+  // Who may speak to whom.
+  NOT_A_MEMBER: kind('The caller is not a member of this group.', grpc.permissionDenied, 40300, false),
+  WRONG_CLUSTER: kind('The caller belongs to another cluster or has other settings.', grpc.failedPrecondition, 40300, false),
+  UNKNOWN_GROUP: kind('This node hosts no replica of that group.', grpc.notFound, 40400, false),
+  UNKNOWN_NODE: kind('The group has no member of that name.', grpc.notFound, 40400, false),
+  // The group cannot do it now; nothing happened.
+  NOT_LEADER: kind('This node does not lead the group.', grpc.unavailable, 50001, true),
+  NO_LEADER: kind('The group has no leader at the moment.', grpc.unavailable, 50002, true),
+  TRANSFERRING: kind('Leadership is being handed over.', grpc.unavailable, 50001, true),
+  TRANSFER_FAILED: kind('Leadership could not be handed over; the leader stays.', grpc.aborted, 50001, true),
+  OVERLOADED: kind('The node has as much waiting work as it may hold.', grpc.resourceExhausted, 42900, true),
+  SHUTTING_DOWN: kind('The node is shutting down.', grpc.unavailable, 50001, true),
+  UNREACHABLE: kind('The node cannot be reached.', grpc.unavailable, 50002, true),
+  // Nobody can tell yet.
+  DEADLINE_EXCEEDED: kind('The deadline passed before the answer; nothing was sent.', grpc.deadlineExceeded, 50400, true),
+  OUTCOME_UNKNOWN: kind(
+    'The request was sent, but its outcome is unknown: it may or may not take effect.',
+    grpc.unknown,
+    50400,
+    false,
+  ),
+  // The node itself.
+  DATA_DIR_LOCKED: kind('Another process uses the data directory.', grpc.failedPrecondition, 50001, false),
+  DATA_DIR_FOREIGN: kind('The data directory belongs to something else.', grpc.failedPrecondition, 50001, false),
+  DATA_CORRUPTED: kind('Stored bytes do not match their checksum.', grpc.dataLoss, 50001, false),
+  STORAGE_FAILED: kind('The disk failed.', grpc.internal, 50001, false),
+  PORT_IN_USE: kind('The port is taken.', grpc.failedPrecondition, 50001, false),
+  INVALID_CONFIG: kind('The configuration is not valid.', grpc.invalidArgument, 40000, false),
+  INTERNAL: kind('Something unexpected happened inside the node.', grpc.internal, 50001, false),
+} as const satisfies Record<string, ErrorKind>;
+
+/** A code of the table. */
+export type ErrorCode = keyof typeof errorTable;
+
+/** An expected failure, with a code of the table and a message that names what was wrong. */
+export class TLedgerError extends Error {
+  override readonly name = 'TLedgerError';
+  readonly code: ErrorCode;
+
+  /** @param message what was wrong, naming the value; the table's sentence if left out. */
+  constructor(code: ErrorCode, message?: string, cause?: unknown) {
+    super(message ?? errorTable[code].meaning, cause === undefined ? undefined : { cause });
+    this.code = code;
+  }
+
+  get retryable(): boolean {
+    return errorTable[this.code].retryable;
+  }
+}
+
+/** Whether `value` is a code of the table (for codes that arrive as text). */
+export function isErrorCode(value: unknown): value is ErrorCode {
+  return typeof value === 'string' && Object.hasOwn(errorTable, value);
+}
+
+/** What any thrown value says, as one line. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function kind(meaning: string, grpcStatus: number, rocketmqCode: number, retryable: boolean): ErrorKind {
+  return { meaning, grpcStatus, rocketmqCode, retryable };
+}

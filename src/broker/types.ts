@@ -1,0 +1,68 @@
+// What the broker and its callers say to each other.
+import type { QueueOffset } from '../format/message.ts';
+import type { LogIndex } from '../raft/types.ts';
+
+/** One batch for one queue: unsealed message records, back to back (format/message.ts). */
+export interface PackedAppend {
+  readonly topic: string;
+  readonly queueId: number;
+  /** 16 hex digits, or '' when repeats need not be recognised. */
+  readonly producerId: string;
+  /** Sequence of the first message, from 1; ignored without a producer id. */
+  readonly sequence: number;
+  /** Owned by the receiver from here on: the leader writes offsets, times and stamps into it. */
+  readonly records: Buffer;
+}
+
+/** What the appender learns once its batch is committed. */
+export interface AppendResult {
+  /** Offset of the first message, the others follow; -1 when a repeated batch's offsets are no longer remembered. */
+  readonly queueOffset: number;
+  readonly count: number;
+  readonly lastIndex: LogIndex;
+  readonly repeated: boolean;
+}
+
+/** The leader's answer to a batch before it is in the log. */
+export type Admission =
+  | {
+      readonly kind: 'append';
+      /** The part of `records` that must be appended now (all of it, or what a partly known repeat still lacks). */
+      readonly start: number;
+      readonly end: number;
+      readonly result: AppendResult;
+    }
+  /** Known already: answer with `result` once `result.lastIndex` is applied. */
+  | { readonly kind: 'repeated'; readonly result: AppendResult };
+
+export interface TopicInfo {
+  readonly name: string;
+  readonly queues: number;
+  readonly createdAtMs: number;
+}
+
+/** Offsets a queue holds: min (first kept) up to, not including, max (the next to be written). */
+export interface QueueRange {
+  readonly queueId: number;
+  readonly min: QueueOffset;
+  readonly max: QueueOffset;
+}
+
+export interface PullRequest {
+  readonly topic: string;
+  readonly queueId: number;
+  readonly offset: QueueOffset;
+  readonly countMax: number;
+  readonly bytesMax: number;
+}
+
+/** A run of stored records; between those of the queue asked for there may lie others, to be skipped. */
+export interface PullResult {
+  /** Whole records, back to back. */
+  readonly records: Buffer;
+  /** How many of them belong to the queue asked for. */
+  readonly count: number;
+  readonly nextOffset: QueueOffset;
+  readonly min: QueueOffset;
+  readonly max: QueueOffset;
+}

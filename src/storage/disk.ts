@@ -1,0 +1,37 @@
+// The disk as a port. Storage code reaches files through this interface only, so that the same code runs on a real
+// disk and on a simulated one that crashes, tears and fails on command.
+
+/**
+ * An open file. Reads and writes are synchronous: they go to the page cache and take microseconds; only flushing waits
+ * for the device. Any thrown error is final for the file: its owner stops using it and never retries a flush, because
+ * after a failed fdatasync the page cache may no longer hold what was written.
+ */
+export interface DiskFile {
+  readonly path: string;
+  sizeBytes(): number;
+  /** Fills `target` from `position` on; returns the number of bytes read, less than asked for only at the end of file. */
+  read(target: Buffer, position: number): number;
+  /** Writes all of `bytes` at `position`, growing the file if need be. The buffer stays the caller's. */
+  write(bytes: Buffer, position: number): void;
+  /** fdatasync without blocking; what was written before the call is durable when it resolves. */
+  flush(): Promise<void>;
+  /** fdatasync, blocking. For the few bytes that a vote waits for. */
+  flushNow(): void;
+  /** Cuts or extends (sparsely) to `sizeBytes`. */
+  truncate(sizeBytes: number): void;
+  close(): void;
+}
+
+export interface Disk {
+  /** Opens for reading and writing; with `create` a missing file is made (durable in its directory before it returns). */
+  open(path: string, options?: { readonly create?: boolean }): DiskFile;
+  exists(path: string): boolean;
+  /** Names in a directory, sorted; empty when the directory is missing. */
+  list(path: string): string[];
+  /** Makes a directory and its missing parents, durably. */
+  makeDirectory(path: string): void;
+  /** Removes a file, durably; a missing file is not an error. */
+  remove(path: string): void;
+  /** Renames a file over another, durably. */
+  rename(from: string, to: string): void;
+}
