@@ -1,0 +1,232 @@
+// The one description of a node's settings. It validates, it makes the flags and the environment names, and it prints
+// `tledger config explain` and the table of the README; nothing else names a key's default or bounds.
+import { z } from 'zod';
+import { TLedgerError } from '../base/errors.ts';
+import { type Address, parseAddress } from './address.ts';
+import { formatQuantity, parseQuantity, type QuantityUnit } from './quantity.ts';
+
+/** What is said of a key beside its type. */
+export interface FieldFacts {
+  /** What the key means, as a sentence. */
+  readonly meaning: string;
+  /** What values it takes, for people: `10 ms to 10 s`, `sync | async`. */
+  readonly values: string;
+  /** How a value is shown. */
+  readonly show: (value: unknown) => string;
+}
+
+/** A member of the group and one of its addresses. */
+export interface MemberAddress {
+  readonly nodeId: string;
+  readonly address: Address;
+}
+
+/** The facts of each field, kept beside its schema. */
+export const fieldFacts = z.registry<FieldFacts>();
+
+const NAME_LENGTH_MAX = 63;
+const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+
+const shape = {
+  cluster: name('tledger', 'Name of the cluster; nodes and data directories of another cluster are refused.'),
+  group: name('g0', 'Name of the Raft group this node hosts a replica of.'),
+  nodeId: name('n0', 'Name of this node; unique in the group and the same for ever.'),
+  peers: memberList('Peer address of every member, this node included; this node alone when empty.'),
+  clientAddresses: memberList(
+    'Address under which clients reach each member, so that any node can name the leader; needed when `peers` is given.',
+  ),
+  clientListen: address('127.0.0.1:8081', 'Address to listen on for clients.'),
+  peerListen: address('127.0.0.1:40911', 'Address to listen on for the other members.'),
+  dataDir: text('./data', 'Directory of everything this node stores; one process at a time.'),
+
+  heartbeatIntervalMs: quantity('ms', [10, 10_000, 100], 'How often a leader shows that it is alive.'),
+  electionTimeoutMsMin: quantity(
+    'ms',
+    [50, 60_000, 500],
+    'Shortest silence after which a follower stands for election.',
+  ),
+  electionTimeoutMsMax: quantity(
+    'ms',
+    [50, 120_000, 1000],
+    'Longest such silence; each is drawn at random in between.',
+  ),
+
+  flush: choice(
+    ['sync', 'async'],
+    'sync',
+    'Whether a replica vouches for a record after fdatasync (sync) or after the write to the page cache (async).',
+  ),
+  segmentSizeBytes: quantity(
+    'bytes',
+    [64 * KIB, 16 * GIB, GIB],
+    'Size of a segment file; must be equal on all members.',
+  ),
+  checkpointIntervalMs: quantity(
+    'ms',
+    [10, 600_000, 1000],
+    'How often derived files are flushed, which bounds what a restart projects again.',
+  ),
+
+  bodyBytesMax: quantity('bytes', [1, 64 * MIB, 4 * MIB], 'Largest body of one message.'),
+  batchBytesMax: quantity(
+    'bytes',
+    [KIB, 128 * MIB, 4 * MIB + 128 * KIB],
+    'Largest batch of one append, as records with headers and properties.',
+  ),
+  appendBytesMax: quantity(
+    'bytes',
+    [KIB, 64 * MIB, MIB],
+    'Most bytes of one replication message; one record may exceed it.',
+  ),
+  inflightBytesMax: quantity('bytes', [KIB, GIB, 16 * MIB], 'Most bytes under way to one follower.'),
+  inflightCountMax: quantity('count', [1, 65_536, 256], 'Most replication messages under way to one follower.'),
+  pendingBytesMax: quantity(
+    'bytes',
+    [KIB, 4 * GIB, 128 * MIB],
+    'Most bytes of appends waiting to be committed; more are refused.',
+  ),
+  pendingCountMax: quantity(
+    'count',
+    [1, 10_000_000, 100_000],
+    'Most appends waiting to be committed; more are refused.',
+  ),
+
+  shutdownTimeoutMs: quantity('ms', [0, 600_000, 10_000], 'How long a stopping node waits for calls under way.'),
+  logLevel: choice(['error', 'warn', 'info', 'debug'], 'info', 'Least important events that are logged.'),
+  logFormat: choice(['text', 'json'], 'text', 'Form of the log lines on stderr.'),
+} as const;
+
+/** The schema of all settings; every key has a default. */
+export const settingsSchema = z.strictObject(shape);
+
+/** Settings after validation, before relations between them are checked. */
+export type Settings = Readonly<z.output<typeof settingsSchema>>;
+/** A key of the settings. */
+export type SettingKey = keyof Settings;
+
+/** All keys, in the order in which they are explained. */
+export const settingKeys = Object.keys(shape) as readonly SettingKey[];
+
+/** Schema of one key. */
+export function fieldOf(key: SettingKey): z.ZodType {
+  return shape[key];
+}
+
+/** What is said of one key. */
+export function factsOf(key: SettingKey): FieldFacts {
+  const facts = fieldFacts.get(shape[key]);
+  if (facts === undefined) throw new TLedgerError('INTERNAL', `setting ${key} has no description`);
+  return facts;
+}
+
+/** Environment variable of a key: `dataDir` is `TLEDGER_DATA_DIR`. */
+export function envNameOf(key: SettingKey): string {
+  return `TLEDGER_${words(key).join('_').toUpperCase()}`;
+}
+
+/** Flag of a key: `dataDir` is `--data-dir`. */
+export function flagOf(key: SettingKey): string {
+  return `--${words(key).join('-')}`;
+}
+
+function words(key: string): string[] {
+  return key.split(/(?=[A-Z])/).map((word) => word.toLowerCase());
+}
+
+function name(standard: string, meaning: string) {
+  return z
+    .string()
+    .max(NAME_LENGTH_MAX, `must have at most ${NAME_LENGTH_MAX} characters`)
+    .regex(NAME, 'must consist of letters, digits, "-" and "_", and begin with a letter or digit')
+    .default(standard)
+    .register(fieldFacts, { meaning, values: `name of up to ${NAME_LENGTH_MAX} characters`, show: String });
+}
+
+function text(standard: string, meaning: string) {
+  return z
+    .string()
+    .min(1, 'must not be empty')
+    .refine((value) => !value.includes('\0'), 'must not contain NUL')
+    .default(standard)
+    .register(fieldFacts, { meaning, values: 'path', show: String });
+}
+
+function address(standard: string, meaning: string) {
+  return z
+    .string()
+    .transform((value, context) => checked(() => parseAddress(value), context))
+    .default(parseAddress(standard))
+    .register(fieldFacts, { meaning, values: 'host:port', show: String });
+}
+
+function quantity(unit: QuantityUnit, [min, max, standard]: readonly [number, number, number], meaning: string) {
+  const show = (value: unknown) => formatQuantity(Number(value), unit);
+  return z
+    .preprocess(
+      (value) => parseQuantity(value, unit),
+      z
+        .number(`must be a number${unit === 'count' ? '' : ` of ${unit}, or carry a unit`}`)
+        .int('must be a whole number')
+        .min(min, `must be at least ${show(min)}`)
+        .max(max, `must be at most ${show(max)}`),
+    )
+    .default(standard)
+    .register(fieldFacts, { meaning, values: `${show(min)} to ${show(max)}`, show });
+}
+
+function choice<const T extends string>(values: readonly T[], standard: NoInfer<T>, meaning: string) {
+  return z
+    .enum(values, `must be one of ${values.join(', ')}`)
+    .default(standard as never)
+    .register(fieldFacts, { meaning, values: values.join(' | '), show: String });
+}
+
+/** `n0=host:port,n1=…`, or in a file also a map of the same. */
+function memberList(meaning: string) {
+  return z
+    .union([z.string(), z.record(z.string(), z.string())], 'must be n0=host:port,n1=host:port,… or a map of them')
+    .transform((value, context) => checked(() => parseMembers(value), context))
+    .default([])
+    .register(fieldFacts, {
+      meaning,
+      values: 'n0=host:port,n1=…',
+      show: (value) =>
+        (value as readonly MemberAddress[]).map((member) => `${member.nodeId}=${member.address}`).join(','),
+    });
+}
+
+function parseMembers(value: string | Readonly<Record<string, string>>): readonly MemberAddress[] {
+  const entries = typeof value === 'string' ? splitMembers(value) : Object.entries(value);
+  const seen = new Set<string>();
+  return entries.map(([nodeId, where]) => {
+    if (!NAME.test(nodeId) || nodeId.length > NAME_LENGTH_MAX) {
+      throw new TLedgerError('INVALID_CONFIG', `${JSON.stringify(nodeId)} is not a legal node name`);
+    }
+    if (seen.has(nodeId)) throw new TLedgerError('INVALID_CONFIG', `names ${nodeId} twice`);
+    seen.add(nodeId);
+    return { nodeId, address: parseAddress(where) };
+  });
+}
+
+function splitMembers(list: string): [string, string][] {
+  const parts = list.split(',').map((part) => part.trim());
+  return parts
+    .filter((part) => part !== '')
+    .map((part) => {
+      const equals = part.indexOf('=');
+      if (equals < 0) throw new TLedgerError('INVALID_CONFIG', `${JSON.stringify(part)} is not node=host:port`);
+      return [part.slice(0, equals), part.slice(equals + 1)];
+    });
+}
+
+function checked<T>(parse: () => T, context: z.RefinementCtx): T {
+  try {
+    return parse();
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+    return z.NEVER;
+  }
+}

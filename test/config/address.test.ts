@@ -1,0 +1,48 @@
+import { expect } from 'chai';
+import { joinAddress, parseAddress, splitAddress } from '../../src/config/address.ts';
+import { formatQuantity, parseQuantity } from '../../src/config/quantity.ts';
+
+describe('addresses and quantities', () => {
+  const addresses = [
+    ['127.0.0.1:8081', '127.0.0.1', 8081],
+    ['n0:0', 'n0', 0],
+    ['[::1]:65535', '::1', 65_535],
+    ['my-host.example:1', 'my-host.example', 1],
+  ] as const;
+  for (const [text, host, port] of addresses) {
+    it(`splits ${text} and joins it again`, () => {
+      expect(splitAddress(parseAddress(text))).to.deep.equal({ host, port });
+      expect(joinAddress(host, port)).to.equal(text);
+    });
+  }
+
+  for (const text of [
+    '',
+    'h',
+    'h:',
+    ':1',
+    'h:x',
+    'h:123456',
+    '::1:5',
+    '[::1]',
+    'a b:1',
+    'h:1\n',
+    'http://h:1',
+    '../h:1',
+  ]) {
+    it(`refuses ${JSON.stringify(text)} as an address`, () => {
+      expect(() => parseAddress(text)).to.throw(/is not host:port|exceeds/);
+    });
+  }
+
+  it('shows quantities in the largest unit that loses nothing, and reads them back', () => {
+    for (const value of [1, 1023, 1024, 1536, 64 * 1024 ** 2, 3 * 1024 ** 3, 1024 ** 4]) {
+      expect(parseQuantity(formatQuantity(value, 'bytes'), 'bytes')).to.equal(value);
+    }
+    for (const value of [1, 999, 1000, 1500, 60_000, 90_000, 3_600_000]) {
+      expect(parseQuantity(formatQuantity(value, 'ms'), 'ms')).to.equal(value);
+    }
+    expect(formatQuantity(1536, 'bytes')).to.equal('1536 B');
+    expect(formatQuantity(90_000, 'ms')).to.equal('90 s');
+  });
+});
