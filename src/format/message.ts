@@ -19,7 +19,7 @@ import {
   PROPERTY_VALUE_END,
 } from './message_layout.ts';
 import { type PhysicalOffset, RECORD_HEADER_BYTES, recordMagic, writeBlankHeader } from './record.ts';
-import { readUint64, writeUint64 } from './uint64.ts';
+import { isUint64Safe, readUint64, writeUint64 } from './uint64.ts';
 
 /** Place of a message in its queue: 0, 1, 2 … */
 export type QueueOffset = Brand<number, 'QueueOffset'>;
@@ -65,7 +65,7 @@ const STAMP_PREFIX = Buffer.from(`${property.producerStamp}\u0001`);
 export const PRODUCER_ID_DIGITS = 16;
 export const SEQUENCE_DIGITS = 12;
 /** The stamp as the last property: name, separator, digits, separator. */
-const STAMP_BYTES = STAMP_PREFIX.length + PRODUCER_ID_DIGITS + SEQUENCE_DIGITS + 1;
+export const PRODUCER_STAMP_BYTES = STAMP_PREFIX.length + PRODUCER_ID_DIGITS + SEQUENCE_DIGITS + 1;
 const BLANK_STAMP = Buffer.concat([
   STAMP_PREFIX,
   Buffer.alloc(PRODUCER_ID_DIGITS + SEQUENCE_DIGITS, '0'),
@@ -151,12 +151,17 @@ export function isMessageBodyIntact(buffer: Buffer, at: number, parts: MessagePa
 
 /** Whether the properties end with a producer stamp. */
 export function hasProducerStamp(buffer: Buffer, parts: MessageParts): boolean {
-  const at = parts.propertiesEnd - STAMP_BYTES;
-  return (
-    at >= parts.propertiesStart &&
-    (at === parts.propertiesStart || buffer[at - 1] === PROPERTY_VALUE_END) &&
-    STAMP_PREFIX.compare(buffer, at, at + STAMP_PREFIX.length) === 0
-  );
+  const at = parts.propertiesEnd - PRODUCER_STAMP_BYTES;
+  if (at < parts.propertiesStart) return false;
+  if (at > parts.propertiesStart && buffer[at - 1] !== PROPERTY_VALUE_END) return false;
+  if (buffer[parts.propertiesEnd - 1] !== PROPERTY_VALUE_END) return false;
+  for (let byte = 0; byte < STAMP_PREFIX.length; byte++) if (buffer[at + byte] !== STAMP_PREFIX[byte]) return false;
+  return true;
+}
+
+/** Where the 16 digits of the producer id of a stamp begin; call only after `hasProducerStamp`. */
+export function producerIdAt(parts: MessageParts): number {
+  return parts.propertiesEnd - PRODUCER_STAMP_BYTES + STAMP_PREFIX.length;
 }
 
 /** Producer ids that are stored: 16 lower-case hex digits; all zeros means "no idempotence asked for". */
@@ -165,7 +170,7 @@ const SEQUENCE_HIGH_UNIT = 0x100_0000; // 24 bits = 6 hex digits
 
 /** Writes the producer stamp of a message that has room for one. */
 export function writeProducerStamp(buffer: Buffer, parts: MessageParts, producerId: string, sequence: number): void {
-  const at = parts.propertiesEnd - STAMP_BYTES + STAMP_PREFIX.length;
+  const at = parts.propertiesEnd - PRODUCER_STAMP_BYTES + STAMP_PREFIX.length;
   buffer.write(producerId, at, PRODUCER_ID_DIGITS, 'latin1');
   writeHex24(buffer, Math.floor(sequence / SEQUENCE_HIGH_UNIT), at + PRODUCER_ID_DIGITS);
   writeHex24(buffer, sequence % SEQUENCE_HIGH_UNIT, at + PRODUCER_ID_DIGITS + 6);
@@ -173,21 +178,24 @@ export function writeProducerStamp(buffer: Buffer, parts: MessageParts, producer
 
 /** The producer id of a stamp; call only after `hasProducerStamp`. */
 export function producerIdOf(buffer: Buffer, parts: MessageParts): string {
-  const at = parts.propertiesEnd - STAMP_BYTES + STAMP_PREFIX.length;
+  const at = parts.propertiesEnd - PRODUCER_STAMP_BYTES + STAMP_PREFIX.length;
   return buffer.toString('latin1', at, at + PRODUCER_ID_DIGITS);
 }
 
 /** The sequence of a stamp; call only after `hasProducerStamp`. */
 export function sequenceOf(buffer: Buffer, parts: MessageParts): number {
-  const at = parts.propertiesEnd - STAMP_BYTES + STAMP_PREFIX.length + PRODUCER_ID_DIGITS;
+  const at = parts.propertiesEnd - PRODUCER_STAMP_BYTES + STAMP_PREFIX.length + PRODUCER_ID_DIGITS;
   return readHex24(buffer, at) * SEQUENCE_HIGH_UNIT + readHex24(buffer, at + 6);
 }
 
-/** A whole stored message from the record at `at` (header included). */
+/**
+ * A whole stored message from the record at `at` (header included).
+ * @returns undefined for bytes that are no message; never throws because of them.
+ */
 export function decodeMessageRecord(buffer: Buffer, at: number, end: number): StoredMessage | undefined {
   const parts = newParts();
   const messageAt = at + RECORD_HEADER_BYTES;
-  if (!locateParts(buffer, messageAt, end, parts)) return undefined;
+  if (!locateParts(buffer, messageAt, end, parts) || !hasSafeNumbers(buffer, messageAt)) return undefined;
   const properties = decodeProperties(buffer, parts.propertiesStart, parts.propertiesEnd);
   const tag = properties.get(property.tag);
   const keys = properties.get(property.keys);
@@ -207,6 +215,16 @@ export function decodeMessageRecord(buffer: Buffer, at: number, end: number): St
     storedAtMs: readUint64(buffer, messageAt + MESSAGE_STORE_TIMESTAMP_AT + bornExtra),
     reconsumeTimes: buffer.readInt32BE(messageAt + MESSAGE_RECONSUME_TIMES_AT + extra),
   };
+}
+
+/** Whether all 64-bit fields of the message at `at` that `decodeMessageRecord` reads are below 2^53. */
+export function hasSafeNumbers(buffer: Buffer, at: number): boolean {
+  return (
+    isUint64Safe(buffer, at + MESSAGE_QUEUE_OFFSET_AT) &&
+    isUint64Safe(buffer, at + MESSAGE_PHYSICAL_OFFSET_AT) &&
+    isUint64Safe(buffer, at + MESSAGE_BORN_TIMESTAMP_AT) &&
+    isUint64Safe(buffer, at + MESSAGE_STORE_TIMESTAMP_AT + hostBytesExtra(buffer, at, false))
+  );
 }
 
 /** Properties in the order in which they were written. */
