@@ -1,0 +1,193 @@
+// The services of tledger.v1 as typed definitions, for servers (`addService`) and clients (`Client.makeUnaryRequest`
+// and its kin) alike.
+import type {
+  handleBidiStreamingCall,
+  handleServerStreamingCall,
+  handleUnaryCall,
+  MethodDefinition,
+  UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { assert } from '../base/assert.ts';
+import { messageOf, TLedgerError } from '../base/errors.ts';
+import type {
+  ClusterStatusRequest,
+  ClusterStatusResponse,
+  CreateTopicRequest,
+  CreateTopicResponse,
+  NodeStatus,
+  TransferLeadershipRequest,
+  TransferLeadershipResponse,
+  VerifyLogRequest,
+  VerifyLogResponse,
+} from './admin_messages.ts';
+import { decodeAppendRequest, encodeAppendRequest, type OutgoingAppend } from './append_codec.ts';
+import type {
+  AppendRequest,
+  AppendResponse,
+  AppendStreamResponse,
+  ConsumeRequest,
+  ConsumeResponse,
+  MetadataRequest,
+  MetadataResponse,
+  PullRequest,
+  PullResponse,
+} from './ledger_messages.ts';
+import type {
+  ForwardRequest,
+  ForwardResponse,
+  InspectRequest,
+  InspectResponse,
+  TimeoutNowRequest,
+  TimeoutNowResponse,
+  VoteRequest,
+  VoteResponse,
+} from './peer_messages.ts';
+import { codecOf, serviceOf } from './proto.ts';
+
+/** Stands in the place of a request whose bytes could not be decoded, so that the service can say so precisely. */
+export class Malformed {
+  readonly error: TLedgerError;
+
+  constructor(cause: unknown) {
+    this.error =
+      cause instanceof TLedgerError
+        ? cause
+        : new TLedgerError('INVALID_ARGUMENT', `the request is not well-formed: ${messageOf(cause)}`, cause);
+  }
+}
+
+/** What a handler receives. */
+export type Incoming<T> = T | Malformed;
+
+/** The request, if it could be decoded. @throws TLedgerError INVALID_ARGUMENT otherwise. */
+export function wellFormed<T>(request: Incoming<T>): T {
+  if (request instanceof Malformed) throw request.error;
+  return request;
+}
+
+/** A method whose client sends `Out`, whose server sees `In`. */
+export interface Method<Out, In, Response> {
+  readonly path: string;
+  readonly requestStream: boolean;
+  readonly responseStream: boolean;
+  readonly requestSerialize: (request: Out) => Buffer;
+  readonly requestDeserialize: (bytes: Buffer) => In;
+  readonly responseSerialize: (response: Response) => Buffer;
+  readonly responseDeserialize: (bytes: Buffer) => Response;
+}
+
+/** Handlers of `tledger.v1.Ledger`. */
+export interface LedgerHandlers extends UntypedServiceImplementation {
+  append: handleUnaryCall<Incoming<AppendRequest>, AppendResponse>;
+  appendStream: handleBidiStreamingCall<Incoming<AppendRequest>, AppendStreamResponse>;
+  pull: handleUnaryCall<Incoming<PullRequest>, PullResponse>;
+  consume: handleServerStreamingCall<Incoming<ConsumeRequest>, ConsumeResponse>;
+  metadata: handleUnaryCall<Incoming<MetadataRequest>, MetadataResponse>;
+  watchMetadata: handleServerStreamingCall<Incoming<MetadataRequest>, MetadataResponse>;
+}
+
+/** `tledger.v1.Ledger`. */
+export const ledgerService = {
+  append: appendMethod<AppendResponse>('Append'),
+  appendStream: appendMethod<AppendStreamResponse>('AppendStream'),
+  pull: method<PullRequest, PullResponse>('Ledger', 'Pull'),
+  consume: method<ConsumeRequest, ConsumeResponse>('Ledger', 'Consume'),
+  metadata: method<MetadataRequest, MetadataResponse>('Ledger', 'Metadata'),
+  watchMetadata: method<MetadataRequest, MetadataResponse>('Ledger', 'WatchMetadata'),
+} as const;
+
+/** Handlers of `tledger.v1.Admin`. */
+export interface AdminHandlers extends UntypedServiceImplementation {
+  clusterStatus: handleUnaryCall<Incoming<ClusterStatusRequest>, ClusterStatusResponse>;
+  createTopic: handleUnaryCall<Incoming<CreateTopicRequest>, CreateTopicResponse>;
+  transferLeadership: handleUnaryCall<Incoming<TransferLeadershipRequest>, TransferLeadershipResponse>;
+  verifyLog: handleUnaryCall<Incoming<VerifyLogRequest>, VerifyLogResponse>;
+}
+
+/** `tledger.v1.Admin`. */
+export const adminService = {
+  clusterStatus: method<ClusterStatusRequest, ClusterStatusResponse>('Admin', 'ClusterStatus'),
+  createTopic: method<CreateTopicRequest, CreateTopicResponse>('Admin', 'CreateTopic'),
+  transferLeadership: method<TransferLeadershipRequest, TransferLeadershipResponse>('Admin', 'TransferLeadership'),
+  verifyLog: method<VerifyLogRequest, VerifyLogResponse>('Admin', 'VerifyLog'),
+} as const;
+
+/** Handlers of `tledger.v1.Peer`. Frames of `replicate` are bytes as they are on the wire. */
+export interface PeerHandlers extends UntypedServiceImplementation {
+  vote: handleUnaryCall<Incoming<VoteRequest>, VoteResponse>;
+  replicate: handleBidiStreamingCall<Buffer, Buffer>;
+  timeoutNow: handleUnaryCall<Incoming<TimeoutNowRequest>, TimeoutNowResponse>;
+  forward: handleBidiStreamingCall<Incoming<ForwardRequest>, ForwardResponse>;
+  inspect: handleUnaryCall<Incoming<InspectRequest>, InspectResponse>;
+}
+
+const identity = (bytes: Buffer): Buffer => bytes;
+
+/** `tledger.v1.Peer`. */
+export const peerService = {
+  vote: method<VoteRequest, VoteResponse>('Peer', 'Vote'),
+  replicate: {
+    ...pathOf('Peer', 'Replicate'),
+    requestSerialize: identity,
+    requestDeserialize: identity,
+    responseSerialize: identity,
+    responseDeserialize: identity,
+  } satisfies Method<Buffer, Buffer, Buffer>,
+  timeoutNow: method<TimeoutNowRequest, TimeoutNowResponse>('Peer', 'TimeoutNow'),
+  forward: method<ForwardRequest, ForwardResponse>('Peer', 'Forward'),
+  inspect: method<InspectRequest, InspectResponse>('Peer', 'Inspect'),
+} as const;
+
+/** Codecs of what travels inside `ForwardCall`, `ForwardResult` and `InspectResponse`. */
+export const codecs = {
+  appendResponse: codecOf<AppendResponse>('AppendResponse'),
+  createTopicRequest: codecOf<CreateTopicRequest>('CreateTopicRequest'),
+  createTopicResponse: codecOf<CreateTopicResponse>('CreateTopicResponse'),
+  transferLeadershipRequest: codecOf<TransferLeadershipRequest>('TransferLeadershipRequest'),
+  transferLeadershipResponse: codecOf<TransferLeadershipResponse>('TransferLeadershipResponse'),
+  nodeStatus: codecOf<NodeStatus>('NodeStatus'),
+} as const;
+
+function method<Request, Response>(service: string, name: string): Method<Request, Incoming<Request>, Response> {
+  const definition = definitionOf(service, name);
+  return {
+    ...pathOf(service, name),
+    requestSerialize: definition.requestSerialize,
+    requestDeserialize: guarded(definition.requestDeserialize),
+    responseSerialize: definition.responseSerialize,
+    responseDeserialize: definition.responseDeserialize,
+  };
+}
+
+function appendMethod<Response>(name: string): Method<OutgoingAppend, Incoming<AppendRequest>, Response> {
+  const definition = definitionOf('Ledger', name);
+  return {
+    ...pathOf('Ledger', name),
+    requestSerialize: encodeAppendRequest,
+    requestDeserialize: guarded(decodeAppendRequest),
+    responseSerialize: definition.responseSerialize,
+    responseDeserialize: definition.responseDeserialize,
+  };
+}
+
+function guarded<T>(decode: (bytes: Buffer) => T): (bytes: Buffer) => Incoming<T> {
+  return (bytes) => {
+    try {
+      return decode(bytes);
+    } catch (error) {
+      return new Malformed(error);
+    }
+  };
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: proto-loader's definitions are untyped; the types stand in `Method`.
+function definitionOf(service: string, name: string): MethodDefinition<any, any> {
+  const definition = serviceOf(service)[name];
+  assert(definition !== undefined, () => `proto has no method ${service}.${name}`);
+  return definition;
+}
+
+function pathOf(service: string, name: string) {
+  const { path, requestStream, responseStream } = definitionOf(service, name);
+  return { path, requestStream, responseStream };
+}
