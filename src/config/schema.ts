@@ -61,7 +61,7 @@ const shape = {
   ),
   segmentSizeBytes: quantity(
     'bytes',
-    [64 * KIB, 16 * GIB, GIB],
+    [8 * MIB, 16 * GIB, GIB],
     'Size of a segment file; must be equal on all members.',
   ),
   checkpointIntervalMs: quantity(
@@ -70,11 +70,10 @@ const shape = {
     'How often derived files are flushed, which bounds what a restart projects again.',
   ),
 
-  bodyBytesMax: quantity('bytes', [1, 64 * MIB, 4 * MIB], 'Largest body of one message.'),
   batchBytesMax: quantity(
     'bytes',
-    [KIB, 128 * MIB, 4 * MIB + 128 * KIB],
-    'Largest batch of one append, as records with headers and properties.',
+    [KIB, 64 * MIB, MIB],
+    'Most bytes of waiting appends that the leader writes and sends as one piece; one larger append is a piece of its own.',
   ),
   appendBytesMax: quantity(
     'bytes',

@@ -6,6 +6,8 @@ import { TLedgerError } from '../../src/base/errors.ts';
 import { configTableMarkdown, explainConfig } from '../../src/config/explain.ts';
 import { type ConfigSources, loadConfig } from '../../src/config/load.ts';
 import { envNameOf, factsOf, flagOf, settingKeys } from '../../src/config/schema.ts';
+import { messageLimits } from '../../src/format/limits.ts';
+import { RECORD_HEADER_BYTES } from '../../src/format/record.ts';
 
 describe('configuration', () => {
   let directory: string;
@@ -45,7 +47,6 @@ describe('configuration', () => {
       electionTimeoutMsMax: 1000,
       flush: 'sync',
       segmentSizeBytes: 1024 ** 3,
-      bodyBytesMax: 4 * 1024 ** 2,
     });
     expect(config.members).to.deep.equal([
       { nodeId: 'n0', peerAddress: '127.0.0.1:40911', clientAddress: '127.0.0.1:8081' },
@@ -106,7 +107,7 @@ describe('configuration', () => {
       { flags: { segmentSizeBytes: '17GiB' } },
       /flag --segment-size-bytes: must be at most 16 GiB/,
     ],
-    ['half a byte', { flags: { segmentSizeBytes: '70000.5' } }, /flag --segment-size-bytes: must be a whole number/],
+    ['half a byte', { flags: { segmentSizeBytes: '10000000.5' } }, /flag --segment-size-bytes: must be a whole number/],
     [
       'a number that is none',
       { env: { TLEDGER_CHECKPOINT_INTERVAL_MS: 'often' } },
@@ -183,16 +184,10 @@ describe('configuration', () => {
       { flags: { electionTimeoutMsMax: 400 } },
       /electionTimeoutMsMax \(400\) must not be below electionTimeoutMsMin \(500\)/,
     ],
-    ['a body that fits no batch', { flags: { bodyBytesMax: '8MiB' } }, /batchBytesMax \(\d+\) must hold one message/],
-    [
-      'a batch that fits no segment',
-      { flags: { segmentSizeBytes: '1MiB' } },
-      /segmentSizeBytes \(1048576\) must hold a batch/,
-    ],
     [
       'a batch that may never wait',
-      { flags: { pendingBytesMax: '1MiB' } },
-      /pendingBytesMax \(1048576\) must hold one batch/,
+      { flags: { pendingBytesMax: '512KiB' } },
+      /pendingBytesMax \(524288\) must hold one batch/,
     ],
     [
       'a replication message beyond its window',
@@ -205,6 +200,11 @@ describe('configuration', () => {
       expect(refusal(yaml === undefined ? sources : { ...sources, file: file(yaml) })).to.match(expected);
     });
   }
+
+  it('lets no segment be too small for the largest batch a client may send', () => {
+    const limit = messageLimits.batchBytesMax + 2 * RECORD_HEADER_BYTES;
+    expect(refusal({ flags: { segmentSizeBytes: limit } })).to.match(/--segment-size-bytes: must be at least/);
+  });
 
   it('reports everything wrong at once', () => {
     const message = refusal({ env: { TLEDGER_FLUSH: 'no' }, flags: { logLevel: 'loud', peerListen: 'x' } });
@@ -237,7 +237,7 @@ describe('configuration', () => {
     });
     expect(rows.find((row) => row.key === 'segmentSizeBytes')).to.include({
       default: '1 GiB',
-      values: '64 KiB to 16 GiB',
+      values: '8 MiB to 16 GiB',
     });
   });
 
