@@ -2,10 +2,12 @@
 import type { Int64 } from './int64.ts';
 import type { Leader, Topic } from './ledger_messages.ts';
 
+/** Asks for the state of the group, or (localOnly) of the node asked. */
 export interface ClusterStatusRequest {
   readonly localOnly: boolean;
 }
 
+/** State of one member as the node asked sees it; `error` says why when it is not reachable. */
 export interface NodeStatus {
   readonly nodeId: string;
   readonly reachable: boolean;
@@ -27,6 +29,7 @@ export interface NodeStatus {
   readonly pid: number;
 }
 
+/** State of all members; `leaderId` is empty while there is none. */
 export interface ClusterStatusResponse {
   readonly cluster: string;
   readonly group: string;
@@ -34,28 +37,34 @@ export interface ClusterStatusResponse {
   readonly nodes: readonly NodeStatus[];
 }
 
+/** Creates a topic; 0 queues stand for the default of four. */
 export interface CreateTopicRequest {
   readonly topic: string;
   readonly queues: number;
 }
 
+/** The topic; `created` is false when it existed with the same settings. */
 export interface CreateTopicResponse {
   readonly topic: Topic | null;
   readonly created: boolean;
 }
 
+/** Hands leadership over; an empty target leaves the choice to the leader. */
 export interface TransferLeadershipRequest {
   readonly target: string;
 }
 
+/** Who leads now. */
 export interface TransferLeadershipResponse {
   readonly leader: Leader | null;
 }
 
+/** Asks for digests at a committed index; "0" for the highest that all reachable replicas share. */
 export interface VerifyLogRequest {
   readonly index: Int64;
 }
 
+/** What one replica holds at that index: `chainCrc` vouches for every byte up to `endPosition`. */
 export interface ReplicaDigest {
   readonly nodeId: string;
   readonly reachable: boolean;
@@ -65,6 +74,7 @@ export interface ReplicaDigest {
   readonly endPosition: Int64;
 }
 
+/** Digests of all members; `identical` when every one answered and all are equal. */
 export interface VerifyLogResponse {
   readonly index: Int64;
   readonly identical: boolean;

@@ -21,12 +21,14 @@ export interface AppendRequest {
   readonly records: Buffer;
 }
 
+/** Who leads the group; `clientAddress` is host:port of its client endpoint. */
 export interface Leader {
   readonly nodeId: string;
   readonly clientAddress: string;
   readonly term: Int64;
 }
 
+/** A batch is committed; `queueOffset` is that of its first message, "-1" when no longer remembered. */
 export interface AppendResponse {
   readonly queueOffset: Int64;
   readonly count: number;
@@ -36,11 +38,13 @@ export interface AppendResponse {
   readonly flush: string;
 }
 
+/** Acknowledgements in the order of the requests; `leader` when leadership has moved. */
 export interface AppendStreamResponse {
   readonly acknowledged: readonly AppendResponse[];
   readonly leader: Leader | null;
 }
 
+/** Reads one queue from `offset` on; 0 in a limit stands for its default. */
 export interface PullRequest {
   readonly topic: string;
   readonly queue: number;
@@ -58,6 +62,7 @@ export interface StoredMessageFields extends MessageFields {
   readonly queue: number;
 }
 
+/** Messages of one queue, or `records` that may hold others between them; go on at `nextOffset`. */
 export interface PullResponse {
   readonly messages: readonly StoredMessageFields[];
   readonly records: Buffer;
@@ -67,11 +72,13 @@ export interface PullResponse {
   readonly maxOffset: Int64;
 }
 
+/** The first offset to read of one queue. */
 export interface QueuePosition {
   readonly queue: number;
   readonly offset: Int64;
 }
 
+/** Streams the queues of `positions`, or all of the topic from `start` when there are none. */
 export interface ConsumeRequest {
   readonly topic: string;
   readonly positions: readonly QueuePosition[];
@@ -80,6 +87,7 @@ export interface ConsumeRequest {
   readonly packed: boolean;
 }
 
+/** Messages of one queue, in order; `records` may hold others between them. */
 export interface ConsumeResponse {
   readonly queue: number;
   readonly messages: readonly StoredMessageFields[];
@@ -90,22 +98,26 @@ export interface ConsumeResponse {
   readonly maxOffset: Int64;
 }
 
+/** Asks for members, leader and topics (all when `topics` is empty). */
 export interface MetadataRequest {
   readonly topics: readonly string[];
 }
 
+/** A member of the group and its addresses, each host:port. */
 export interface Member {
   readonly nodeId: string;
   readonly clientAddress: string;
   readonly peerAddress: string;
 }
 
+/** Offsets a queue holds: from min up to, not including, max. */
 export interface QueueRange {
   readonly queue: number;
   readonly minOffset: Int64;
   readonly maxOffset: Int64;
 }
 
+/** A topic, its number of queues and what they hold. */
 export interface Topic {
   readonly name: string;
   readonly queues: number;
@@ -113,6 +125,7 @@ export interface Topic {
   readonly ranges: readonly QueueRange[];
 }
 
+/** The group as `nodeId` sees it; `leader` is null while there is none. */
 export interface MetadataResponse {
   readonly cluster: string;
   readonly group: string;

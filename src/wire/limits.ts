@@ -17,6 +17,7 @@ export const CONCURRENT_STREAMS_MAX = 128;
 export const PULL_WAIT_MS_MAX = 60_000;
 /** What a `Pull` or `Consume` response holds unless the caller says otherwise. */
 export const PULL_BYTES_DEFAULT = 1 * MIB;
+/** How many messages a `Pull` response holds unless the caller says otherwise. */
 export const PULL_COUNT_DEFAULT = 256;
 
 assert(GRPC_MESSAGE_BYTES_MAX >= 2 * MESSAGE_BODY_BYTES_MAX, 'a largest message must fit into a gRPC message');

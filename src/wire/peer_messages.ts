@@ -1,6 +1,7 @@
 // What peer.proto says, as TypeScript. `Replicate` is missing on purpose: its frames are bytes (peer_frames.ts).
 import type { Int64 } from './int64.ts';
 
+/** RequestVote or PreVote; the sender is named in the metadata of the call. */
 export interface VoteRequest {
   readonly term: Int64;
   readonly preVote: boolean;
@@ -9,16 +10,19 @@ export interface VoteRequest {
   readonly transfer: boolean;
 }
 
+/** The answer to either. */
 export interface VoteResponse {
   readonly term: Int64;
   readonly preVote: boolean;
   readonly granted: boolean;
 }
 
+/** Asks a follower to campaign at once, in the name of the leader of `term`. */
 export interface TimeoutNowRequest {
   readonly term: Int64;
 }
 
+/** Says that it arrived. */
 export type TimeoutNowResponse = Readonly<Record<string, never>>;
 
 /** One call on its way to the leader; exactly one of the members of `call` is set. */
@@ -32,10 +36,12 @@ export interface ForwardCall {
   readonly readIndex?: boolean;
 }
 
+/** Calls that waited on a node, as one frame to the leader. */
 export interface ForwardRequest {
   readonly calls: readonly ForwardCall[];
 }
 
+/** Answer to the call `id`: a response, or (errorCode not empty) an error of the table. */
 export interface ForwardResult {
   readonly id: Int64;
   readonly response: Buffer;
@@ -44,14 +50,17 @@ export interface ForwardResult {
   readonly errorMessage: string;
 }
 
+/** Answers, in any order. */
 export interface ForwardResponse {
   readonly results: readonly ForwardResult[];
 }
 
+/** Asks for the state of a replica, and with an index other than "0" for the digest of that record. */
 export interface InspectRequest {
   readonly index: Int64;
 }
 
+/** An encoded NodeStatus and the digest, or why there is none. */
 export interface InspectResponse {
   readonly status: Buffer;
   readonly digestIndex: Int64;
