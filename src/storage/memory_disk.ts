@@ -1,0 +1,328 @@
+// The in-memory twin of real_disk.ts, for tests and simulation. It knows what is durable, so it can lose power; it
+// counts its operations, so a test can crash or fail at each of them.
+import { dirname } from 'node:path';
+import { assert } from '../base/assert.ts';
+import { TLedgerError } from '../base/errors.ts';
+import type { Random } from '../base/random.ts';
+import type { Disk, DiskFile } from './disk.ts';
+import { diskError } from './disk_error.ts';
+import { MemoryInode } from './memory_file.ts';
+
+export type DiskOperationKind =
+  | 'create'
+  | 'read'
+  | 'write'
+  | 'truncate'
+  | 'flush'
+  | 'flush-done'
+  | 'make-directory'
+  | 'remove'
+  | 'rename'
+  | 'flush-directory';
+
+/** One step that the disk is about to take. Port calls that must be durable take two: the change and its flush. */
+export interface DiskOperation {
+  readonly kind: DiskOperationKind;
+  readonly path: string;
+  /** 1, 2, 3 … in the order of steps. */
+  readonly number: number;
+}
+
+/** `short` writes the first half of the bytes and then fails with ENOSPC, as a disk that fills up does. */
+export type DiskFailure = 'EIO' | 'ENOSPC' | 'short';
+
+/**
+ * What is left of unflushed changes after a power loss: nothing, everything, or an arbitrary subset by sector of 512
+ * bytes (needs `random`).
+ */
+export type CrashMode = 'lost' | 'kept' | 'sectors';
+
+type Entry = MemoryInode | 'directory';
+type Names = Map<string, Entry>;
+
+/** A simulated disk. `crash` and `kill` invalidate all open files, as the end of their process does. */
+export class MemoryDisk implements Disk {
+  #names: Names = new Map<string, Entry>([
+    ['/', 'directory'],
+    ['.', 'directory'],
+  ]);
+  #durableNames: Names = new Map(this.#names);
+  /** Changes of names that are not durable yet, oldest first. */
+  #pendingNames: ((names: Names) => void)[] = [];
+  #life = 1;
+  #operationCount = 0;
+  #failures = new Map<number, DiskFailure>();
+
+  /** Called before each step; what it throws ends the step (throw to crash there). */
+  onOperation: ((operation: DiskOperation) => void) | null = null;
+  /** How an asynchronous flush comes to its end; by default in a microtask. Tests hold it back here. */
+  deferFlush: (finish: () => void) => void = queueMicrotask;
+
+  /** Steps taken so far. */
+  get operationCount(): number {
+    return this.#operationCount;
+  }
+
+  /** Lets the `count`-th step from now (1 = the next) fail. */
+  failAt(count: number, failure: DiskFailure): void {
+    this.#failures.set(this.#operationCount + count, failure);
+  }
+
+  /** Ends the process that used the disk; everything written stays, flushed or not. */
+  kill(): void {
+    this.#life++;
+    this.onOperation = null;
+    this.#failures.clear();
+  }
+
+  /** Power loss: the process ends, and unflushed changes meet the fate that `mode` names. */
+  crash(options: { readonly mode: CrashMode; readonly random?: Random }): void {
+    this.kill();
+    const inodes = new Set([...this.#names.values(), ...this.#durableNames.values()]);
+    const { mode, random } = options;
+    assert(mode !== 'sectors' || random !== undefined, 'a crash by sectors needs a source of randomness');
+    const held = mode === 'lost' ? 0 : mode === 'kept' ? this.#pendingNames.length : undefined;
+    const count = held ?? random!.between(0, this.#pendingNames.length);
+    for (const change of this.#pendingNames.slice(0, count)) change(this.#durableNames);
+    this.#pendingNames = [];
+    this.#names = new Map(this.#durableNames);
+    for (const inode of inodes) {
+      if (inode === 'directory') continue;
+      if (mode === 'lost') inode.loseUnflushed();
+      else if (mode === 'kept') inode.keepUnflushed();
+      else inode.tearUnflushed(random!);
+    }
+  }
+
+  /** An independent disk in the same state, with no open files, hooks or planned failures. */
+  clone(): MemoryDisk {
+    assert(this.#pendingNames.length === 0, 'a disk is copied between port calls only');
+    const copy = new MemoryDisk();
+    const inodes = new Map<Entry, Entry>([['directory', 'directory']]);
+    for (const entry of [...this.#names.values(), ...this.#durableNames.values()]) {
+      if (entry !== 'directory' && !inodes.has(entry)) inodes.set(entry, entry.clone());
+    }
+    copy.#names = new Map([...this.#names].map(([path, entry]) => [path, inodes.get(entry)!]));
+    copy.#durableNames = new Map([...this.#durableNames].map(([path, entry]) => [path, inodes.get(entry)!]));
+    return copy;
+  }
+
+  /** All bytes of a file as programs see them. */
+  bytes(path: string): Buffer {
+    const inode = this.#inode(path, 'read');
+    const bytes = Buffer.alloc(inode.sizeBytes);
+    inode.read(bytes, 0);
+    return bytes;
+  }
+
+  /** Overwrites bytes durably without counting as a step: damage, or a state made by hand. */
+  corrupt(path: string, position: number, bytes: Buffer): void {
+    this.#inode(path, 'read').corrupt(bytes, position);
+  }
+
+  /** Paths of all files, sorted. */
+  files(): string[] {
+    return [...this.#names].flatMap(([path, entry]) => (entry === 'directory' ? [] : [path])).sort();
+  }
+
+  /** Whether any change would be at risk in a power loss now. */
+  isDurable(): boolean {
+    const dirty = [...this.#names.values()].some((entry) => entry !== 'directory' && entry.unflushedCount > 0);
+    return !dirty && this.#pendingNames.length === 0;
+  }
+
+  open(path: string, options: { readonly create?: boolean } = {}): DiskFile {
+    const found = this.#names.get(path);
+    if (found === undefined && options.create === true) {
+      this.#step('create', path, 'open');
+      this.#requireDirectory(dirname(path), path, 'open');
+      const inode = new MemoryInode();
+      this.#change((names) => names.set(path, inode));
+    }
+    if (options.create === true) this.#flushNames(path);
+    return new MemoryFile(path, this.#inode(path, 'open'), this.#stepper());
+  }
+
+  exists(path: string): boolean {
+    return this.#names.has(path);
+  }
+
+  list(path: string): string[] {
+    const names = [];
+    for (const known of this.#names.keys()) {
+      if (known !== path && dirname(known) === path) names.push(known.slice(known.lastIndexOf('/') + 1));
+    }
+    return names.sort();
+  }
+
+  makeDirectory(path: string): void {
+    const missing: string[] = [];
+    for (let at = path; !this.#names.has(at); at = dirname(at)) missing.unshift(at);
+    this.#requireDirectory(missing.length > 0 ? dirname(missing[0]!) : path, path, 'make directory');
+    for (const directory of missing) {
+      this.#step('make-directory', directory, 'make directory');
+      this.#change((names) => names.set(directory, 'directory'));
+    }
+    this.#flushNames(path);
+  }
+
+  remove(path: string): void {
+    if (!this.#names.has(path)) return;
+    this.#inode(path, 'remove');
+    this.#step('remove', path, 'remove');
+    this.#change((names) => names.delete(path));
+    this.#flushNames(path);
+  }
+
+  rename(from: string, to: string): void {
+    const inode = this.#inode(from, 'rename');
+    this.#requireDirectory(dirname(to), from, 'rename');
+    this.#step('rename', from, 'rename');
+    this.#change((names) => {
+      names.delete(from);
+      names.set(to, inode);
+    });
+    this.#flushNames(to);
+  }
+
+  #change(change: (names: Names) => void): void {
+    change(this.#names);
+    this.#pendingNames.push(change);
+  }
+
+  #flushNames(path: string): void {
+    this.#step('flush-directory', dirname(path), 'flush directory');
+    for (const change of this.#pendingNames) change(this.#durableNames);
+    this.#pendingNames = [];
+  }
+
+  #inode(path: string, operation: string): MemoryInode {
+    const entry = this.#names.get(path);
+    if (entry === undefined) throw diskError(operation, path, systemError('ENOENT'));
+    if (entry === 'directory') throw diskError(operation, path, systemError('EISDIR'));
+    return entry;
+  }
+
+  #requireDirectory(directory: string, path: string, operation: string): void {
+    const entry = this.#names.get(directory);
+    if (entry === undefined) throw diskError(operation, path, systemError('ENOENT'));
+    if (entry !== 'directory') throw diskError(operation, path, systemError('ENOTDIR'));
+  }
+
+  /** @throws what the hook throws, or the planned failure; `short` is returned for writes to act on. */
+  #step(kind: DiskOperationKind, path: string, verb: string): 'short' | null {
+    const number = ++this.#operationCount;
+    this.onOperation?.({ kind, path, number });
+    const failure = this.#failures.get(number);
+    if (failure === undefined) return null;
+    if (failure === 'short' && kind === 'write') return 'short';
+    throw diskError(verb, path, systemError(failure === 'short' ? 'ENOSPC' : failure));
+  }
+
+  #stepper(): Stepper {
+    const life = this.#life;
+    return {
+      isAlive: () => this.#life === life,
+      step: (kind, path) => {
+        assert(this.#life === life, () => `${path} is used by a process that has ended`);
+        return this.#step(kind, path, kind);
+      },
+      defer: (finish) => this.deferFlush(finish),
+    };
+  }
+}
+
+/** What a file needs of its disk. */
+interface Stepper {
+  isAlive(): boolean;
+  step(kind: 'read' | 'write' | 'truncate' | 'flush' | 'flush-done', path: string): 'short' | null;
+  defer(finish: () => void): void;
+}
+
+class MemoryFile implements DiskFile {
+  readonly path: string;
+  readonly #inode: MemoryInode;
+  readonly #disk: Stepper;
+  #closed = false;
+
+  constructor(path: string, inode: MemoryInode, disk: Stepper) {
+    this.path = path;
+    this.#inode = inode;
+    this.#disk = disk;
+  }
+
+  sizeBytes(): number {
+    this.#assertOpen();
+    return this.#inode.sizeBytes;
+  }
+
+  read(target: Buffer, position: number): number {
+    this.#assertOpen();
+    this.#disk.step('read', this.path);
+    return this.#inode.read(target, position);
+  }
+
+  write(bytes: Buffer, position: number): void {
+    this.#assertOpen();
+    if (this.#disk.step('write', this.path) === 'short') {
+      this.#inode.write(bytes.subarray(0, bytes.length >> 1), position);
+      throw diskError('write', this.path, systemError('ENOSPC'));
+    }
+    this.#inode.write(bytes, position);
+  }
+
+  flush(): Promise<void> {
+    this.#assertOpen();
+    return new Promise((resolve, reject) => {
+      const upTo = this.#inode.sequence;
+      this.#flushStep('flush', reject, () => {
+        this.#disk.defer(() => {
+          // Of a process that ended nobody waits any more: its promise never settles.
+          if (!this.#disk.isAlive()) return;
+          this.#flushStep('flush-done', reject, () => {
+            this.#inode.flushUpTo(upTo);
+            resolve();
+          });
+        });
+      });
+    });
+  }
+
+  flushNow(): void {
+    this.#assertOpen();
+    this.#flushStep('flush', raise, () => this.#inode.flushUpTo(this.#inode.sequence));
+  }
+
+  truncate(sizeBytes: number): void {
+    this.#assertOpen();
+    this.#disk.step('truncate', this.path);
+    this.#inode.truncate(sizeBytes);
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  #flushStep(kind: 'flush' | 'flush-done', fail: (error: unknown) => void, then: () => void): void {
+    try {
+      this.#disk.step(kind, this.path);
+    } catch (error) {
+      if (error instanceof TLedgerError) this.#inode.forgetUnflushed();
+      fail(error);
+      return;
+    }
+    then();
+  }
+
+  #assertOpen(): void {
+    assert(!this.#closed, () => `${this.path} is used after it was closed`);
+  }
+}
+
+function raise(error: unknown): never {
+  throw error;
+}
+
+function systemError(errno: string): Error {
+  return Object.assign(new Error(errno), { code: errno });
+}

@@ -1,0 +1,119 @@
+// A simulated file's two faces: what programs see, and what would be left if the power went now.
+import type { Random } from '../base/random.ts';
+import { SparseBytes } from './sparse_bytes.ts';
+
+/** The unit a device writes as a whole; a lost write may lose any subset of its sectors. */
+export const SECTOR_BYTES = 512;
+
+type Change =
+  | { readonly kind: 'write'; readonly sequence: number; readonly position: number; readonly bytes: Buffer }
+  | { readonly kind: 'truncate'; readonly sequence: number; readonly sizeBytes: number };
+
+/** The contents of one file, apart from its name: `visible` now, `durable` after a power loss, and the way between. */
+export class MemoryInode {
+  #visible = new SparseBytes();
+  #durable = new SparseBytes();
+  /** Changes not flushed yet, oldest first. */
+  #pending: Change[] = [];
+  #sequence = 0;
+
+  get sizeBytes(): number {
+    return this.#visible.sizeBytes;
+  }
+
+  get unflushedCount(): number {
+    return this.#pending.length;
+  }
+
+  /** Marks the present, for `flushUpTo`. */
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  read(target: Buffer, position: number): number {
+    return this.#visible.read(target, position);
+  }
+
+  write(bytes: Buffer, position: number): void {
+    this.#visible.write(bytes, position);
+    this.#pending.push({ kind: 'write', sequence: ++this.#sequence, position, bytes: Buffer.from(bytes) });
+  }
+
+  truncate(sizeBytes: number): void {
+    this.#visible.truncate(sizeBytes);
+    this.#pending.push({ kind: 'truncate', sequence: ++this.#sequence, sizeBytes });
+  }
+
+  /** Makes durable what was changed up to `sequence`. */
+  flushUpTo(sequence: number): void {
+    let done = 0;
+    for (; done < this.#pending.length && this.#pending[done]!.sequence <= sequence; done++) {
+      apply(this.#durable, this.#pending[done]!);
+    }
+    this.#pending.splice(0, done);
+  }
+
+  /** A failed flush: the cache forgets that these pages were dirty, so no later flush writes them (as Linux does). */
+  forgetUnflushed(): void {
+    this.#pending = [];
+  }
+
+  /** After a power loss nothing of what was not flushed is left. */
+  loseUnflushed(): void {
+    this.#pending = [];
+    this.#visible = this.#durable.clone();
+  }
+
+  /** After a power loss everything had reached the device by luck. */
+  keepUnflushed(): void {
+    this.#pending = [];
+    this.#durable = this.#visible.clone();
+  }
+
+  /**
+   * After a power loss an arbitrary subset of the sectors written had reached the device. Changes of size are ordered
+   * by the file system's journal, so those that happened are the first ones.
+   */
+  tearUnflushed(random: Random): void {
+    let sizesHold = true;
+    for (const change of this.#pending) {
+      if (change.kind === 'truncate') {
+        sizesHold &&= random.next() < 0.5;
+        if (sizesHold) apply(this.#durable, change);
+      } else {
+        tear(this.#durable, change.bytes, change.position, random);
+      }
+    }
+    this.loseUnflushed();
+  }
+
+  /** Changes bytes behind everybody's back, as a failing device would. */
+  corrupt(bytes: Buffer, position: number): void {
+    this.#visible.write(bytes, position);
+    this.#durable.write(bytes, position);
+  }
+
+  clone(): MemoryInode {
+    const copy = new MemoryInode();
+    copy.#visible = this.#visible.clone();
+    copy.#durable = this.#durable.clone();
+    copy.#pending = [...this.#pending];
+    copy.#sequence = this.#sequence;
+    return copy;
+  }
+}
+
+function apply(target: SparseBytes, change: Change): void {
+  if (change.kind === 'write') target.write(change.bytes, change.position);
+  else target.truncate(change.sizeBytes);
+}
+
+function tear(target: SparseBytes, bytes: Buffer, position: number, random: Random): void {
+  // Most crashes lose a tail, some lose or keep all, some leave holes: each file draws how dense its losses are.
+  const keepChance = [0, 0.5, 0.9, 1][random.between(0, 3)]!;
+  for (let at = 0; at < bytes.length; ) {
+    const piece = Math.min(bytes.length - at, SECTOR_BYTES - ((position + at) % SECTOR_BYTES));
+    if (random.next() < keepChance) target.write(bytes.subarray(at, at + piece), position + at);
+    at += piece;
+  }
+}

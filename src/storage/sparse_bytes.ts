@@ -1,0 +1,59 @@
+// Bytes of a simulated file: only pages that were written take memory, so a preallocated segment costs nothing.
+
+const PAGE_BYTES = 4096;
+
+/** A growable byte array whose holes read as zeros. */
+export class SparseBytes {
+  readonly #pages = new Map<number, Buffer>();
+  #sizeBytes = 0;
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  /** Fills `target` from `position`; returns the bytes read, fewer only at the end. */
+  read(target: Buffer, position: number): number {
+    const count = Math.max(0, Math.min(target.length, this.#sizeBytes - position));
+    for (let done = 0; done < count; ) {
+      const inPage = (position + done) % PAGE_BYTES;
+      const piece = Math.min(PAGE_BYTES - inPage, count - done);
+      const page = this.#pages.get(Math.floor((position + done) / PAGE_BYTES));
+      if (page) page.copy(target, done, inPage, inPage + piece);
+      else target.fill(0, done, done + piece);
+      done += piece;
+    }
+    return count;
+  }
+
+  /** Writes `bytes` at `position`, growing if need be. */
+  write(bytes: Buffer, position: number): void {
+    for (let done = 0; done < bytes.length; ) {
+      const number = Math.floor((position + done) / PAGE_BYTES);
+      let page = this.#pages.get(number);
+      if (!page) {
+        page = Buffer.alloc(PAGE_BYTES);
+        this.#pages.set(number, page);
+      }
+      done += bytes.copy(page, (position + done) % PAGE_BYTES, done);
+    }
+    this.#sizeBytes = Math.max(this.#sizeBytes, position + bytes.length);
+  }
+
+  /** Cuts or extends; what is cut off reads as zeros if the size grows again. */
+  truncate(sizeBytes: number): void {
+    if (sizeBytes < this.#sizeBytes) {
+      const last = Math.floor(sizeBytes / PAGE_BYTES);
+      for (const number of this.#pages.keys()) if (number > last) this.#pages.delete(number);
+      this.#pages.get(last)?.fill(0, sizeBytes % PAGE_BYTES);
+    }
+    this.#sizeBytes = sizeBytes;
+  }
+
+  /** An independent copy. */
+  clone(): SparseBytes {
+    const copy = new SparseBytes();
+    for (const [number, page] of this.#pages) copy.#pages.set(number, Buffer.from(page));
+    copy.#sizeBytes = this.#sizeBytes;
+    return copy;
+  }
+}
