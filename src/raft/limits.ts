@@ -1,0 +1,24 @@
+// Limits of the consensus core that are not worth an option: bounds on what waits, and the pace of early campaigns.
+
+/** Reads that may wait for their confirmation on one leader; beyond it `readIndex` throws OVERLOADED. */
+export const pendingReadsMax = 10_000;
+
+/**
+ * Delay, in milliseconds, between a follower seeing its leader's connection drop and its first pre-vote. The spread
+ * keeps two followers that saw it at the same instant from splitting the vote.
+ */
+export const earlyCampaignDelayMsMin = 5;
+export const earlyCampaignDelayMsMax = 60;
+
+/** Delay, in milliseconds, between two early attempts: longer than a vote's round trip with its flush. */
+export const earlyRetryDelayMsMin = 50;
+export const earlyRetryDelayMsMax = 150;
+
+/** Early attempts after one connection drop; then only the normal election timeouts remain. */
+export const earlyCampaignCountMax = 5;
+
+/**
+ * What a no-op record counts for in a follower's window, in bytes. The no-op leaves in the same Ready that tells the
+ * owner to write it, so the sizer cannot know it yet.
+ */
+export const noopSizeBytes = 48;
