@@ -1,8 +1,8 @@
 // The door to a group: does here what this replica can do, and forwards to the leader what only the leader can.
 import type { Broker } from '../broker/broker.ts';
-import type { AppendDone, LogDigest, PackedAppend, ReplicaStatus } from '../replica/types.ts';
-import type { LogIndex, NodeId, Term } from '../raft/types.ts';
 import type { TopicInfo } from '../broker/types.ts';
+import type { LogIndex, NodeId, Term } from '../raft/types.ts';
+import type { AppendDone, LogDigest, PackedAppend, ReplicaStatus } from '../replica/types.ts';
 
 export interface LeaderInfo {
   readonly nodeId: NodeId;

@@ -34,6 +34,8 @@ export interface ForwardCall {
   readonly createTopic?: Buffer;
   readonly transferLeadership?: Buffer;
   readonly readIndex?: boolean;
+  /** How long the caller will wait. */
+  readonly timeoutMs: number;
 }
 
 /** Calls that waited on a node, as one frame to the leader. */

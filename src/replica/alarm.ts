@@ -1,0 +1,41 @@
+// The one timer of a replica: rings when consensus next has something to do. After a stall of the event loop it lets
+// what already waits in the sockets be read first, so that a leader's heartbeat that lies there unread is not taken for
+// a leader's death.
+import type { Clock, Timer } from '../base/clock.ts';
+
+/** A timer later than this has been held up by a stall rather than by the usual few milliseconds. */
+const STALL_MS = 50;
+
+export class Alarm {
+  readonly #clock: Clock;
+  readonly #ring: () => void;
+  #timer: Timer | null = null;
+  #dueMs = Number.POSITIVE_INFINITY;
+
+  constructor(clock: Clock, ring: () => void) {
+    this.#clock = clock;
+    this.#ring = ring;
+  }
+
+  /** Rings at `dueMs` (monotonic). An earlier ring may come instead of a later one; a later one never replaces an earlier. */
+  set(dueMs: number): void {
+    if (this.#timer !== null && dueMs >= this.#dueMs) return;
+    this.#timer?.cancel();
+    this.#dueMs = dueMs;
+    const delayMs = Math.max(0, Math.min(dueMs - this.#clock.monotonicMs(), 60_000));
+    this.#timer = this.#clock.after(Math.ceil(delayMs), () => this.#onTimer());
+  }
+
+  cancel(): void {
+    this.#timer?.cancel();
+    this.#timer = null;
+  }
+
+  #onTimer(): void {
+    this.#timer = null;
+    const lateMs = this.#clock.monotonicMs() - this.#dueMs;
+    this.#dueMs = Number.POSITIVE_INFINITY;
+    if (lateMs > STALL_MS) this.#clock.defer(this.#ring);
+    else this.#ring();
+  }
+}

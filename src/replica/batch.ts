@@ -1,0 +1,116 @@
+// The leader's batch: everything that waits, checked and numbered by the broker, laid into one buffer that is then
+// written once, sent to every follower and kept for readers as it is.
+import { TLedgerError } from '../base/errors.ts';
+import type { Broker } from '../broker/broker.ts';
+import { blankRecord, recordMagic } from '../format/record.ts';
+import type { LogIndex } from '../raft/types.ts';
+import { FRAME_HEADROOM_BYTES } from '../storage/commit_log.ts';
+import { type Pending, type PendingAppend, type PendingQueue, type PendingTopic, sizeOf } from './pending.ts';
+
+/** A caller of the batch: answered once its last record is applied. */
+export interface BatchMember {
+  readonly lastIndex: LogIndex;
+  readonly deadlineMs: number;
+  readonly settle: (error: TLedgerError | null) => void;
+}
+
+export interface Batch {
+  readonly buffer: Buffer;
+  readonly start: number;
+  readonly end: number;
+  /** Records in [start, end); 0 when all that waited was refused or known already. */
+  readonly count: number;
+  readonly members: readonly BatchMember[];
+}
+
+interface Piece {
+  readonly buffer: Buffer;
+  readonly start: number;
+  readonly end: number;
+}
+
+export interface BatchPlace {
+  readonly firstIndex: LogIndex;
+  readonly bytesMax: number;
+  /** Wall clock: becomes the store time. */
+  readonly nowMs: number;
+}
+
+/**
+ * Takes what waits, in order, up to `bytesMax` (one request may exceed it). Refused requests are answered at once and
+ * leave no trace; the caller must append the batch in the same turn, because the broker counts on it.
+ */
+export function takeBatch(pending: PendingQueue, broker: Broker, place: BatchPlace): Batch {
+  const pieces: Piece[] = [];
+  const members: BatchMember[] = [];
+  let bytes = 0;
+  let count = 0;
+  for (let next = pending.peek(); next !== undefined; next = pending.peek()) {
+    if (bytes > 0 && bytes + sizeOf(next) > place.bytesMax) break;
+    pending.shift();
+    const admitted = admitSafely(next, broker, (place.firstIndex + count) as LogIndex, place.nowMs);
+    if (admitted === null) continue;
+    members.push(admitted.member);
+    if (admitted.piece === null) continue;
+    pieces.push(admitted.piece);
+    bytes += admitted.piece.end - admitted.piece.start;
+    count += admitted.count;
+  }
+  return { ...gather(pieces, bytes), count, members };
+}
+
+interface Admitted {
+  readonly piece: Piece | null;
+  readonly count: number;
+  readonly member: BatchMember;
+}
+
+function admitSafely(item: Pending, broker: Broker, firstIndex: LogIndex, nowMs: number): Admitted | null {
+  try {
+    return item.kind === 'append'
+      ? admitAppend(item, broker, firstIndex, nowMs)
+      : admitTopic(item, broker, firstIndex, nowMs);
+  } catch (error) {
+    if (!(error instanceof TLedgerError)) throw error;
+    item.done(error, null);
+    return null;
+  }
+}
+
+function admitAppend(item: PendingAppend, broker: Broker, firstIndex: LogIndex, nowMs: number): Admitted {
+  const admission = broker.admit(item.request, { firstIndex, nowMs });
+  const { result } = admission;
+  const settle = (error: TLedgerError | null): void => item.done(error, error === null ? result : null);
+  const member = { lastIndex: result.lastIndex, deadlineMs: item.deadlineMs, settle };
+  if (admission.kind === 'repeated') return { piece: null, count: 0, member };
+  return {
+    piece: { buffer: item.request.records, start: admission.start, end: admission.end },
+    count: result.lastIndex - firstIndex + 1,
+    member,
+  };
+}
+
+function admitTopic(item: PendingTopic, broker: Broker, firstIndex: LogIndex, nowMs: number): Admitted {
+  const proposal = broker.proposeTopic(item.name, item.queues, nowMs);
+  const created = proposal.kind === 'command';
+  const settle = (error: TLedgerError | null): void => {
+    const topic = broker.topic(item.name);
+    if (error !== null || topic === undefined) item.done(error ?? new TLedgerError('INTERNAL'), null);
+    else item.done(null, { topic, created });
+  };
+  const member = {
+    lastIndex: created ? firstIndex : ((firstIndex - 1) as LogIndex),
+    deadlineMs: item.deadlineMs,
+    settle,
+  };
+  if (!created) return { piece: null, count: 0, member };
+  const record = blankRecord(recordMagic.command, proposal.body);
+  return { piece: { buffer: record, start: 0, end: record.length }, count: 1, member };
+}
+
+function gather(pieces: readonly Piece[], bytes: number): Piece {
+  const buffer = Buffer.allocUnsafe(FRAME_HEADROOM_BYTES + bytes);
+  let at = FRAME_HEADROOM_BYTES;
+  for (const piece of pieces) at += piece.buffer.copy(buffer, at, piece.start, piece.end);
+  return { buffer, start: FRAME_HEADROOM_BYTES, end: at };
+}

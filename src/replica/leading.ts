@@ -1,0 +1,145 @@
+// What only a leader does: takes what waits into the log, batch by batch, and answers callers once their records are
+// applied. It serves from the moment its no-op is applied, when the broker's view is that of the log's end.
+import { assert } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
+import { TLedgerError } from '../base/errors.ts';
+import type { Broker } from '../broker/broker.ts';
+import { blankRecord, recordMagic } from '../format/record.ts';
+import type { Raft } from '../raft/raft.ts';
+import type { LogIndex } from '../raft/types.ts';
+import { type CommitLog, FRAME_HEADROOM_BYTES } from '../storage/commit_log.ts';
+import { takeBatch } from './batch.ts';
+import { type Pending, type PendingLimits, PendingQueue } from './pending.ts';
+import { Waiters } from './waiters.ts';
+
+/** What the leader may take on. */
+export interface LeadingLimits extends PendingLimits {
+  /** Largest batch written and sent as one piece (one larger request makes a batch of its own). */
+  readonly batchBytesMax: number;
+  /** Bytes written but not flushed beyond which no further batch is taken: bounds what one flush carries. */
+  readonly unflushedBytesMax: number;
+  /** Bytes in the log but not applied beyond which no further batch is taken. */
+  readonly unappliedBytesMax: number;
+}
+
+interface LeadingOptions {
+  readonly limits: LeadingLimits;
+  readonly clock: Clock;
+  readonly log: CommitLog;
+  readonly raft: Raft;
+  readonly broker: Broker;
+  /** Bytes of the log that are not applied yet. */
+  readonly unappliedBytes: () => number;
+  /** Runs a task as a turn of the replica. */
+  readonly turn: (task: () => void) => void;
+}
+
+export class Leading {
+  readonly #options: LeadingOptions;
+  readonly #pending: PendingQueue;
+  readonly #waiters = new Waiters();
+  #noopIndex: LogIndex | null = null;
+  #isServing = false;
+  #drainScheduled = false;
+
+  constructor(options: LeadingOptions) {
+    this.#options = options;
+    this.#pending = new PendingQueue(options.limits);
+  }
+
+  /** Callers who wait for an answer. */
+  get waitingCount(): number {
+    return this.#pending.length + this.#waiters.length;
+  }
+
+  /** Puts a request into the queue, or answers it at once with why not. */
+  enqueue(item: Pending): void {
+    try {
+      if (!this.#options.raft.isLeader) throw new TLedgerError('NOT_LEADER');
+      this.#pending.push(item);
+    } catch (error) {
+      item.done(error as TLedgerError, null);
+      return;
+    }
+    this.scheduleDrain();
+  }
+
+  /** Leadership was won: writes the no-op that commits what earlier leaders left behind (paper §5.4.2, §8). */
+  begin(index: LogIndex): void {
+    const record = blankRecord(recordMagic.noop, Buffer.alloc(0));
+    const buffer = Buffer.concat([Buffer.alloc(FRAME_HEADROOM_BYTES), record]);
+    const written = this.#options.log.appendBlank(buffer, FRAME_HEADROOM_BYTES, buffer.length, this.#options.raft.term);
+    assert(written.firstIndex === index, 'the no-op lies where consensus put it');
+    this.#noopIndex = index;
+  }
+
+  /** Leadership was lost: what was not in the log yet is refused; what was may still be committed, so it waits on. */
+  end(): void {
+    this.#noopIndex = null;
+    this.#isServing = false;
+    this.#pending.failAll(new TLedgerError('NOT_LEADER'));
+  }
+
+  /** More records were applied. */
+  onApplied(): void {
+    const { broker, log } = this.#options;
+    if (!this.#isServing && this.#noopIndex !== null && broker.appliedIndex >= this.#noopIndex) {
+      assert(broker.appliedIndex === log.lastIndex, 'a new leader has nothing behind its no-op');
+      broker.startLeading();
+      this.#isServing = true;
+    }
+    this.#answer();
+    this.scheduleDrain();
+  }
+
+  /** Takes what waits, soon: after everything the event loop has in hand, so that it goes out together. */
+  scheduleDrain(): void {
+    if (this.#drainScheduled || !this.#isServing || this.#pending.length === 0) return;
+    this.#drainScheduled = true;
+    this.#options.clock.defer(() => {
+      this.#drainScheduled = false;
+      this.#options.turn(() => this.#drain());
+    });
+  }
+
+  expire(nowMs: number): void {
+    this.#pending.expire(nowMs);
+    this.#waiters.expire(nowMs);
+  }
+
+  /** The replica ends: nobody can tell any more what becomes of records in the log. */
+  failAll(error: TLedgerError): void {
+    this.#pending.failAll(error);
+    this.#waiters.failAll(
+      new TLedgerError('OUTCOME_UNKNOWN', `${error.message} No majority had confirmed the request.`),
+    );
+  }
+
+  #drain(): void {
+    const { limits, clock, log, raft, broker, unappliedBytes } = this.#options;
+    if (!this.#isServing || raft.isTransferring) return;
+    if (log.unflushedBytes >= limits.unflushedBytesMax || unappliedBytes() >= limits.unappliedBytesMax) return;
+    const firstIndex = (log.lastIndex + 1) as LogIndex;
+    const batch = takeBatch(this.#pending, broker, {
+      firstIndex,
+      bytesMax: limits.batchBytesMax,
+      nowMs: clock.wallMs(),
+    });
+    if (batch.count > 0) {
+      const proposed = raft.propose(batch.count);
+      const written = log.appendBlank(batch.buffer, batch.start, batch.end, proposed.term);
+      assert(
+        proposed.firstIndex === firstIndex && written.lastIndex === firstIndex + batch.count - 1,
+        'consensus, broker and log number records alike',
+      );
+    }
+    for (const member of batch.members) this.#waiters.push({ ...member, term: log.termAt(member.lastIndex) });
+    if (batch.count === 0) this.#answer();
+    this.scheduleDrain();
+  }
+
+  #answer(): void {
+    if (this.#waiters.length === 0) return;
+    this.#waiters.release(this.#options.broker.appliedIndex, (index) => this.#options.log.termAt(index));
+  }
+}

@@ -1,0 +1,58 @@
+// A caller who asked for leadership to be handed over, waiting for how it ends. Consensus runs the transfer and aborts it
+// by itself; this only tells the caller.
+import { TLedgerError } from '../base/errors.ts';
+import type { NodeId } from '../raft/types.ts';
+
+interface TransferringRaft {
+  readonly isLeader: boolean;
+  readonly isTransferring: boolean;
+  readonly leader: NodeId | null;
+}
+
+interface Caller {
+  readonly deadlineMs: number;
+  readonly resolve: () => void;
+  readonly reject: (error: TLedgerError) => void;
+}
+
+export class Transfer {
+  #caller: Caller | null = null;
+
+  get isActive(): boolean {
+    return this.#caller !== null;
+  }
+
+  /** @param start asks consensus; may throw. @throws TLedgerError TRANSFERRING while another transfer is under way. */
+  begin(deadlineMs: number, start: () => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#caller !== null) throw new TLedgerError('TRANSFERRING');
+      this.#caller = { deadlineMs, resolve, reject };
+      try {
+        start();
+      } catch (error) {
+        this.#caller = null;
+        throw error;
+      }
+    });
+  }
+
+  onStateChanged(raft: TransferringRaft): void {
+    if (this.#caller === null || raft.isLeader || raft.leader === null) return;
+    this.#caller.resolve();
+    this.#caller = null;
+  }
+
+  /** Notices that consensus gave up, or that the caller's deadline passed. */
+  onSweep(nowMs: number, raft: TransferringRaft): void {
+    if (this.#caller === null) return;
+    if (raft.isLeader && !raft.isTransferring) this.fail(new TLedgerError('TRANSFER_FAILED'));
+    else if (this.#caller.deadlineMs <= nowMs) {
+      this.fail(new TLedgerError('OUTCOME_UNKNOWN', 'the transfer had not ended before the deadline'));
+    }
+  }
+
+  fail(error: TLedgerError): void {
+    this.#caller?.reject(error);
+    this.#caller = null;
+  }
+}

@@ -1,0 +1,154 @@
+// What clients ask of a node that does not lead, on its way to the leader: everything submitted in one turn of the event
+// loop travels as one frame on one stream. If the stream breaks, what was sent has an unknown outcome and is told so.
+import type { ClientDuplexStream } from '@grpc/grpc-js';
+import type { Clock } from '../base/clock.ts';
+import { isErrorCode, TLedgerError } from '../base/errors.ts';
+import type { ForwardCall, ForwardRequest, ForwardResponse, ForwardResult } from '../wire/peer_messages.ts';
+import type { PeerLink } from './peer_link.ts';
+
+/** What to do there, without id: exactly one kind of call. */
+export type ForwardedCall = Omit<ForwardCall, 'id'>;
+
+interface Outstanding {
+  readonly sizeBytes: number;
+  readonly deadlineMs: number;
+  readonly done: (error: TLedgerError | null, result: ForwardResult | null) => void;
+  sent: boolean;
+}
+
+/** Most calls and bytes on their way to the leader at once. */
+const OUTSTANDING_COUNT_MAX = 8_192;
+const OUTSTANDING_BYTES_MAX = 32 * 1024 * 1024;
+/** Bytes of calls gathered into one frame. */
+const FRAME_BYTES_MAX = 1024 * 1024;
+const SWEEP_INTERVAL_MS = 100;
+
+export class Forwarder {
+  readonly #link: PeerLink;
+  readonly #clock: Clock;
+  readonly #outstanding = new Map<string, Outstanding>();
+  #outstandingBytes = 0;
+  #queue: ForwardCall[] = [];
+  #stream: ClientDuplexStream<ForwardRequest, ForwardResponse> | null = null;
+  #lastId = 0;
+  #flushScheduled = false;
+  #sweepScheduled = false;
+
+  constructor(link: PeerLink, clock: Clock) {
+    this.#link = link;
+    this.#clock = clock;
+  }
+
+  get isUp(): boolean {
+    return this.#link.isUp;
+  }
+
+  /** @param done called once: with the leader's result, or with an error that says whether the outcome is unknown. */
+  submit(call: ForwardedCall, sizeBytes: number, deadlineMs: number, done: Outstanding['done']): void {
+    if (this.#outstanding.size >= OUTSTANDING_COUNT_MAX || this.#outstandingBytes + sizeBytes > OUTSTANDING_BYTES_MAX) {
+      done(
+        new TLedgerError('OVERLOADED', `${this.#outstanding.size} calls are on their way to the leader already`),
+        null,
+      );
+      return;
+    }
+    const id = String(++this.#lastId);
+    this.#outstanding.set(id, { sizeBytes, deadlineMs, done, sent: false });
+    this.#outstandingBytes += sizeBytes;
+    this.#queue.push({ ...call, id });
+    this.#scheduleFlush();
+    this.#armSweep();
+  }
+
+  close(): void {
+    this.#stream?.cancel();
+    this.#loseAll();
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    this.#clock.defer(() => {
+      this.#flushScheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    const stream = this.#stream ?? this.#open();
+    let calls: ForwardCall[] = [];
+    let bytes = 0;
+    for (const call of this.#queue) {
+      const outstanding = this.#outstanding.get(call.id);
+      if (outstanding === undefined) continue;
+      outstanding.sent = true;
+      calls.push(call);
+      bytes += outstanding.sizeBytes;
+      if (bytes < FRAME_BYTES_MAX) continue;
+      stream.write({ calls });
+      calls = [];
+      bytes = 0;
+    }
+    this.#queue = [];
+    if (calls.length > 0) stream.write({ calls });
+  }
+
+  #open(): ClientDuplexStream<ForwardRequest, ForwardResponse> {
+    const stream = this.#link.openForward();
+    this.#stream = stream;
+    stream.on('data', (response: ForwardResponse) => {
+      for (const result of response.results) this.#onResult(result);
+    });
+    const onLost = (): void => {
+      if (this.#stream !== stream) return;
+      this.#stream = null;
+      this.#loseAll();
+    };
+    stream.on('error', onLost);
+    stream.on('end', onLost);
+    return stream;
+  }
+
+  #onResult(result: ForwardResult): void {
+    const outstanding = this.#take(result.id);
+    if (outstanding === undefined) return;
+    if (result.errorCode === '') outstanding.done(null, result);
+    else {
+      const code = isErrorCode(result.errorCode) ? result.errorCode : 'INTERNAL';
+      outstanding.done(new TLedgerError(code, result.errorMessage), null);
+    }
+  }
+
+  #loseAll(): void {
+    this.#queue = [];
+    for (const id of [...this.#outstanding.keys()]) this.#lose(id, 'the connection to the leader was lost');
+  }
+
+  #lose(id: string, why: string): void {
+    const outstanding = this.#take(id);
+    if (outstanding === undefined) return;
+    const code = outstanding.sent ? 'OUTCOME_UNKNOWN' : 'UNREACHABLE';
+    outstanding.done(new TLedgerError(code, outstanding.sent ? `${why} before its answer` : why), null);
+  }
+
+  #take(id: string): Outstanding | undefined {
+    const outstanding = this.#outstanding.get(id);
+    if (outstanding === undefined) return undefined;
+    this.#outstanding.delete(id);
+    this.#outstandingBytes -= outstanding.sizeBytes;
+    return outstanding;
+  }
+
+  #armSweep(): void {
+    if (this.#sweepScheduled) return;
+    this.#sweepScheduled = true;
+    this.#clock.after(SWEEP_INTERVAL_MS, () => {
+      this.#sweepScheduled = false;
+      const nowMs = this.#clock.monotonicMs();
+      for (const [id, { deadlineMs }] of this.#outstanding) {
+        if (deadlineMs <= nowMs) this.#lose(id, 'the deadline passed');
+      }
+      if (this.#outstanding.size > 0) this.#armSweep();
+    });
+  }
+}

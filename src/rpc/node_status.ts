@@ -1,0 +1,57 @@
+// A replica's state as the message that other members and clients get, and back.
+import { assert } from '../base/assert.ts';
+import { type PhysicalOffset, physicalOffset } from '../format/record.ts';
+import { type LogIndex, logIndex, type Role, type Term, term } from '../raft/types.ts';
+import type { ReplicaStatus } from '../replica/types.ts';
+import type { NodeStatus } from '../wire/admin_messages.ts';
+import { uint64ToNumber } from '../wire/int64.ts';
+import type { MemberStatus, NodeFacts } from './gateway.ts';
+
+const roles: readonly string[] = ['follower', 'pre-candidate', 'candidate', 'leader'] satisfies Role[];
+
+/** The message about a member; an unreachable one has only its name, its addresses and the reason. */
+export function toNodeStatus({ member, status, error }: MemberStatus): NodeStatus {
+  return {
+    nodeId: member.nodeId,
+    reachable: status !== null,
+    error: error ?? '',
+    role: status?.role ?? '',
+    term: String(status?.term ?? 0),
+    leaderId: status?.leaderId ?? '',
+    firstIndex: String(status?.firstIndex ?? 0),
+    lastIndex: String(status?.lastIndex ?? 0),
+    flushedIndex: String(status?.flushedIndex ?? 0),
+    committedIndex: String(status?.committedIndex ?? 0),
+    appliedIndex: String(status?.appliedIndex ?? 0),
+    flushedPosition: String(status?.flushedPosition ?? 0),
+    endPosition: String(status?.endPosition ?? 0),
+    clientAddress: member.clientAddress,
+    peerAddress: member.peerAddress,
+    uptimeMs: String(status?.uptimeMs ?? 0),
+    version: status?.version ?? '',
+    pid: status?.pid ?? 0,
+  };
+}
+
+/** What another member said of itself. @throws TLedgerError INVALID_ARGUMENT when a number is out of range. */
+export function fromNodeStatus(message: NodeStatus): ReplicaStatus & NodeFacts {
+  assert(roles.includes(message.role), () => `a member's role is one of ${roles.join(', ')}`);
+  const index = (value: string, field: string): LogIndex => logIndex(uint64ToNumber(value, field));
+  const position = (value: string, field: string): PhysicalOffset => physicalOffset(uint64ToNumber(value, field));
+  return {
+    nodeId: message.nodeId,
+    role: message.role as Role,
+    term: term(uint64ToNumber(message.term, 'term')) as Term,
+    leaderId: message.leaderId === '' ? null : message.leaderId,
+    firstIndex: index(message.firstIndex, 'first_index'),
+    lastIndex: index(message.lastIndex, 'last_index'),
+    flushedIndex: index(message.flushedIndex, 'flushed_index'),
+    committedIndex: index(message.committedIndex, 'committed_index'),
+    appliedIndex: index(message.appliedIndex, 'applied_index'),
+    flushedPosition: position(message.flushedPosition, 'flushed_position'),
+    endPosition: position(message.endPosition, 'end_position'),
+    uptimeMs: uint64ToNumber(message.uptimeMs, 'uptime_ms'),
+    version: message.version,
+    pid: message.pid,
+  };
+}

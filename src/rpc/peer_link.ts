@@ -1,0 +1,175 @@
+// One node's way to one other member: a channel, the replication stream kept open on it, and the few unary calls.
+// The stream reopens by itself; whoever sends learns of a loss by `onDown` before anything newer goes out.
+import { Client, type ClientDuplexStream, credentials, type Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import type { Clock, Timer } from '../base/clock.ts';
+import type { Random } from '../base/random.ts';
+import type { AppendResponse, NodeId } from '../raft/types.ts';
+import { clientChannelOptions } from '../wire/channel_options.ts';
+import { decodeResponseFrame } from '../wire/peer_frames.ts';
+import type {
+  ForwardRequest,
+  ForwardResponse,
+  InspectRequest,
+  InspectResponse,
+  TimeoutNowRequest,
+  TimeoutNowResponse,
+  VoteRequest,
+  VoteResponse,
+} from '../wire/peer_messages.ts';
+import { peerService } from '../wire/services.ts';
+import { introduce, type PeerIdentity } from './peer_identity.ts';
+
+export interface PeerLinkOptions {
+  readonly identity: PeerIdentity;
+  readonly peer: NodeId;
+  readonly address: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly onUp: () => void;
+  readonly onDown: () => void;
+  readonly onResponse: (response: AppendResponse) => void;
+  /** The peer answered something it should not, or refuses us. */
+  readonly onWarning: (message: string) => void;
+}
+
+/** Reopening a lost stream waits this long at first, doubling up to the maximum, with jitter. */
+const REOPEN_DELAY_MS_MIN = 20;
+const REOPEN_DELAY_MS_MAX = 500;
+
+export class PeerLink {
+  readonly #options: PeerLinkOptions;
+  readonly #client: Client;
+  #stream: ClientDuplexStream<Buffer, Buffer> | null = null;
+  #isUp = false;
+  #isClosed = false;
+  #reopenDelayMs = REOPEN_DELAY_MS_MIN;
+  #reopenTimer: Timer | null = null;
+  #lastWarning = '';
+
+  constructor(options: PeerLinkOptions) {
+    this.#options = options;
+    this.#client = new Client(options.address, credentials.createInsecure(), clientChannelOptions);
+  }
+
+  /** Opens the replication stream and keeps it open. */
+  start(): void {
+    if (this.#isClosed) return;
+    const { path, requestSerialize, responseDeserialize } = peerService.replicate;
+    const metadata = this.#metadata({ waitForReady: true });
+    const stream = this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata);
+    this.#stream = stream;
+    stream.on('metadata', () => this.#onOpen());
+    stream.on('data', (frame: Buffer) => this.#onFrame(frame));
+    stream.on('error', (error: ServiceError) => this.#onLost(stream, error));
+    stream.on('end', () => this.#onLost(stream, null));
+  }
+
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
+  /** Sends a frame if the stream is open; otherwise it is lost, as `onDown` has said. */
+  sendFrame(frame: Buffer): void {
+    if (this.#isUp) this.#stream?.write(frame);
+  }
+
+  vote(request: VoteRequest, timeoutMs: number): Promise<VoteResponse> {
+    return this.#call(peerService.vote, request, timeoutMs);
+  }
+
+  timeoutNow(request: TimeoutNowRequest, timeoutMs: number): Promise<TimeoutNowResponse> {
+    return this.#call(peerService.timeoutNow, request, timeoutMs);
+  }
+
+  inspect(request: InspectRequest, timeoutMs: number): Promise<InspectResponse> {
+    return this.#call(peerService.inspect, request, timeoutMs);
+  }
+
+  /** A stream of forwarded calls; the caller owns it. */
+  openForward(): ClientDuplexStream<ForwardRequest, ForwardResponse> {
+    const { path, requestSerialize, responseDeserialize } = peerService.forward;
+    return this.#client.makeBidiStreamRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      this.#metadata({ waitForReady: false }),
+    );
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#reopenTimer?.cancel();
+    this.#stream?.cancel();
+    this.#client.close();
+  }
+
+  #call<Request, Response>(
+    method: {
+      readonly path: string;
+      readonly requestSerialize: (value: Request) => Buffer;
+      readonly responseDeserialize: (bytes: Buffer) => Response;
+    },
+    request: Request,
+    timeoutMs: number,
+  ): Promise<Response> {
+    const { path, requestSerialize, responseDeserialize } = method;
+    const metadata = this.#metadata({ waitForReady: false });
+    return new Promise((resolve, reject) => {
+      const deadline = Date.now() + timeoutMs;
+      this.#client.makeUnaryRequest(
+        path,
+        requestSerialize,
+        responseDeserialize,
+        request,
+        metadata,
+        { deadline },
+        (error, response) => {
+          if (error !== null || response === undefined) reject(error);
+          else resolve(response);
+        },
+      );
+    });
+  }
+
+  #metadata(options: { readonly waitForReady: boolean }): Metadata {
+    return introduce(this.#options.identity, this.#options.peer, options);
+  }
+
+  #onOpen(): void {
+    this.#isUp = true;
+    this.#reopenDelayMs = REOPEN_DELAY_MS_MIN;
+    this.#lastWarning = '';
+    this.#options.onUp();
+  }
+
+  #onFrame(frame: Buffer): void {
+    const { identity, peer, onResponse } = this.#options;
+    try {
+      onResponse(decodeResponseFrame(frame, { from: peer, to: identity.nodeId }));
+    } catch (error) {
+      this.#warn(`${peer} answered with bytes that are no frame: ${String(error)}`);
+    }
+  }
+
+  #onLost(stream: ClientDuplexStream<Buffer, Buffer>, error: ServiceError | null): void {
+    if (this.#stream !== stream) return;
+    this.#stream = null;
+    if (this.#isUp) {
+      this.#isUp = false;
+      this.#options.onDown();
+    }
+    if (this.#isClosed) return;
+    if (error !== null && (error.code === status.PERMISSION_DENIED || error.code === status.FAILED_PRECONDITION)) {
+      this.#warn(`${this.#options.peer} refuses this node: ${error.details}`);
+    }
+    const delayMs = this.#options.random.between(Math.floor(this.#reopenDelayMs / 2), this.#reopenDelayMs);
+    this.#reopenDelayMs = Math.min(this.#reopenDelayMs * 2, REOPEN_DELAY_MS_MAX);
+    this.#reopenTimer = this.#options.clock.after(delayMs, () => this.start());
+  }
+
+  #warn(message: string): void {
+    if (message === this.#lastWarning) return;
+    this.#lastWarning = message;
+    this.#options.onWarning(message);
+  }
+}

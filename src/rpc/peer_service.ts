@@ -1,0 +1,131 @@
+// The server side of tledger.v1.Peer: what other members ask of this node. Every call is checked for who makes it.
+import type { ServerDuplexStream, ServerUnaryCall, sendUnaryData, UntypedHandleCall } from '@grpc/grpc-js';
+import { Metadata } from '@grpc/grpc-js';
+import { TLedgerError } from '../base/errors.ts';
+import { type LogIndex, logIndex, type NodeId, term } from '../raft/types.ts';
+import type { Replica } from '../replica/replica.ts';
+import { uint64ToNumber } from '../wire/int64.ts';
+import { decodeAppendFrame } from '../wire/peer_frames.ts';
+import type { InspectResponse, VoteRequest, VoteResponse } from '../wire/peer_messages.ts';
+import { codecs, type Incoming, type PeerHandlers, wellFormed } from '../wire/services.ts';
+import { statusOf } from '../wire/status.ts';
+import type { ForwardService } from './forward_service.ts';
+import type { Gateway, MemberInfo } from './gateway.ts';
+import { toNodeStatus } from './node_status.ts';
+import { identify, type PeerIdentity } from './peer_identity.ts';
+import type { GrpcPeerTransport } from './peer_transport.ts';
+
+export interface PeerServiceOptions {
+  readonly identity: PeerIdentity;
+  readonly self: MemberInfo;
+  readonly replica: Replica;
+  readonly gateway: Gateway;
+  readonly transport: GrpcPeerTransport;
+  readonly forward: ForwardService;
+}
+
+/** Handlers for `peerService`. */
+export function peerHandlers(options: PeerServiceOptions): PeerHandlers & Record<string, UntypedHandleCall> {
+  const { identity, transport, forward } = options;
+  return {
+    vote: unary(identity, (request: VoteRequest, from) => vote(options, request, from)),
+    timeoutNow: unary(identity, (request: { term: string }, from) => {
+      const message = { from, to: identity.nodeId, term: term(uint64ToNumber(request.term, 'term')) };
+      transport.receive({ type: 'timeout-now', ...message }, null);
+      return {};
+    }),
+    inspect: unary(identity, (request: { index: string }) =>
+      inspect(options, logIndex(uint64ToNumber(request.index, 'index'))),
+    ),
+    replicate: (stream: ServerDuplexStream<Buffer, Buffer>) => {
+      const from = identifyStream(identity, stream);
+      if (from !== null) replicate(options, stream, from);
+    },
+    forward: (stream) => {
+      if (identifyStream(identity, stream) !== null) forward.serve(stream);
+    },
+  };
+}
+
+function vote({ identity, transport }: PeerServiceOptions, request: VoteRequest, from: NodeId): VoteResponse {
+  const response = transport.receiveVoteRequest({
+    type: 'vote-request',
+    from,
+    to: identity.nodeId,
+    term: term(uint64ToNumber(request.term, 'term')),
+    preVote: request.preVote,
+    lastIndex: logIndex(uint64ToNumber(request.lastIndex, 'last_index')),
+    lastTerm: term(uint64ToNumber(request.lastTerm, 'last_term')),
+    transfer: request.transfer,
+  });
+  if (response === null) throw new TLedgerError('NOT_LEADER', 'no vote: a living leader is known');
+  return { term: String(response.term), preVote: response.preVote, granted: response.granted };
+}
+
+function inspect({ self, replica, gateway }: PeerServiceOptions, index: LogIndex): InspectResponse {
+  const status = codecs.nodeStatus.encode(toNodeStatus({ member: self, status: gateway.localStatus(), error: null }));
+  const none = { status, digestIndex: '0', chainCrc: 0, endPosition: '0', digestError: '' };
+  if (index === 0) return none;
+  try {
+    const digest = replica.digest(index);
+    return {
+      ...none,
+      digestIndex: String(digest.index),
+      chainCrc: digest.chainCrc,
+      endPosition: String(digest.endPosition),
+    };
+  } catch (error) {
+    if (!(error instanceof TLedgerError)) throw error;
+    return { ...none, digestError: error.message };
+  }
+}
+
+function replicate(
+  { identity, transport }: PeerServiceOptions,
+  stream: ServerDuplexStream<Buffer, Buffer>,
+  from: NodeId,
+): void {
+  const ends = { from, to: identity.nodeId };
+  stream.on('data', (bytes: Buffer) => {
+    try {
+      const frame = decodeAppendFrame(bytes, ends);
+      transport.receive(frame.message, frame);
+    } catch (error) {
+      transport.detach(from, stream);
+      stream.emit('error', statusOf(error));
+    }
+  });
+  const leave = (): void => transport.detach(from, stream);
+  stream.on('end', () => {
+    leave();
+    stream.end();
+  });
+  stream.on('error', leave);
+  stream.on('cancelled', leave);
+  transport.attach(from, stream);
+  stream.sendMetadata(new Metadata());
+}
+
+/** The calling member, or null after the stream was refused. */
+function identifyStream(
+  identity: PeerIdentity,
+  stream: { metadata: Metadata; emit(event: 'error', error: unknown): unknown },
+): NodeId | null {
+  try {
+    return identify(identity, stream.metadata);
+  } catch (error) {
+    stream.emit('error', statusOf(error));
+    return null;
+  }
+}
+
+function unary<Request, Response>(identity: PeerIdentity, handle: (request: Request, from: NodeId) => Response) {
+  return (call: ServerUnaryCall<Incoming<Request>, Response>, callback: sendUnaryData<Response>): void => {
+    try {
+      const from = identify(identity, call.metadata);
+      callback(null, handle(wellFormed(call.request), from));
+    } catch (error) {
+      callback(statusOf(error));
+    }
+  };
+}
