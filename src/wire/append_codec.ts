@@ -5,8 +5,10 @@
 //
 // Anything that does not look like that (messages instead of records, unknown fields) goes through protobufjs.
 
-import { uint64ToNumber } from './int64.ts';
-import type { AppendRequest, MessageFields } from './ledger_messages.ts';
+import type { AppendResult } from '../broker/types.ts';
+import { logIndex } from '../raft/types.ts';
+import { int64ToNumber, numberToInt64, uint64ToNumber } from './int64.ts';
+import type { AppendRequest, AppendResponse, MessageFields } from './ledger_messages.ts';
 import { codecOf } from './proto.ts';
 
 /** An AppendRequest to encode: records as one buffer or as pieces that are joined while they are written. */
@@ -35,6 +37,7 @@ interface GenericAppend {
 }
 
 const generic = codecOf<GenericAppend>('AppendRequest');
+const genericResponse = codecOf<AppendResponse>('AppendResponse');
 const NO_BYTES = Buffer.alloc(0);
 const NO_MESSAGES: readonly MessageFields[] = [];
 
@@ -71,6 +74,29 @@ export function encodeAppendRequest(request: OutgoingAppend): Buffer {
  */
 export function decodeAppendRequest(bytes: Buffer): AppendRequest {
   return decodePacked(bytes) ?? decodeGeneric(bytes);
+}
+
+/** An encoded AppendResponse of `result`, without leader and flush: what travels back from the leader to another node. */
+export function encodeAppendResult(result: AppendResult): Buffer {
+  return genericResponse.encode({
+    queueOffset: numberToInt64(result.queueOffset, 'queueOffset'),
+    count: result.count,
+    lastIndex: numberToInt64(result.lastIndex, 'lastIndex'),
+    repeated: result.repeated,
+    leader: null,
+    flush: '',
+  });
+}
+
+/** The other way. @throws TLedgerError INVALID_ARGUMENT for numbers out of range; Error when not well-formed. */
+export function decodeAppendResult(bytes: Buffer): AppendResult {
+  const { queueOffset, count, lastIndex, repeated } = genericResponse.decode(bytes);
+  return {
+    queueOffset: int64ToNumber(queueOffset, 'queueOffset'),
+    count,
+    lastIndex: logIndex(uint64ToNumber(lastIndex, 'lastIndex')),
+    repeated,
+  };
 }
 
 function decodeGeneric(bytes: Buffer): AppendRequest {

@@ -1,13 +1,12 @@
 // Sizes of what travels between clients and nodes, in one place. What a broker accepts of a message stands in
-// broker/limits.ts; these are the bounds of the transport around it.
+// format/limits.ts; these are the bounds of the transport around it.
 import { assert } from '../base/assert.ts';
+import { messageLimits } from '../format/limits.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** Largest body of one message (DESIGN.md section 6). */
-export const MESSAGE_BODY_BYTES_MAX = 4 * MIB;
-/** Largest gRPC message between client and node: one message or batch of the largest size, and what surrounds it. */
+/** Largest gRPC message between client and node: a batch of the largest size, and what surrounds it. */
 export const GRPC_MESSAGE_BYTES_MAX = 8 * MIB;
 /** HTTP/2 window of a stream and of a connection, on both ends; the default of 64 KiB costs a factor of five. */
 export const FLOW_CONTROL_WINDOW_BYTES = 8 * MIB;
@@ -20,4 +19,7 @@ export const PULL_BYTES_DEFAULT = 1 * MIB;
 /** How many messages a `Pull` response holds unless the caller says otherwise. */
 export const PULL_COUNT_DEFAULT = 256;
 
-assert(GRPC_MESSAGE_BYTES_MAX >= 2 * MESSAGE_BODY_BYTES_MAX, 'a largest message must fit into a gRPC message');
+assert(
+  GRPC_MESSAGE_BYTES_MAX > messageLimits.batchBytesMax + MIB,
+  'a largest batch must fit into a gRPC message, with room for what surrounds it',
+);
