@@ -1,0 +1,175 @@
+// The leader's door: checks a batch, tells a repeat from something new, and gives each message its place in its queue
+// before it enters the log. What was let in but is not applied yet forms the assignment view, on top of the applied state.
+import { assert } from '../base/assert.ts';
+import { TLedgerError } from '../base/errors.ts';
+import { checkProducerId, messageLimits } from '../format/limits.ts';
+import { type MessageParts, NO_PRODUCER, newParts, type QueueOffset, writeProducerStamp } from '../format/message.ts';
+import {
+  hostBytesExtra,
+  MESSAGE_QUEUE_OFFSET_AT,
+  MESSAGE_STORE_HOST_AT,
+  MESSAGE_STORE_TIMESTAMP_AT,
+} from '../format/message_layout.ts';
+import { RECORD_HEADER_BYTES } from '../format/record.ts';
+import { writeUint64 } from '../format/uint64.ts';
+import { type LogIndex, logIndex } from '../raft/types.ts';
+import { checkMessageRecord } from './message_check.ts';
+import { knownCount, PendingProducers, type ProducerTable, recall, viewOf } from './producers.ts';
+import type { Queue, TopicTable } from './topics.ts';
+import type { Admission, PackedAppend, TopicInfo } from './types.ts';
+
+/** Where an admitted batch will stand, and when it came. */
+export interface AppendPlace {
+  /** Index that the first appended record will get. */
+  readonly firstIndex: LogIndex;
+  /** The leader's wall clock: becomes the messages' store time. */
+  readonly nowMs: number;
+  /** 8 bytes, IPv4 address and port, to be written as store host; left as it is when missing. */
+  readonly storeHost?: Buffer;
+}
+
+const STORE_HOST_BYTES = 8;
+
+/** The assignment view and the checks in front of it. Only a leader has one that means anything. */
+export class Admissions {
+  readonly #topics: TopicTable;
+  readonly #producers: ProducerTable;
+  readonly #pendingProducers = new PendingProducers();
+  readonly #pendingTopics = new Map<string, TopicInfo>();
+  readonly #parts: MessageParts = newParts();
+  #lastIndex = logIndex(0);
+  // What `#readBatch` found.
+  #count = 0;
+  #start = 0;
+
+  constructor(topics: TopicTable, producers: ProducerTable) {
+    this.#topics = topics;
+    this.#producers = producers;
+  }
+
+  get pendingTopics(): ReadonlyMap<string, TopicInfo> {
+    return this.#pendingTopics;
+  }
+
+  /** Makes the assignment view equal to the applied state, which holds all that the log holds. */
+  start(applied: LogIndex): void {
+    this.clear();
+    this.#lastIndex = applied;
+    for (const topic of this.#topics.values()) {
+      for (const queue of topic.queues) queue.assigned = queue.units.max;
+    }
+  }
+
+  clear(): void {
+    this.#pendingProducers.clear();
+    this.#pendingTopics.clear();
+  }
+
+  addTopic(topic: TopicInfo): void {
+    this.#pendingTopics.set(topic.name, topic);
+  }
+
+  topicApplied(name: string): void {
+    this.#pendingTopics.delete(name);
+  }
+
+  producerApplied(id: string, applied: number): void {
+    if (this.#pendingProducers.count > 0) this.#pendingProducers.settle(id, applied);
+  }
+
+  /**
+   * Checks and numbers one batch; see `Broker.admit`.
+   * @throws TLedgerError; then the assignment view is as it was (bytes of the batch may have been stamped already, which
+   * is harmless: they are stamped anew whenever the batch is offered again).
+   */
+  admit(request: PackedAppend, place: AppendPlace): Admission {
+    const { records, sequence } = request;
+    assert(place.firstIndex > this.#lastIndex, 'records are admitted in the order of the log');
+    const queue = this.#topics.queue(request.topic, request.queueId);
+    const id = checkProducerId(request.producerId) ? request.producerId : NO_PRODUCER;
+    if (records.length === 0) throw new TLedgerError('INVALID_ARGUMENT', 'the batch holds no message');
+    if (records.length > messageLimits.batchBytesMax) {
+      throw batchTooLarge(`${records.length} bytes; at most ${messageLimits.batchBytesMax} are allowed`);
+    }
+    if (id === NO_PRODUCER) {
+      this.#readBatch(request, place, { queue, id, known: 0 });
+      return this.#append(queue, place, { start: 0, end: records.length, count: this.#count, known: 0, first: null });
+    }
+    checkSequence(sequence);
+    const view = viewOf(id, this.#producers.get(id), this.#pendingProducers.runs(id));
+    const knownMax = knownCount(view, sequence);
+    this.#readBatch(request, place, { queue, id, known: knownMax });
+    const count = this.#count;
+    const known = Math.min(knownMax, count);
+    const before = known === 0 ? null : recall(view, sequence, known, queue);
+    if (before !== null && known === count) {
+      return { kind: 'repeated', result: { ...before, count, repeated: true } };
+    }
+    const run = { firstSequence: sequence + known, count: count - known, queue, firstOffset: queue.assigned };
+    this.#pendingProducers.add(id, { ...run, firstIndex: place.firstIndex });
+    const first = before?.queueOffset ?? null;
+    return this.#append(queue, place, { start: this.#start, end: records.length, count, known, first });
+  }
+
+  /** Advances the view by a batch of which `known` messages are in the log already, the first one at offset `first`. */
+  #append(
+    queue: Queue,
+    place: AppendPlace,
+    batch: { start: number; end: number; count: number; known: number; first: number | null },
+  ): Admission {
+    const { start, end, count, known, first } = batch;
+    const next = queue.assigned;
+    const added = count - known;
+    queue.assigned = (next + added) as QueueOffset;
+    this.#lastIndex = logIndex(place.firstIndex + added - 1);
+    // The caller derives the other offsets from the first one, so it is named only if the two parts join.
+    const queueOffset = first === null ? next : first + known === next ? first : -1;
+    const result = { queueOffset, count, lastIndex: this.#lastIndex, repeated: known > 0 };
+    return { kind: 'append', start, end, result };
+  }
+
+  /** Checks every record and numbers those after the first `known`. Sets #count and #start (of the first unknown one). */
+  #readBatch(request: PackedAppend, place: AppendPlace, batch: { queue: Queue; id: string; known: number }): void {
+    const { records, sequence } = request;
+    const { queue, id, known } = batch;
+    const parts = this.#parts;
+    let count = 0;
+    let bodyBytes = 0;
+    let start = 0;
+    for (let at = 0; at < records.length; count++) {
+      const end = checkMessageRecord(records, at, queue, parts);
+      bodyBytes += parts.bodyEnd - parts.bodyStart;
+      if (count === known) start = at;
+      if (count >= known) {
+        stampPlace(records, at + RECORD_HEADER_BYTES, queue.assigned + count - known, place);
+        writeProducerStamp(records, parts, id, id === NO_PRODUCER ? 0 : sequence + count);
+      }
+      at = end;
+    }
+    if (count > messageLimits.batchCountMax) {
+      throw batchTooLarge(`${count} messages; at most ${messageLimits.batchCountMax} are allowed`);
+    }
+    if (bodyBytes > messageLimits.batchBodyBytesMax) {
+      throw batchTooLarge(`${bodyBytes} bytes of bodies; at most ${messageLimits.batchBodyBytesMax} are allowed`);
+    }
+    this.#count = count;
+    this.#start = start;
+  }
+}
+
+function stampPlace(records: Buffer, at: number, queueOffset: number, place: AppendPlace): void {
+  const extra = hostBytesExtra(records, at, false);
+  writeUint64(records, queueOffset, at + MESSAGE_QUEUE_OFFSET_AT);
+  writeUint64(records, place.nowMs, at + MESSAGE_STORE_TIMESTAMP_AT + extra);
+  place.storeHost?.copy(records, at + MESSAGE_STORE_HOST_AT + extra, 0, STORE_HOST_BYTES);
+}
+
+function checkSequence(sequence: number): void {
+  const sequenceMax = messageLimits.sequenceMax - messageLimits.batchCountMax;
+  if (Number.isSafeInteger(sequence) && sequence >= 1 && sequence <= sequenceMax) return;
+  throw new TLedgerError('INVALID_ARGUMENT', `the sequence ${sequence} is not an integer from 1 to ${sequenceMax}`);
+}
+
+function batchTooLarge(what: string): TLedgerError {
+  return new TLedgerError('BATCH_TOO_LARGE', `the batch has ${what}`);
+}

@@ -1,0 +1,52 @@
+// Which rows of the state tables differ from what the store holds. A checkpoint takes them all at once, so that what is
+// applied while it runs belongs to the next one.
+import type { LogIndex } from '../raft/types.ts';
+import type { StateChanges } from '../storage/state_store.ts';
+import type { ProducerTable } from './producers.ts';
+import {
+  APPLIED_KEY,
+  appliedValue,
+  producerKey,
+  producerValue,
+  queueKey,
+  queueValue,
+  topicKey,
+  topicValue,
+} from './state_tables.ts';
+import type { Queue } from './topics.ts';
+import type { TopicInfo } from './types.ts';
+
+/** Rows changed since the last `take`. */
+export class DirtyRows {
+  #topics: TopicInfo[] = [];
+  #queues = new Set<Queue>();
+  #producers = new Set<string>();
+
+  topic(topic: TopicInfo): void {
+    this.#topics.push(topic);
+  }
+
+  queue(queue: Queue): void {
+    this.#queues.add(queue);
+  }
+
+  /** A producer that changed or was forgotten. */
+  producer(id: string): void {
+    this.#producers.add(id);
+  }
+
+  /** The changed rows as they are now, with the index they are the result of; from here on nothing is changed. */
+  take(applied: LogIndex, producers: ProducerTable): StateChanges {
+    const changes = new Map<string, string | null>([[APPLIED_KEY, appliedValue(applied)]]);
+    for (const topic of this.#topics) changes.set(topicKey(topic.name), topicValue(topic));
+    for (const queue of this.#queues) changes.set(queueKey(queue), queueValue(queue));
+    for (const id of this.#producers) {
+      const producer = producers.get(id);
+      changes.set(producerKey(id), producer === undefined ? null : producerValue(producer));
+    }
+    this.#topics = [];
+    this.#queues = new Set();
+    this.#producers = new Set();
+    return changes;
+  }
+}

@@ -1,0 +1,160 @@
+// Applies committed message records: their units go to the consume queues, their stamps to the producer table. The same
+// on every replica, however the log is cut into calls. Nothing is allocated per record.
+import { assert } from '../base/assert.ts';
+import {
+  hasProducerStamp,
+  locateParts,
+  type MessageParts,
+  NO_PRODUCER,
+  newParts,
+  PRODUCER_ID_DIGITS,
+  PRODUCER_STAMP_BYTES,
+  producerIdAt,
+  producerIdOf,
+  sequenceOf,
+  tagHash,
+} from '../format/message.ts';
+import {
+  MESSAGE_QUEUE_ID_AT,
+  MESSAGE_QUEUE_OFFSET_AT,
+  PROPERTY_NAME_END,
+  PROPERTY_VALUE_END,
+} from '../format/message_layout.ts';
+import { type PhysicalOffset, positionAt, RECORD_HEADER_BYTES } from '../format/record.ts';
+import { readUint64 } from '../format/uint64.ts';
+import type { LogIndex } from '../raft/types.ts';
+import { isTopic } from './message_check.ts';
+import type { Producer, ProducerTable } from './producers.ts';
+import type { Queue, Topic, TopicTable } from './topics.ts';
+
+const TAGS = 0x5441_4753;
+const TAG_VALUE_AT = 5;
+const ASCII_END = 0x80;
+const NO_PRODUCER_BYTES = Buffer.from(NO_PRODUCER);
+
+/** Told of producers whose state changed. */
+export interface ProjectionListener {
+  /** All records of `id` up to `index` are applied, as far as this call has come. */
+  producerChanged(id: string, index: LogIndex): void;
+  producerForgotten(id: string): void;
+}
+
+/** The path of a committed message into queues and tables. */
+export class Projection {
+  readonly #topics: TopicTable;
+  readonly #producers: ProducerTable;
+  readonly #listener: ProjectionListener;
+  readonly #parts: MessageParts = newParts();
+  /** Queues that got messages since `finish`. */
+  #touched: Queue[] = [];
+  // Memory of the record before: most records follow one of the same topic and producer.
+  #topic: Topic | null = null;
+  #producer: Producer | null = null;
+
+  constructor(topics: TopicTable, producers: ProducerTable, listener: ProjectionListener) {
+    this.#topics = topics;
+    this.#producers = producers;
+    this.#listener = listener;
+  }
+
+  /**
+   * Applies the message record at `[at, end)`.
+   * @throws InvariantError when the log contradicts the state: then this replica must stop.
+   */
+  apply(buffer: Buffer, at: number, end: number, index: LogIndex): void {
+    const messageAt = at + RECORD_HEADER_BYTES;
+    const parts = this.#parts;
+    assert(locateParts(buffer, messageAt, end, parts), () => `record ${index} is not a message`);
+    const queue = this.#queueOf(buffer, messageAt, index);
+    const offset = readUint64(buffer, messageAt + MESSAGE_QUEUE_OFFSET_AT);
+    assert(
+      offset === queue.units.max,
+      () => `record ${index} has offset ${offset} in ${queue}, which continues with ${queue.units.max}`,
+    );
+    const hasStamp = hasProducerStamp(buffer, parts);
+    const propertiesEnd = hasStamp ? parts.propertiesEnd - PRODUCER_STAMP_BYTES : parts.propertiesEnd;
+    const hash = tagHashOf(buffer, parts.propertiesStart, propertiesEnd);
+    queue.units.append((positionAt(buffer, at) + RECORD_HEADER_BYTES) as PhysicalOffset, end - messageAt, hash);
+    if (!queue.touched) {
+      queue.touched = true;
+      this.#touched.push(queue);
+    }
+    if (hasStamp && !isProducer(buffer, producerIdAt(parts), NO_PRODUCER_BYTES)) {
+      this.#producers.record(this.#producerOf(buffer, parts), sequenceOf(buffer, parts), queue, offset, index);
+    }
+  }
+
+  /** Ends one call: writes the units to the page cache. @returns the queues that got messages. */
+  finish(): readonly Queue[] {
+    const touched = this.#touched;
+    for (const queue of touched) {
+      queue.units.write();
+      queue.touched = false;
+    }
+    this.#leaveProducer();
+    this.#touched = [];
+    return touched;
+  }
+
+  #queueOf(buffer: Buffer, messageAt: number, index: LogIndex): Queue {
+    const parts = this.#parts;
+    let topic = this.#topic;
+    if (topic === null || !isTopic(buffer, parts, topic.nameBytes)) {
+      const name = buffer.toString('utf8', parts.topicStart, parts.topicEnd);
+      const found = this.#topics.get(name);
+      assert(found !== undefined, () => `record ${index} is for topic ${JSON.stringify(name)}, which does not exist`);
+      this.#topic = found;
+      topic = found;
+    }
+    const queueId = buffer.readUInt32BE(messageAt + MESSAGE_QUEUE_ID_AT);
+    const queue = topic.queues[queueId];
+    assert(queue !== undefined, () => `record ${index} is for a queue that its topic does not have`);
+    return queue;
+  }
+
+  #producerOf(buffer: Buffer, parts: MessageParts): Producer {
+    if (this.#producer !== null) {
+      if (isProducer(buffer, producerIdAt(parts), this.#producer.idBytes)) return this.#producer;
+      this.#leaveProducer();
+    }
+    this.#producer = this.#producers.enter(producerIdOf(buffer, parts), (id) => this.#listener.producerForgotten(id));
+    return this.#producer;
+  }
+
+  #leaveProducer(): void {
+    if (this.#producer === null) return;
+    this.#listener.producerChanged(this.#producer.id, this.#producer.lastIndex);
+    this.#producer = null;
+  }
+}
+
+function isProducer(buffer: Buffer, at: number, id: Buffer): boolean {
+  for (let digit = 0; digit < PRODUCER_ID_DIGITS; digit++) if (buffer[at + digit] !== id[digit]) return false;
+  return true;
+}
+
+/** `tagHash` of the tag among the properties in `[start, end)`; 0 without one. */
+function tagHashOf(buffer: Buffer, start: number, end: number): number {
+  let at = start;
+  while (at + TAG_VALUE_AT < end) {
+    if (buffer.readUInt32BE(at) === TAGS && buffer[at + TAG_VALUE_AT - 1] === PROPERTY_NAME_END) {
+      return hashOfText(buffer, at + TAG_VALUE_AT, end);
+    }
+    const valueEnd = buffer.indexOf(PROPERTY_VALUE_END, at);
+    if (valueEnd < 0) return 0;
+    at = valueEnd + 1;
+  }
+  return 0;
+}
+
+function hashOfText(buffer: Buffer, start: number, limit: number): number {
+  let hash = 0;
+  let isAscii = true;
+  let at = start;
+  for (; at < limit && buffer[at] !== PROPERTY_VALUE_END; at++) {
+    const byte = buffer[at]!;
+    if (byte >= ASCII_END) isAscii = false;
+    hash = (Math.imul(31, hash) + byte) | 0;
+  }
+  return isAscii ? hash : tagHash(buffer.toString('utf8', start, at));
+}

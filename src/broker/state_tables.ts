@@ -1,0 +1,133 @@
+// How the broker's tables stand in the state store: one entry a row, JSON values.
+//
+//   applied             {"v":1,"index":…}                     the log index these tables are the result of
+//   t/<topic>           {"queues":…,"createdAtMs":…}
+//   q/<topic>/<queue>   [min,max]                             only queues that ever held a message
+//   p/<producer id>     [[firstSequence,count,topic,queueId,firstOffset,firstIndex],…]      oldest run first
+import { assert } from '../base/assert.ts';
+import { messageOf, TLedgerError } from '../base/errors.ts';
+import { type QueueOffset, queueOffset } from '../format/message.ts';
+import { type LogIndex, logIndex } from '../raft/types.ts';
+import { Producer } from './producers.ts';
+import type { Queue, TopicTable } from './topics.ts';
+import type { TopicInfo } from './types.ts';
+
+const STATE_VERSION = 1;
+export const APPLIED_KEY = 'applied';
+
+export const topicKey = (name: string): string => `t/${name}`;
+export const queueKey = (queue: Queue): string => `q/${queue.topic.info.name}/${queue.queueId}`;
+export const producerKey = (id: string): string => `p/${id}`;
+
+export const appliedValue = (index: LogIndex): string => JSON.stringify({ v: STATE_VERSION, index });
+export const topicValue = (topic: TopicInfo): string =>
+  JSON.stringify({ queues: topic.queues, createdAtMs: topic.createdAtMs });
+export const queueValue = (queue: Queue): string => JSON.stringify([queue.units.min, queue.units.max]);
+
+export function producerValue(producer: Producer): string {
+  return JSON.stringify(
+    producer.runs.map((run) => [
+      run.firstSequence,
+      run.count,
+      run.queue.topic.info.name,
+      run.queue.queueId,
+      run.firstOffset,
+      run.firstIndex,
+    ]),
+  );
+}
+
+/** Ranges of the queues of one topic, by queue number. */
+export type QueueRanges = Map<number, { readonly min: QueueOffset; readonly max: QueueOffset }>;
+
+/** Stored tables, read but not yet joined: producers name queues by topic and number. */
+export interface StoredTables {
+  readonly applied: LogIndex;
+  readonly topics: readonly TopicInfo[];
+  readonly ranges: ReadonlyMap<string, QueueRanges>;
+  /** Rows by producer id. */
+  readonly producers: ReadonlyMap<string, readonly unknown[]>;
+}
+
+/** Reads what a store holds. @throws TLedgerError DATA_CORRUPTED when an entry makes no sense. */
+export function readTables(entries: ReadonlyMap<string, string>): StoredTables {
+  const tables = {
+    applied: logIndex(0),
+    topics: [] as TopicInfo[],
+    ranges: new Map<string, QueueRanges>(),
+    producers: new Map<string, readonly unknown[]>(),
+  };
+  for (const [key, value] of entries) {
+    refuseNonsense(key, () => {
+      const parsed: unknown = JSON.parse(value);
+      if (key === APPLIED_KEY) tables.applied = readApplied(parsed);
+      else if (key.startsWith('t/')) tables.topics.push(readTopic(key.slice(2), parsed));
+      else if (key.startsWith('q/')) readRange(key, parsed, tables.ranges);
+      else tables.producers.set(readProducerId(key), readArray(parsed));
+    });
+  }
+  return tables;
+}
+
+/** Makes the stored producers anew on the queues that they name. @throws TLedgerError DATA_CORRUPTED */
+export function joinProducers(tables: StoredTables, topics: TopicTable): Producer[] {
+  return [...tables.producers].map(([id, rows]) =>
+    refuseNonsense(producerKey(id), () => {
+      const runs = rows.map((row) => {
+        const [firstSequence, count, topic, queueId, firstOffset, firstIndex] = readArray(row);
+        assert(typeof topic === 'string', 'a run names its topic');
+        return {
+          firstSequence: readCount(firstSequence),
+          count: readCount(count),
+          queue: topics.queue(topic, readCount(queueId)),
+          firstOffset: readCount(firstOffset),
+          firstIndex: readCount(firstIndex),
+        };
+      });
+      return new Producer(id, runs);
+    }),
+  );
+}
+
+function readApplied(parsed: unknown): LogIndex {
+  const { v, index } = parsed as { readonly v: unknown; readonly index: unknown };
+  assert(v === STATE_VERSION, `tables of version ${String(v)} are not understood`);
+  return logIndex(readCount(index));
+}
+
+function readTopic(name: string, parsed: unknown): TopicInfo {
+  const { queues, createdAtMs } = parsed as { readonly queues: unknown; readonly createdAtMs: unknown };
+  return { name, queues: readCount(queues), createdAtMs: readCount(createdAtMs) };
+}
+
+function readRange(key: string, parsed: unknown, ranges: Map<string, QueueRanges>): void {
+  const [, topic, queueId, ...rest] = key.split('/');
+  assert(topic !== undefined && queueId !== undefined && rest.length === 0, 'a queue has a topic and a number');
+  const [min, max] = readArray(parsed);
+  const ofTopic: QueueRanges = ranges.get(topic) ?? new Map();
+  ofTopic.set(readCount(Number(queueId)), { min: queueOffset(readCount(min)), max: queueOffset(readCount(max)) });
+  ranges.set(topic, ofTopic);
+}
+
+function readProducerId(key: string): string {
+  assert(key.startsWith('p/'), 'the entry belongs to a known table');
+  return key.slice(2);
+}
+
+function readArray(value: unknown): readonly unknown[] {
+  assert(Array.isArray(value), 'the value is a list');
+  return value;
+}
+
+function readCount(value: unknown): number {
+  assert(Number.isSafeInteger(value) && (value as number) >= 0, 'the value is a count');
+  return value as number;
+}
+
+function refuseNonsense<T>(key: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw new TLedgerError('DATA_CORRUPTED', `the state entry ${JSON.stringify(key)}: ${messageOf(error)}`, error);
+  }
+}

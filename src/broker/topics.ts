@@ -1,0 +1,108 @@
+// Topics and their queues, as the committed records have made them.
+import { assert } from '../base/assert.ts';
+import { TLedgerError } from '../base/errors.ts';
+import { type QueueOffset, queueOffset } from '../format/message.ts';
+import type { ConsumeQueue, ConsumeQueues } from '../storage/consume_queue.ts';
+import type { QueueRange, TopicInfo } from './types.ts';
+
+/** One queue of a topic. */
+export class Queue {
+  readonly topic: Topic;
+  readonly queueId: number;
+  /** Where its committed messages lie; `units.max` is the offset of the next one to be applied. */
+  readonly units: ConsumeQueue;
+  /** Leader only: offset of the next message to be admitted; never below `units.max`. */
+  assigned: QueueOffset;
+  /** Whether the apply call under way has added messages. */
+  touched = false;
+  /** Who waits for new messages; null when nobody ever did. */
+  listeners: Set<() => void> | null = null;
+
+  constructor(topic: Topic, queueId: number, units: ConsumeQueue) {
+    this.topic = topic;
+    this.queueId = queueId;
+    this.units = units;
+    this.assigned = units.max;
+  }
+
+  get range(): QueueRange {
+    return { queueId: this.queueId, min: this.units.min, max: this.units.max };
+  }
+
+  toString(): string {
+    return `queue ${this.queueId} of topic ${this.topic.info.name}`;
+  }
+}
+
+/** A topic with its queues. */
+export class Topic {
+  readonly info: TopicInfo;
+  /** The name as it stands in messages, so that hot loops compare bytes. */
+  readonly nameBytes: Buffer;
+  readonly queues: readonly Queue[];
+
+  /** @param ranges what the queues hold already, by queue number; empty queues when missing. */
+  constructor(info: TopicInfo, files: ConsumeQueues, ranges?: ReadonlyMap<number, Omit<QueueRange, 'queueId'>>) {
+    this.info = info;
+    this.nameBytes = Buffer.from(info.name);
+    const empty = { min: queueOffset(0), max: queueOffset(0) };
+    this.queues = Array.from(
+      { length: info.queues },
+      (_, queueId) => new Queue(this, queueId, files.queue(info.name, queueId, ranges?.get(queueId) ?? empty)),
+    );
+  }
+}
+
+/** All topics by name. */
+export class TopicTable {
+  readonly #topics = new Map<string, Topic>();
+  #queueCount = 0;
+  #sorted: readonly TopicInfo[] | null = null;
+
+  get count(): number {
+    return this.#topics.size;
+  }
+
+  /** Queues of all topics together. */
+  get queueCount(): number {
+    return this.#queueCount;
+  }
+
+  /** Adds a topic whose name is new. */
+  add(topic: Topic): void {
+    assert(!this.#topics.has(topic.info.name), () => `topic ${topic.info.name} is created once`);
+    this.#topics.set(topic.info.name, topic);
+    this.#queueCount += topic.queues.length;
+    this.#sorted = null;
+  }
+
+  get(name: string): Topic | undefined {
+    return this.#topics.get(name);
+  }
+
+  /** @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE */
+  queue(name: string, queueId: number): Queue {
+    const topic = this.#topics.get(name);
+    if (topic === undefined) throw new TLedgerError('TOPIC_NOT_FOUND', `topic ${JSON.stringify(name)} does not exist`);
+    const queue = topic.queues[queueId];
+    if (queue === undefined) {
+      throw new TLedgerError(
+        'QUEUE_OUT_OF_RANGE',
+        `topic ${name} has the queues 0 to ${topic.queues.length - 1}, not ${queueId}`,
+      );
+    }
+    return queue;
+  }
+
+  /** Sorted by name. */
+  list(): readonly TopicInfo[] {
+    this.#sorted ??= this.values()
+      .map((topic) => topic.info)
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+    return this.#sorted;
+  }
+
+  values(): Topic[] {
+    return [...this.#topics.values()];
+  }
+}

@@ -1,0 +1,180 @@
+// ConsumeQueues: where the messages of each queue lie in the log (ROCKETMQ_GRPC.md 10.3). One unit a message, written at
+// queueOffset * 20, so that projecting the same record twice writes the same bytes to the same place.
+//
+//   0                8      12               20
+//   +----------------+------+----------------+     physical offset: where the message (the record's body) begins, that
+//   | physical offset| size | tag hash       |     is the record's position + 48; size: bytes of the message;
+//   +----------------+------+----------------+     tag hash: Java's string hash, sign-extended, 0 without a tag
+//
+// Files: <directory>/<topic>/<queueId>/<20-digit byte offset of the first unit>, 300,000 units each. In directory names
+// `|` becomes `+` (which no topic name has) and the rest of the alphabet %a-zA-Z0-9_- stands for itself, so different
+// topics have different directories, no longer than their names, and no name can lead anywhere else.
+import { assert } from '../base/assert.ts';
+import type { QueueOffset } from '../format/message.ts';
+import type { PhysicalOffset } from '../format/record.ts';
+import { readUint64, writeUint64 } from '../format/uint64.ts';
+import type { Disk } from './disk.ts';
+import { OpenFiles } from './open_files.ts';
+
+export const UNIT_BYTES = 20;
+export const UNITS_PER_FILE = 300_000;
+const FILE_BYTES = UNIT_BYTES * UNITS_PER_FILE;
+const FILE_NAME_DIGITS = 20;
+
+const SIZE_AT = 8;
+const TAG_HASH_AT = 12;
+const SIGN_BITS = 31;
+
+/** Units gathered before they are written, one buffer a queue in use. */
+const PENDING_UNITS_MAX = 512;
+const SPARE_BUFFERS_MAX = 64;
+
+/** Where the message of the unit at `at` begins. */
+export const unitPhysicalOffset = (units: Buffer, at: number): PhysicalOffset =>
+  readUint64(units, at) as PhysicalOffset;
+/** Bytes of the message of the unit at `at`. */
+export const unitSizeBytes = (units: Buffer, at: number): number => units.readUInt32BE(at + SIZE_AT);
+/** Tag hash of the unit at `at`, a signed 32-bit number. */
+export const unitTagHash = (units: Buffer, at: number): number => units.readInt32BE(at + TAG_HASH_AT + 4);
+
+/** Name of the directory of a topic. @throws InvariantError for a name that the topic alphabet does not allow. */
+export function topicDirectory(topic: string): string {
+  assert(/^[%|a-zA-Z0-9_-]{1,127}$/.test(topic), () => `not a topic name: ${JSON.stringify(topic)}`);
+  return topic.replaceAll('|', '+');
+}
+
+/** All consume queues of a group: they share open files, buffers and the flush. */
+export class ConsumeQueues {
+  readonly #directory: string;
+  readonly #files: OpenFiles;
+  readonly #spare: Buffer[] = [];
+
+  /** @param options.openFilesMax bound of open files, at least 8. */
+  constructor(options: { readonly disk: Disk; readonly directory: string; readonly openFilesMax: number }) {
+    this.#directory = options.directory;
+    this.#files = new OpenFiles(options.disk, options.openFilesMax);
+  }
+
+  get openFileCount(): number {
+    return this.#files.openCount;
+  }
+
+  /** The queue's files, of which offsets [min, max) are valid; what lies after max is left over and will be overwritten. */
+  queue(topic: string, queueId: number, range: { readonly min: QueueOffset; readonly max: QueueOffset }): ConsumeQueue {
+    const directory = `${this.#directory}/${topicDirectory(topic)}/${queueId}`;
+    return new ConsumeQueue({ files: this.#files, spare: this.#spare, directory, ...range });
+  }
+
+  /** Makes all units durable that were written (not only appended) before the call. A failure is final. */
+  flush(): Promise<void> {
+    return this.#files.flush();
+  }
+
+  close(): void {
+    this.#files.close();
+  }
+}
+
+/** One queue's units. Appended units are gathered; they can be read once `write` was called. */
+export class ConsumeQueue {
+  readonly #files: OpenFiles;
+  readonly #spare: Buffer[];
+  readonly #directory: string;
+  #min: QueueOffset;
+  #max: QueueOffset;
+  /** Units before #max that are not in the file yet. */
+  #pending: Buffer | null = null;
+  #pendingBytes = 0;
+  #fileStart = -1;
+  #filePath = '';
+
+  constructor(options: {
+    readonly files: OpenFiles;
+    readonly spare: Buffer[];
+    readonly directory: string;
+    readonly min: QueueOffset;
+    readonly max: QueueOffset;
+  }) {
+    assert(options.min >= 0 && options.min <= options.max, 'a queue ends where it begins or later');
+    this.#files = options.files;
+    this.#spare = options.spare;
+    this.#directory = options.directory;
+    this.#min = options.min;
+    this.#max = options.max;
+  }
+
+  /** First offset that is kept. */
+  get min(): QueueOffset {
+    return this.#min;
+  }
+
+  /** Offset of the next message. */
+  get max(): QueueOffset {
+    return this.#max;
+  }
+
+  /** Adds the unit of the message with offset `max`. */
+  append(physicalOffset: PhysicalOffset, sizeBytes: number, tagHash: number): void {
+    if (this.#pending === null) this.#pending = this.#spare.pop() ?? Buffer.allocUnsafe(PENDING_UNITS_MAX * UNIT_BYTES);
+    const at = this.#pendingBytes;
+    writeUint64(this.#pending, physicalOffset, at);
+    this.#pending.writeUInt32BE(sizeBytes, at + SIZE_AT);
+    this.#pending.writeInt32BE(tagHash >> SIGN_BITS, at + TAG_HASH_AT);
+    this.#pending.writeInt32BE(tagHash, at + TAG_HASH_AT + 4);
+    this.#pendingBytes = at + UNIT_BYTES;
+    this.#max = (this.#max + 1) as QueueOffset;
+    if (this.#pendingBytes === this.#pending.length) this.write();
+  }
+
+  /** Writes what was appended to the page cache. */
+  write(): void {
+    if (this.#pending === null) return;
+    const end = this.#max * UNIT_BYTES;
+    let done = 0;
+    while (done < this.#pendingBytes) {
+      const position = end - this.#pendingBytes + done;
+      const within = position % FILE_BYTES;
+      const length = Math.min(this.#pendingBytes - done, FILE_BYTES - within);
+      this.#files.write(this.#pathOf(position - within), this.#pending.subarray(done, done + length), within);
+      done += length;
+    }
+    if (this.#spare.length < SPARE_BUFFERS_MAX) this.#spare.push(this.#pending);
+    this.#pending = null;
+    this.#pendingBytes = 0;
+  }
+
+  /**
+   * Units of the offsets [offset, offset + count), which must lie in [min, max).
+   * @throws TLedgerError DATA_CORRUPTED when a file is missing or too short.
+   */
+  read(offset: QueueOffset, count: number): Buffer {
+    assert(
+      offset >= this.#min && count >= 0 && offset + count <= this.#max,
+      'only offsets that the queue holds are read',
+    );
+    assert(this.#pending === null, 'units are written before they are read');
+    const units = Buffer.allocUnsafe(count * UNIT_BYTES);
+    let done = 0;
+    while (done < units.length) {
+      const position = offset * UNIT_BYTES + done;
+      const within = position % FILE_BYTES;
+      const length = Math.min(units.length - done, FILE_BYTES - within);
+      this.#files.read(this.#pathOf(position - within), units.subarray(done, done + length), within);
+      done += length;
+    }
+    return units;
+  }
+
+  /** Makes durable what was written; other queues of the group are flushed along. A failure is final. */
+  flush(): Promise<void> {
+    return this.#files.flush();
+  }
+
+  #pathOf(fileStart: number): string {
+    if (this.#fileStart !== fileStart) {
+      this.#filePath = `${this.#directory}/${String(fileStart).padStart(FILE_NAME_DIGITS, '0')}`;
+      this.#fileStart = fileStart;
+    }
+    return this.#filePath;
+  }
+}

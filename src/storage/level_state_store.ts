@@ -1,0 +1,126 @@
+// The state store on LevelDB. LevelDB drops damaged parts of its own log without a word when it opens, and reads blocks
+// without checking them; so beside the entries lies a sum over all of them, changed in the same batch. Entries that do
+// not add up are refused, never served: the owner rebuilds them from the replicated log.
+import { Level } from 'level';
+import { assert } from '../base/assert.ts';
+import { crc32 } from '../base/crc.ts';
+import { messageOf, TLedgerError } from '../base/errors.ts';
+import type { StateChanges, StateStore } from './state_store.ts';
+
+/** Every entry's key has this before it, so that no key can be taken for the sum's. */
+const ENTRY_PREFIX = '=';
+const SUM_KEY = '!sum';
+/** Sums stay exact as numbers: a sum below this plus one CRC is a safe integer. */
+const SUM_MODULUS = 2 ** 52;
+
+type Database = Level<string, string>;
+
+/** How LevelDB says why it would not open or read. */
+interface LevelFailure {
+  readonly code?: unknown;
+  readonly cause?: unknown;
+}
+
+/** Opened with `LevelStateStore.open`; one process at a time. */
+export class LevelStateStore implements StateStore {
+  readonly #database: Database;
+  readonly #directory: string;
+  /** CRC of each entry, so that a change knows what it takes out of the sum. */
+  readonly #crcs = new Map<string, number>();
+  #sum = 0;
+  #isLoaded = false;
+
+  private constructor(database: Database, directory: string) {
+    this.#database = database;
+    this.#directory = directory;
+  }
+
+  /**
+   * Opens or makes the database in `directory`, whose parent exists.
+   * @throws TLedgerError DATA_DIR_LOCKED, DATA_CORRUPTED (some damage only shows in `load`), STORAGE_FAILED
+   */
+  static async open(directory: string): Promise<LevelStateStore> {
+    const database: Database = new Level(directory, { keyEncoding: 'utf8', valueEncoding: 'utf8', compression: false });
+    try {
+      await database.open();
+    } catch (error) {
+      throw toStateError(error, directory);
+    }
+    return new LevelStateStore(database, directory);
+  }
+
+  async load(): Promise<Map<string, string>> {
+    const entries = new Map<string, string>();
+    let storedSum = '0';
+    this.#crcs.clear();
+    this.#sum = 0;
+    try {
+      for await (const [key, value] of this.#database.iterator()) {
+        if (key === SUM_KEY) {
+          storedSum = value;
+          continue;
+        }
+        entries.set(key.slice(ENTRY_PREFIX.length), value);
+        this.#count(key, value);
+      }
+    } catch (error) {
+      throw toStateError(error, this.#directory);
+    }
+    if (storedSum !== String(this.#sum)) {
+      throw new TLedgerError('DATA_CORRUPTED', `the state in ${this.#directory} has lost or altered entries`);
+    }
+    this.#isLoaded = true;
+    return entries;
+  }
+
+  async write(changes: StateChanges, options: { readonly sync: boolean }): Promise<void> {
+    assert(this.#isLoaded, 'the state is loaded before it is written');
+    const batch = this.#database.batch();
+    for (const [name, value] of changes) {
+      const key = ENTRY_PREFIX + name;
+      this.#count(key, value);
+      if (value === null) batch.del(key);
+      else batch.put(key, value);
+    }
+    batch.put(SUM_KEY, String(this.#sum));
+    try {
+      await batch.write({ sync: options.sync });
+    } catch (error) {
+      throw toStateError(error, this.#directory);
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#database.close();
+  }
+
+  /** Takes the entry's old value out of the sum and its new one in. */
+  #count(key: string, value: string | null): void {
+    const before = this.#crcs.get(key) ?? 0;
+    const after = value === null ? 0 : crc32(Buffer.from(`${key}\u0000${value}`));
+    if (value === null) this.#crcs.delete(key);
+    else this.#crcs.set(key, after);
+    this.#sum = (this.#sum + SUM_MODULUS + after - before) % SUM_MODULUS;
+  }
+}
+
+function toStateError(error: unknown, directory: string): TLedgerError {
+  const { code, cause } = error as LevelFailure;
+  const reason = code === 'LEVEL_DATABASE_NOT_OPEN' && cause instanceof Error ? (cause as LevelFailure).code : code;
+  const text = cause instanceof Error ? cause.message : messageOf(error);
+  switch (reason) {
+    case 'LEVEL_LOCKED':
+      return new TLedgerError('DATA_DIR_LOCKED', `the state in ${directory} is used by another process`, error);
+    case 'LEVEL_CORRUPTION':
+      return new TLedgerError('DATA_CORRUPTED', `the state in ${directory} is damaged: ${text}`, error);
+    default: {
+      // A damaged CURRENT or MANIFEST makes LevelDB look for files that never were.
+      const isDamaged = reason === 'LEVEL_IO_ERROR' && text.includes('No such file');
+      return new TLedgerError(
+        isDamaged ? 'DATA_CORRUPTED' : 'STORAGE_FAILED',
+        `the state in ${directory} cannot be used: ${text}`,
+        error,
+      );
+    }
+  }
+}

@@ -1,0 +1,123 @@
+// Keeps at most so many files open, so that thousands of consume queues need no thousands of descriptors. Files are
+// opened when first used and the least recently used one is closed; what must still be flushed is remembered by path.
+import { assert } from '../base/assert.ts';
+import { TLedgerError } from '../base/errors.ts';
+import type { Disk, DiskFile } from './disk.ts';
+
+/** Fewer would starve the flushes that run at the same time. */
+const OPEN_FILES_MIN = 8;
+/** Flushes under way at once: as many as libuv has threads by default, less what the log itself needs. */
+const PARALLEL_FLUSHES = 3;
+
+interface OpenFile {
+  readonly path: string;
+  readonly file: DiskFile;
+  /** Larger means used more recently. */
+  usedAt: number;
+  /** Flushes under way; a pinned file is not closed. */
+  pins: number;
+}
+
+/**
+ * A bounded set of open files. A file that was closed while it still had bytes to flush is opened again for its flush:
+ * fdatasync covers what any descriptor of the file wrote.
+ */
+export class OpenFiles {
+  readonly #disk: Disk;
+  readonly #openFilesMax: number;
+  readonly #open = new Map<string, OpenFile>();
+  #dirty = new Set<string>();
+  #uses = 0;
+  #hasFailed = false;
+  #isClosed = false;
+
+  /** @param openFilesMax bound of descriptors, at least 8; files being flushed may exceed it for that long. */
+  constructor(disk: Disk, openFilesMax: number) {
+    assert(openFilesMax >= OPEN_FILES_MIN, `at least ${OPEN_FILES_MIN} files must be allowed to be open`);
+    this.#disk = disk;
+    this.#openFilesMax = openFilesMax;
+  }
+
+  /** Descriptors in use. */
+  get openCount(): number {
+    return this.#open.size;
+  }
+
+  /** Files with bytes that no flush has covered yet. */
+  get dirtyCount(): number {
+    return this.#dirty.size;
+  }
+
+  /** Writes to the page cache, making the file and its directory if need be. */
+  write(path: string, bytes: Buffer, position: number): void {
+    this.#acquire(path, true).file.write(bytes, position);
+    this.#dirty.add(path);
+  }
+
+  /** Fills `target` from `position`. @throws TLedgerError DATA_CORRUPTED when the file is missing or ends before. */
+  read(path: string, target: Buffer, position: number): void {
+    const opened = this.#acquire(path, false);
+    if (opened.file.read(target, position) !== target.length) {
+      throw new TLedgerError('DATA_CORRUPTED', `${path} ends before byte ${position + target.length}`);
+    }
+  }
+
+  /**
+   * Makes durable what was written before the call. A failure is final: nothing may be flushed again afterwards.
+   * @throws whatever the disk throws.
+   */
+  async flush(): Promise<void> {
+    assert(!this.#hasFailed, 'a failed flush is final');
+    const paths = [...this.#dirty];
+    this.#dirty = new Set();
+    const worker = async (): Promise<void> => {
+      for (let path = paths.pop(); path !== undefined; path = paths.pop()) await this.#flushOne(path);
+    };
+    await Promise.all(Array.from({ length: PARALLEL_FLUSHES }, worker));
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const opened of this.#open.values()) opened.file.close();
+    this.#open.clear();
+  }
+
+  async #flushOne(path: string): Promise<void> {
+    const opened = this.#acquire(path, false);
+    opened.pins++;
+    try {
+      await opened.file.flush();
+    } catch (error) {
+      this.#hasFailed = true;
+      throw error;
+    } finally {
+      opened.pins--;
+    }
+  }
+
+  #acquire(path: string, create: boolean): OpenFile {
+    assert(!this.#isClosed, 'closed files are not used');
+    const known = this.#open.get(path);
+    if (known !== undefined) {
+      known.usedAt = ++this.#uses;
+      return known;
+    }
+    while (this.#open.size >= this.#openFilesMax && this.#closeOne());
+    if (create && !this.#disk.exists(path)) this.#disk.makeDirectory(path.slice(0, path.lastIndexOf('/')));
+    else if (!create && !this.#disk.exists(path)) throw new TLedgerError('DATA_CORRUPTED', `${path} is missing`);
+    const opened: OpenFile = { path, file: this.#disk.open(path, { create }), usedAt: ++this.#uses, pins: 0 };
+    this.#open.set(path, opened);
+    return opened;
+  }
+
+  /** @returns false when every file is being flushed. */
+  #closeOne(): boolean {
+    let oldest: OpenFile | undefined;
+    for (const opened of this.#open.values()) {
+      if (opened.pins === 0 && (oldest === undefined || opened.usedAt < oldest.usedAt)) oldest = opened;
+    }
+    if (oldest === undefined) return false;
+    oldest.file.close();
+    return this.#open.delete(oldest.path);
+  }
+}

@@ -1,0 +1,23 @@
+// The state tables on disk, as a port: a small ordered map of text whose changes are written as atomic batches. The
+// replicated log is its write-ahead log, so it need not be durable at every step, only never half-written.
+
+/** One entry. Keys and values are text of any content; keys are not empty. */
+export type StateEntry = readonly [key: string, value: string];
+
+/** Changes of one batch: a value replaces what the key had, null removes the key. */
+export type StateChanges = ReadonlyMap<string, string | null>;
+
+/**
+ * Contract: batches take effect in the order of the calls, each wholly or not at all, also when the process or the
+ * machine dies. After a crash the store holds what some prefix of the batches gave, and at least everything up to the
+ * last batch written with `sync` whose promise had resolved. Any rejection is final: the owner stops using the store.
+ * @throws TLedgerError DATA_CORRUPTED (stored bytes are damaged), STORAGE_FAILED.
+ */
+export interface StateStore {
+  /** Every entry, in ascending order of the keys' UTF-8 bytes. Comes before any `write`, and not while one is under way. */
+  load(): Promise<Map<string, string>>;
+  /** @param options.sync durable when the promise resolves. */
+  write(changes: StateChanges, options: { readonly sync: boolean }): Promise<void>;
+  /** Idempotent. */
+  close(): Promise<void>;
+}
