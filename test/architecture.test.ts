@@ -18,7 +18,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   replica: ['base', 'format', 'raft', 'storage', 'broker'],
   routing: ['base'],
   wire: ['base', 'format', 'raft/types', 'broker/types'],
-  rpc: ['base', 'format', 'wire', 'raft/types', 'broker', 'replica', 'routing', 'observe'],
+  rpc: ['base', 'format', 'wire', 'raft/types', 'broker', 'replica', 'routing'],
   client: ['base', 'format', 'wire'],
   observe: ['base'],
   server: [

@@ -1,0 +1,102 @@
+// tledger.v1.Admin: looking at a group and operating it, over its gateway.
+import { TLedgerError } from '../base/errors.ts';
+import { checkTopicName } from '../format/limits.ts';
+import { logIndex } from '../raft/types.ts';
+import type {
+  ClusterStatusRequest,
+  ClusterStatusResponse,
+  CreateTopicRequest,
+  CreateTopicResponse,
+  TransferLeadershipRequest,
+  TransferLeadershipResponse,
+  VerifyLogRequest,
+  VerifyLogResponse,
+} from '../wire/admin_messages.ts';
+import { uint64ToNumber } from '../wire/int64.ts';
+import type { AdminHandlers } from '../wire/services.ts';
+import { type CallContext, type OpenCall, unary } from './calls.ts';
+import type { Gateway, MemberDigest } from './gateway.ts';
+import { toNodeStatus } from './node_status.ts';
+import { rangesOf, toLeader, toTopic } from './replies.ts';
+
+/** Queues of a topic that is created without a number. */
+export const QUEUES_DEFAULT = 4;
+
+/** Handlers for `adminService`. */
+export function adminHandlers(gateway: Gateway, context: CallContext): AdminHandlers {
+  return {
+    clusterStatus: unary(context, 'ClusterStatus', (request: ClusterStatusRequest) => clusterStatus(gateway, request)),
+    createTopic: unary(context, 'CreateTopic', (request: CreateTopicRequest, open) =>
+      createTopic(gateway, request, open),
+    ),
+    transferLeadership: unary(context, 'TransferLeadership', (request: TransferLeadershipRequest, open) =>
+      transferLeadership(gateway, request, open),
+    ),
+    verifyLog: unary(context, 'VerifyLog', (request: VerifyLogRequest) => verifyLog(gateway, request)),
+  };
+}
+
+async function clusterStatus(gateway: Gateway, request: ClusterStatusRequest): Promise<ClusterStatusResponse> {
+  const self = gateway.members.find((member) => member.nodeId === gateway.nodeId);
+  const statuses =
+    request.localOnly && self !== undefined
+      ? [{ member: self, status: gateway.localStatus(), error: null }]
+      : await gateway.clusterStatus();
+  return {
+    cluster: gateway.cluster,
+    group: gateway.group,
+    leaderId: gateway.leader()?.nodeId ?? '',
+    nodes: statuses.map(toNodeStatus),
+  };
+}
+
+async function createTopic(
+  gateway: Gateway,
+  request: CreateTopicRequest,
+  open: OpenCall,
+): Promise<CreateTopicResponse> {
+  checkTopicName(request.topic);
+  if (request.queues < 0) throw new TLedgerError('INVALID_ARGUMENT', `queues: ${request.queues} is negative`);
+  const queues = request.queues === 0 ? QUEUES_DEFAULT : request.queues;
+  const { topic, created } = await gateway.createTopic(request.topic, queues, open.stepDeadlineMs);
+  return { topic: toTopic(topic, rangesOf(gateway.broker, topic)), created };
+}
+
+async function transferLeadership(
+  gateway: Gateway,
+  request: TransferLeadershipRequest,
+  open: OpenCall,
+): Promise<TransferLeadershipResponse> {
+  const target = request.target === '' ? null : request.target;
+  return { leader: toLeader(await gateway.transferLeadership(target, open.stepDeadlineMs)) };
+}
+
+async function verifyLog(gateway: Gateway, request: VerifyLogRequest): Promise<VerifyLogResponse> {
+  const asked = uint64ToNumber(request.index, 'index');
+  const { index, digests } = await gateway.verifyLog(asked === 0 ? null : logIndex(asked));
+  return {
+    index: String(index),
+    identical: areIdentical(digests),
+    replicas: digests.map(({ member, digest, error }) => ({
+      nodeId: member.nodeId,
+      reachable: digest !== null,
+      error: error ?? '',
+      index: String(digest?.index ?? 0),
+      chainCrc: digest?.chainCrc ?? 0,
+      endPosition: String(digest?.endPosition ?? 0),
+    })),
+  };
+}
+
+/** Every member answered, and all say the same. */
+function areIdentical(digests: readonly MemberDigest[]): boolean {
+  const first = digests[0]?.digest;
+  if (!first) return false;
+  return digests.every(
+    ({ digest }) =>
+      digest !== null &&
+      digest.index === first.index &&
+      digest.chainCrc === first.chainCrc &&
+      digest.endPosition === first.endPosition,
+  );
+}

@@ -1,0 +1,169 @@
+// Ledger.Consume: streams one or all queues of a topic, in turn, as fast as the client takes them and no faster.
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import { TLedgerError } from '../base/errors.ts';
+import type { PullResult, TopicInfo } from '../broker/types.ts';
+import type { QueueOffset } from '../format/message.ts';
+import type { ConsumeRequest, ConsumeResponse } from '../wire/ledger_messages.ts';
+import { PULL_COUNT_DEFAULT } from '../wire/limits.ts';
+import { type Incoming, wellFormed } from '../wire/services.ts';
+import type { OpenCall } from './calls.ts';
+import type { Gateway } from './gateway.ts';
+import { boundOf, checkOffset, checkQueue, findTopic, offsetOf, pullSome } from './reading.ts';
+import { rangesOf, toStoredMessages } from './replies.ts';
+
+/** Bytes handed to a stream and not yet taken by its connection; beyond it reading stops until some are. */
+export const UNSENT_BYTES_MAX = 4 * 1024 * 1024;
+const NOTHING = Buffer.alloc(0);
+/** Messages of one response; the bytes usually bind first. */
+const COUNT_MAX = 16 * PULL_COUNT_DEFAULT;
+
+type Call = ServerWritableStream<Incoming<ConsumeRequest>, ConsumeResponse>;
+
+interface Position {
+  readonly queueId: number;
+  offset: QueueOffset;
+}
+
+/**
+ * Serves a consume stream until it is cancelled or the node stops.
+ * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE, INVALID_ARGUMENT, NO_LEADER, SHUTTING_DOWN
+ */
+export async function consume(gateway: Gateway, call: Call, open: OpenCall): Promise<void> {
+  const request = wellFormed(call.request);
+  const topic = await findTopic(gateway, request.topic, open.stepDeadlineMs);
+  const positions = await startPositions(gateway, topic, request, open.stepDeadlineMs);
+  const outlet = new Outlet(call, open);
+  const wakeUp = new WakeUp(open);
+  for (const { queueId } of positions) {
+    open.whenOver(gateway.broker.onAppend(topic.name, queueId, () => wakeUp.ring()));
+  }
+  const bytesMax = boundOf(request.maxBytes, 'max_bytes');
+  while (!open.isOver) {
+    let found = false;
+    for (const position of positions) {
+      const from = position.offset;
+      const pull = { topic: topic.name, queueId: position.queueId, offset: from, countMax: COUNT_MAX, bytesMax };
+      const result = pullSome(gateway, pull);
+      if (result === null) continue;
+      found = true;
+      position.offset = result.nextOffset;
+      outlet.write(toResponse(topic.name, position.queueId, from, result, request.packed), result.records.length);
+      await outlet.ready();
+      if (open.isOver) return;
+      wakeUp.throwIfDraining();
+    }
+    if (!found) await wakeUp.wait();
+  }
+}
+
+async function startPositions(
+  gateway: Gateway,
+  topic: TopicInfo,
+  request: ConsumeRequest,
+  deadlineMs: number,
+): Promise<Position[]> {
+  if (request.positions.length === 0) {
+    if (request.start === 'LATEST') await gateway.readBarrier(deadlineMs);
+    return rangesOf(gateway.broker, topic).map((range) => ({
+      queueId: range.queueId,
+      offset: request.start === 'LATEST' ? range.max : range.min,
+    }));
+  }
+  const seen = new Set<number>();
+  const positions: Position[] = [];
+  for (const { queue: queueId, offset: text } of request.positions) {
+    checkQueue(topic, queueId);
+    if (seen.has(queueId)) throw new TLedgerError('INVALID_ARGUMENT', `positions name queue ${queueId} twice`);
+    seen.add(queueId);
+    const offset = offsetOf(text);
+    await checkOffset(gateway, { topic: topic.name, queueId, offset }, deadlineMs);
+    positions.push({ queueId, offset });
+  }
+  return positions;
+}
+
+function toResponse(
+  topic: string,
+  queue: number,
+  from: QueueOffset,
+  result: PullResult,
+  packed: boolean,
+): ConsumeResponse {
+  return {
+    queue,
+    messages: packed ? [] : toStoredMessages(result.records, topic, queue, from),
+    records: packed ? result.records : NOTHING,
+    count: result.count,
+    firstOffset: String(from),
+    nextOffset: String(result.nextOffset),
+    maxOffset: String(result.max),
+  };
+}
+
+/** Lets a sleeping loop go on: at new messages, when the call is over, when the node stops. */
+class WakeUp {
+  #rung = false;
+  #draining = false;
+  #resolve: (() => void) | undefined;
+
+  constructor(open: OpenCall) {
+    open.whenOver(() => this.ring());
+    open.onDrain(() => {
+      this.#draining = true;
+      this.ring();
+    });
+  }
+
+  ring(): void {
+    this.#rung = true;
+    this.#resolve?.();
+  }
+
+  async wait(): Promise<void> {
+    if (!this.#rung) {
+      await new Promise<void>((resolve) => {
+        this.#resolve = resolve;
+      });
+    }
+    this.#rung = false;
+    this.#resolve = undefined;
+    this.throwIfDraining();
+  }
+
+  throwIfDraining(): void {
+    if (this.#draining) throw new TLedgerError('SHUTTING_DOWN');
+  }
+}
+
+/** Counts what the connection has not taken yet. */
+class Outlet {
+  readonly #call: Call;
+  #unsentBytes = 0;
+  #resolve: (() => void) | undefined;
+
+  constructor(call: Call, open: OpenCall) {
+    this.#call = call;
+    // A cancelled call never reports its writes as done.
+    open.whenOver(() => this.#resolve?.());
+  }
+
+  write(response: ConsumeResponse, sizeBytes: number): void {
+    this.#unsentBytes += sizeBytes;
+    this.#call.write(response, () => {
+      this.#unsentBytes -= sizeBytes;
+      if (this.#unsentBytes < UNSENT_BYTES_MAX) this.#resolve?.();
+    });
+  }
+
+  /** Resolves when there is room for more; always leaves the event loop's turn, so that one stream cannot hog the node. */
+  async ready(): Promise<void> {
+    if (this.#unsentBytes < UNSENT_BYTES_MAX) {
+      await new Promise<void>((resolve) => setImmediate(resolve));
+      return;
+    }
+    await new Promise<void>((resolve) => {
+      this.#resolve = resolve;
+    });
+    this.#resolve = undefined;
+  }
+}

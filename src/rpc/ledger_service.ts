@@ -1,0 +1,136 @@
+// tledger.v1.Ledger: the client-facing service of one group, over its gateway.
+import type { handleUnaryCall, ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
+import { TLedgerError } from '../base/errors.ts';
+import type {
+  AppendRequest,
+  AppendResponse,
+  AppendStreamResponse,
+  MetadataRequest,
+  MetadataResponse,
+  PullRequest,
+} from '../wire/ledger_messages.ts';
+import { type Incoming, type LedgerHandlers, wellFormed } from '../wire/services.ts';
+import { packedAppendOf } from './append_request.ts';
+import { AppendStream } from './append_stream.ts';
+import { type CallContext, endWith, failureOf, OpenCall, streaming, unary } from './calls.ts';
+import { consume } from './consume.ts';
+import type { Gateway } from './gateway.ts';
+import { Puller, WAITING_PULLS_MAX } from './pull.ts';
+import { findTopic } from './reading.ts';
+import { type FlushKind, toAppendResponse, toLeader, toMetadata } from './replies.ts';
+
+/** What the service is made of. */
+export interface LedgerServiceOptions {
+  readonly gateway: Gateway;
+  readonly context: CallContext;
+  /** Told to appenders with each acknowledgement. */
+  readonly flush: FlushKind;
+  /** Pulls that may wait at a time. */
+  readonly waitingPullsMax?: number;
+}
+
+/** Handlers for `ledgerService`. */
+export function ledgerHandlers(options: LedgerServiceOptions): LedgerHandlers {
+  const { gateway, context } = options;
+  const puller = new Puller(gateway, context.clock, options.waitingPullsMax ?? WAITING_PULLS_MAX);
+  return {
+    append: appendHandler(options),
+    appendStream: (call: ServerDuplexStream<Incoming<AppendRequest>, AppendStreamResponse>) => {
+      try {
+        new AppendStream(context, gateway, options.flush, call);
+      } catch (error) {
+        endWith(call, failureOf(context, 'AppendStream', error));
+      }
+    },
+    pull: unary(context, 'Pull', (request: PullRequest, open) => puller.pull(request, open)),
+    consume: streaming(context, 'Consume', (call, open) => consume(gateway, call, open)),
+    metadata: unary(context, 'Metadata', (request: MetadataRequest, open) => metadata(gateway, request, open)),
+    watchMetadata: streaming(context, 'WatchMetadata', (call, open) => watchMetadata(gateway, call, open)),
+  };
+}
+
+/** The hot unary path: callbacks all the way, no promise. */
+function appendHandler({
+  gateway,
+  context,
+  flush,
+}: LedgerServiceOptions): handleUnaryCall<Incoming<AppendRequest>, AppendResponse> {
+  return (call, callback) => {
+    try {
+      const open = new OpenCall(context, call);
+      const fail = (error: unknown): void => {
+        open.close();
+        callback(failureOf(context, 'Append', error));
+      };
+      try {
+        const request = packedAppendOf(wellFormed(call.request), context.clock.wallMs());
+        gateway.append(request, open.stepDeadlineMs, (error, result) => {
+          if (result === null) return fail(error);
+          open.close();
+          callback(null, toAppendResponse(result, toLeader(gateway.leader()), flush));
+        });
+      } catch (error) {
+        fail(error);
+      }
+    } catch (error) {
+      callback(failureOf(context, 'Append', error));
+    }
+  };
+}
+
+async function metadata(gateway: Gateway, request: MetadataRequest, open: OpenCall): Promise<MetadataResponse> {
+  // A topic that was asked for by name and is not here may just not have arrived yet.
+  for (const name of request.topics) {
+    try {
+      await findTopic(gateway, name, open.stepDeadlineMs);
+    } catch (error) {
+      if (!(error instanceof TLedgerError && error.code === 'TOPIC_NOT_FOUND')) throw error;
+    }
+  }
+  return toMetadata(gateway, request.topics);
+}
+
+/** Sends the current state, then again after changes; several changes while one answer is on its way make one answer. */
+async function watchMetadata(
+  gateway: Gateway,
+  call: ServerWritableStream<Incoming<MetadataRequest>, MetadataResponse>,
+  open: OpenCall,
+): Promise<void> {
+  const { topics } = wellFormed(call.request);
+  let changed = true;
+  let draining = false;
+  let wake: () => void = () => {};
+  const ring = (): void => {
+    changed = true;
+    wake();
+  };
+  open.whenOver(gateway.onChange(ring));
+  const over = new Promise<void>((resolve) => {
+    open.whenOver(() => {
+      ring();
+      resolve();
+    });
+  });
+  open.onDrain(() => {
+    draining = true;
+    ring();
+  });
+  while (!open.isOver) {
+    if (draining) throw new TLedgerError('SHUTTING_DOWN');
+    if (changed) {
+      changed = false;
+      await Promise.race([written(call, toMetadata(gateway, topics)), over]);
+    } else {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+  }
+}
+
+/** Resolves when the connection has taken `message`. */
+function written<T>(call: { write(message: T, done: () => void): unknown }, message: T): Promise<void> {
+  return new Promise((resolve) => {
+    call.write(message, () => resolve());
+  });
+}
