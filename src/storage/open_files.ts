@@ -26,6 +26,8 @@ export class OpenFiles {
   readonly #disk: Disk;
   readonly #openFilesMax: number;
   readonly #open = new Map<string, OpenFile>();
+  /** Files that this process knows to be durable in their directory. */
+  readonly #made = new Set<string>();
   #dirty = new Set<string>();
   #uses = 0;
   #hasFailed = false;
@@ -103,11 +105,23 @@ export class OpenFiles {
       return known;
     }
     while (this.#open.size >= this.#openFilesMax && this.#closeOne());
-    if (create && !this.#disk.exists(path)) this.#disk.makeDirectory(path.slice(0, path.lastIndexOf('/')));
-    else if (!create && !this.#disk.exists(path)) throw new TLedgerError('DATA_CORRUPTED', `${path} is missing`);
-    const opened: OpenFile = { path, file: this.#disk.open(path, { create }), usedAt: ++this.#uses, pins: 0 };
+    const file = create && !this.#made.has(path) ? this.#make(path) : this.#reopen(path);
+    const opened: OpenFile = { path, file, usedAt: ++this.#uses, pins: 0 };
     this.#open.set(path, opened);
     return opened;
+  }
+
+  /** Opens durably, which costs a flush of the directory: once a process for each file that is written. */
+  #make(path: string): DiskFile {
+    if (!this.#disk.exists(path)) this.#disk.makeDirectory(path.slice(0, path.lastIndexOf('/')));
+    const file = this.#disk.open(path, { create: true });
+    this.#made.add(path);
+    return file;
+  }
+
+  #reopen(path: string): DiskFile {
+    if (!this.#disk.exists(path)) throw new TLedgerError('DATA_CORRUPTED', `${path} is missing`);
+    return this.#disk.open(path);
   }
 
   /** @returns false when every file is being flushed. */

@@ -1,0 +1,92 @@
+// What admitting and applying cost, in microseconds a record of 1 KiB. Run by hand: `npx tsx test/bench/broker.ts`.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { crc32 } from '../../src/base/crc.ts';
+import { Broker } from '../../src/broker/broker.ts';
+import { encodeMessageRecord } from '../../src/format/message.ts';
+import { blankRecord, physicalOffset, recordMagic, sealRecord, sizeAt } from '../../src/format/record.ts';
+import { logIndex, term } from '../../src/raft/types.ts';
+import { MemoryStateStore } from '../../src/storage/memory_state_store.ts';
+import { RealDisk } from '../../src/storage/real_disk.ts';
+
+const ROUNDS = 300;
+const TOPIC = 'bench-topic';
+
+interface Shape {
+  readonly name: string;
+  readonly batchCount: number;
+  readonly tag: string | undefined;
+  readonly properties: Record<string, string>;
+}
+
+const shapes: readonly Shape[] = [
+  { name: 'frames of 256, no properties', batchCount: 256, tag: undefined, properties: {} },
+  {
+    name: 'frames of 256, tag and 2 properties',
+    batchCount: 256,
+    tag: 'TagA',
+    properties: { region: 'eu', user: '4711' },
+  },
+  { name: 'single records', batchCount: 1, tag: undefined, properties: {} },
+];
+
+async function run(shape: Shape, directory: string): Promise<void> {
+  const store = new MemoryStateStore();
+  const readLog = () => Buffer.alloc(0);
+  const broker = await Broker.open({ disk: new RealDisk(), directory, store, readLog, segmentSizeBytes: 1 << 30 });
+  broker.startLeading();
+  let index = 1;
+  let position = 0;
+  let chain = 0;
+  const seal = (records: Buffer): void => {
+    for (let at = 0; at < records.length; at += sizeAt(records, at)) {
+      const place = { index: logIndex(index++), term: term(1), position: physicalOffset(position), prevChain: chain };
+      chain = sealRecord(records, at, place);
+      position += sizeAt(records, at);
+    }
+  };
+  const proposal = broker.proposeTopic(TOPIC, 4, 1);
+  if (proposal.kind === 'exists') throw new Error('the topic is new');
+  const command = blankRecord(recordMagic.command, proposal.body);
+  seal(command);
+  broker.apply(command, 0, command.length);
+
+  const body = Buffer.alloc(1_024, 'x');
+  const message = { topic: TOPIC, queueId: 0, body, tag: shape.tag, properties: shape.properties, bornAtMs: 1 };
+  const records = Buffer.concat(Array.from({ length: shape.batchCount }, () => encodeMessageRecord(message)));
+  const rounds = Math.max(ROUNDS, Math.floor(40_000 / shape.batchCount));
+  let sequence = 1;
+  let admitMs = 0;
+  let applyMs = 0;
+  for (let round = -rounds; round < rounds; round++) {
+    const request = { topic: TOPIC, queueId: 0, producerId: 'a0a0a0a0a0a0a0a1', sequence, records };
+    sequence += shape.batchCount;
+    const before = performance.now();
+    broker.admit(request, { firstIndex: logIndex(index), nowMs: 1 });
+    const admitted = performance.now();
+    seal(records);
+    const sealed = performance.now();
+    broker.apply(records, 0, records.length);
+    if (round < 0) continue;
+    admitMs += admitted - before;
+    applyMs += performance.now() - sealed;
+  }
+  const count = rounds * shape.batchCount;
+  const crcStart = performance.now();
+  for (let at = 0; at < 100_000; at++) crc32(body);
+  const crcMicros = ((performance.now() - crcStart) * 1_000) / 100_000;
+  const admitMicros = (admitMs * 1_000) / count;
+  const applyMicros = (applyMs * 1_000) / count;
+  const figures = `admit ${admitMicros.toFixed(3)} (without body CRC ${(admitMicros - crcMicros).toFixed(3)})`;
+  process.stdout.write(`${shape.name}: ${figures}, apply ${applyMicros.toFixed(3)} µs a record\n`);
+  await broker.close();
+}
+
+const directory = mkdtempSync(join(tmpdir(), 'tledger-bench-'));
+try {
+  for (const [number, shape] of shapes.entries()) await run(shape, join(directory, String(number)));
+} finally {
+  rmSync(directory, { recursive: true });
+}
