@@ -1,132 +1,92 @@
-// One gRPC port: limits, wide windows, health and reflection on it; stops by letting calls finish, within a bound.
-import { Server, ServerCredentials, type ServerOptions, type UntypedServiceImplementation } from '@grpc/grpc-js';
-import { ReflectionService } from '@grpc/reflection';
+// The two ports of a node: one for clients (Ledger, Admin, health, reflection), one for the other members (Peer).
+import { systemClock } from '../base/clock.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
-import { healthServices, newHealth, setServing } from '../wire/health.ts';
-import { packageDefinition } from '../wire/proto.ts';
-import { bindWithWideWindows } from '../wire/server_windows.ts';
-import type { Method } from '../wire/services.ts';
-import { OpenCalls } from './calls.ts';
+import { clientPortOptions, peerPortOptions } from '../wire/channel_options.ts';
+import { adminService, ledgerService, type PeerHandlers, peerService } from '../wire/services.ts';
+import { adminHandlers } from './admin_service.ts';
+import { type CallContext, OpenCalls } from './calls.ts';
 import type { Gateway } from './gateway.ts';
+import { ledgerHandlers } from './ledger_service.ts';
+import { Port } from './port.ts';
+import type { FlushKind } from './replies.ts';
 
-/** Connections of one port; one more is closed at once. */
-export const CONNECTIONS_MAX = 4_096;
-/** How long sessions may take to say goodbye once their calls are over. */
-const GOODBYE_MS = 250;
-
-/** A service and what serves it. */
-export interface ServedService {
-  // biome-ignore lint/suspicious/noExplicitAny: services of any kind; each pair is typed where it is made.
-  readonly definition: Readonly<Record<string, Method<any, any, any>>>;
-  readonly handlers: UntypedServiceImplementation;
+/** The part of a logger that is used here. */
+export interface ServerLog {
+  warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  error(message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
-/** What a port is made of. */
-export interface RpcServerOptions {
+/** What both ports take. */
+export interface ServerOptions {
   /** `host:port`; port 0 takes a free one. */
-  readonly listen: string;
-  /** Limits of connections and messages (wire/channel_options.ts). */
-  readonly limits: ServerOptions;
-  readonly services: readonly ServedService[];
-  /** Calls that must be ended before the port can close; see `CallContext`. */
-  readonly calls?: OpenCalls;
-  /** Full names of the services that reflection shows; no reflection and no health service without. */
-  readonly reflect?: readonly string[];
-  /** Something works less well than it should. */
-  readonly warn: (message: string) => void;
-}
-
-/** A listening port. */
-export class RpcServer {
-  /** The address bound, with the real port. */
   readonly address: string;
-  readonly #server: Server;
-  readonly #calls: OpenCalls;
-  readonly #setServing: (serving: boolean) => void;
-  #stopping: Promise<void> | undefined;
-
-  private constructor(address: string, server: Server, calls: OpenCalls, serve: (serving: boolean) => void) {
-    this.address = address;
-    this.#server = server;
-    this.#calls = calls;
-    this.#setServing = serve;
-  }
-
-  /** @throws TLedgerError PORT_IN_USE naming the address; INVALID_CONFIG when it cannot be bound at all. */
-  static async start(options: RpcServerOptions): Promise<RpcServer> {
-    const server = new Server(options.limits);
-    for (const { definition, handlers } of options.services) server.addService(definition, handlers);
-    const health = newHealth();
-    if (options.reflect !== undefined) {
-      health.addToServer(server);
-      new ReflectionService(packageDefinition, { services: [...options.reflect] }).addToServer(server);
-    }
-    const port = await bind(server, options);
-    capConnections(server, options.warn);
-    const address = `${options.listen.slice(0, options.listen.lastIndexOf(':'))}:${port}`;
-    return new RpcServer(address, server, options.calls ?? new OpenCalls(), (serving) => setServing(health, serving));
-  }
-
-  /** What health checks are told. */
-  setServing(serving: boolean): void {
-    this.#setServing(serving);
-  }
-
-  /**
-   * Refuses new calls, ends the long ones, lets the others finish, closes. Never takes longer than `timeoutMs` and a
-   * moment; what is left then is cut.
-   */
-  stop(timeoutMs: number): Promise<void> {
-    this.#stopping ??= this.#stop(timeoutMs);
-    return this.#stopping;
-  }
-
-  async #stop(timeoutMs: number): Promise<void> {
-    this.#setServing(false);
-    await within(this.#calls.close(), timeoutMs);
-    await within(new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve())), GOODBYE_MS);
-    this.#server.forceShutdown();
-  }
+  readonly logger: ServerLog;
 }
 
-/** Reports SERVING while somebody leads the group, until the returned function is called. */
-export function followLeader(gateway: Gateway, server: RpcServer): () => void {
-  const look = (): void => server.setServing(gateway.leader() !== null);
-  look();
-  return gateway.onChange(look);
+/** What the client port takes beside that. */
+export interface ClientServerOptions extends ServerOptions {
+  /** What a majority guarantees of an acknowledged record; told to appenders. */
+  readonly flush: FlushKind;
+  /** Pulls that may wait at a time. */
+  readonly waitingPullsMax?: number;
 }
 
-/** The services that health checks may ask for one by one, beside ''. */
-export const checkedServices: readonly string[] = healthServices.filter((name) => name !== '');
-
-async function bind(server: Server, options: RpcServerOptions): Promise<number> {
-  try {
-    return await bindWithWideWindows(server, options.listen, ServerCredentials.createInsecure(), options.warn);
-  } catch (error) {
-    server.forceShutdown();
-    const text = messageOf(error);
-    if (/EADDRINUSE/.test(text)) {
-      throw new TLedgerError('PORT_IN_USE', `${options.listen} is taken by another process`, error);
-    }
-    throw new TLedgerError('INVALID_CONFIG', `cannot listen on ${options.listen}: ${text}`, error);
-  }
+/** A port that serves. */
+export interface RunningServer {
+  /** With the real port. */
+  readonly address: string;
+  /** Lets calls finish for at most so long, then cuts them. */
+  stop(timeoutMs: number): Promise<void>;
 }
 
-/** grpc-js has no option for it, so this reaches for the servers it keeps, as wire/server_windows.ts does. */
-function capConnections(server: Server, warn: (message: string) => void): void {
-  const servers = (server as unknown as { http2Servers?: Map<{ maxConnections?: number }, unknown> }).http2Servers;
-  if (!(servers instanceof Map) || servers.size === 0) {
-    warn('grpc-js keeps its HTTP/2 servers elsewhere: connections are not counted');
-    return;
-  }
-  for (const http2Server of servers.keys()) http2Server.maxConnections = CONNECTIONS_MAX;
-}
-
-async function within(task: Promise<void>, timeoutMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const bound = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, timeoutMs);
+/** Serves clients. @throws TLedgerError PORT_IN_USE, INVALID_CONFIG */
+export async function startClientServer(gateway: Gateway, options: ClientServerOptions): Promise<RunningServer> {
+  const calls = new OpenCalls();
+  const context: CallContext = { clock: systemClock, calls, report: reporter(options.logger) };
+  const { flush, waitingPullsMax } = options;
+  const ledger = ledgerHandlers({
+    gateway,
+    context,
+    flush,
+    ...(waitingPullsMax === undefined ? {} : { waitingPullsMax }),
   });
-  await Promise.race([task, bound]);
-  clearTimeout(timer);
+  const port = await Port.start({
+    listen: options.address,
+    limits: clientPortOptions,
+    services: [
+      { definition: ledgerService, handlers: ledger },
+      { definition: adminService, handlers: adminHandlers(gateway, context) },
+    ],
+    calls,
+    reflect: ['tledger.v1.Ledger', 'tledger.v1.Admin'],
+    warn: (message) => options.logger.warn(message),
+  });
+  // Serving means that an append can be expected to succeed: somebody leads.
+  const look = (): void => port.setServing(gateway.leader() !== null && !calls.isClosing);
+  look();
+  const forget = gateway.onChange(look);
+  return {
+    address: port.address,
+    stop: (timeoutMs) => {
+      forget();
+      return port.stop(timeoutMs);
+    },
+  };
+}
+
+/** Serves the other members. @throws TLedgerError PORT_IN_USE, INVALID_CONFIG */
+export function startPeerServer(handlers: PeerHandlers, options: ServerOptions): Promise<RunningServer> {
+  return Port.start({
+    listen: options.address,
+    limits: peerPortOptions,
+    services: [{ definition: peerService, handlers }],
+    warn: (message) => options.logger.warn(message),
+  });
+}
+
+function reporter(logger: ServerLog): (where: string, error: unknown) => void {
+  return (where, error) => {
+    const text = error instanceof TLedgerError ? messageOf(error.cause ?? error) : undefined;
+    logger.error('a call failed unexpectedly', { call: where, error: text ?? error });
+  };
 }
