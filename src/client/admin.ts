@@ -1,0 +1,122 @@
+// Operating a group from a program: topics, state, leadership, verification.
+import { TLedgerError } from '../base/errors.ts';
+import type {
+  ClusterStatusResponse,
+  CreateTopicResponse,
+  TransferLeadershipResponse,
+  VerifyLogResponse,
+} from '../wire/admin_messages.ts';
+import { numberToInt64 } from '../wire/int64.ts';
+import type { MetadataRequest, MetadataResponse, Topic } from '../wire/ledger_messages.ts';
+import { adminService, ledgerService } from '../wire/services.ts';
+import { answeredCode, errorOf } from '../wire/status.ts';
+import { Backoff, sleep } from './backoff.ts';
+import type { Cluster } from './cluster.ts';
+import type { Endpoint } from './endpoint.ts';
+import { RESUME_TIMEOUT_MS } from './options.ts';
+import { serverStream } from './server_stream.ts';
+import { fetchMetadata, fetchTopic } from './topics.ts';
+
+/** Milliseconds for one call, retries included; the client's `timeoutMs` by default. */
+export interface AdminCallOptions {
+  readonly timeoutMs?: number | undefined;
+}
+
+/** Waits of the node that is asked, for the members it asks in turn, fit into this. */
+const STATUS_ATTEMPT_MS = 5_000;
+
+/** Made by `TLedgerClient.admin`. Every method rejects with a TLedgerError. */
+export class Admin {
+  readonly #cluster: Cluster;
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster;
+  }
+
+  /**
+   * Creates a topic; `created` is false when it existed with as many queues.
+   * @throws TLedgerError ILLEGAL_TOPIC, TOPIC_EXISTS (with other settings), TOO_MANY_TOPICS, NO_LEADER, UNREACHABLE.
+   */
+  createTopic(
+    topic: string,
+    options: AdminCallOptions & { readonly queues?: number | undefined } = {},
+  ): Promise<CreateTopicResponse> {
+    const { timeoutMs } = options;
+    // Whoever asks twice gets the same topic, so a lost answer is asked for again; the leader may take an election.
+    const call = { timeoutMs, attemptTimeoutMs: STATUS_ATTEMPT_MS };
+    return this.#cluster.call(adminService.createTopic, { topic, queues: options.queues ?? 0 }, call);
+  }
+
+  /** Members, leader and topics (all when none are named), as the node asked knows them. */
+  metadata(topics: readonly string[] = [], options: AdminCallOptions = {}): Promise<MetadataResponse> {
+    return fetchMetadata(this.#cluster, topics, { ...options, fromLeader: true });
+  }
+
+  /** One topic and its queues' offsets. @throws TLedgerError TOPIC_NOT_FOUND, UNREACHABLE. */
+  topic(name: string, options: AdminCallOptions = {}): Promise<Topic> {
+    return fetchTopic(this.#cluster, name, { ...options, fromLeader: true });
+  }
+
+  /** State of every member as one node sees it. Works as long as any node answers, majority or not. */
+  clusterStatus(options: AdminCallOptions & { readonly localOnly?: boolean } = {}): Promise<ClusterStatusResponse> {
+    const { timeoutMs } = options;
+    const call = { timeoutMs, attemptTimeoutMs: STATUS_ATTEMPT_MS };
+    return this.#cluster.call(adminService.clusterStatus, { localOnly: options.localOnly ?? false }, call);
+  }
+
+  /**
+   * Hands leadership to `target`, or to the most caught-up follower.
+   * @throws TLedgerError TRANSFER_FAILED (the old leader goes on), UNKNOWN_NODE, NO_LEADER, OUTCOME_UNKNOWN.
+   */
+  async transferLeadership(target = '', options: AdminCallOptions = {}): Promise<TransferLeadershipResponse> {
+    const call = { timeoutMs: options.timeoutMs, isRepeatable: false };
+    const response = await this.#cluster.call(adminService.transferLeadership, { target }, call);
+    this.#cluster.noteLeader(response.leader);
+    return response;
+  }
+
+  /** Digests of all replicas at `index`, or at the highest index that is committed on all that can be reached. */
+  verifyLog(options: AdminCallOptions & { readonly index?: number | undefined } = {}): Promise<VerifyLogResponse> {
+    const { timeoutMs } = options;
+    const call = { timeoutMs, attemptTimeoutMs: STATUS_ATTEMPT_MS };
+    return this.#cluster.call(adminService.verifyLog, { index: numberToInt64(options.index ?? 0, 'index') }, call);
+  }
+
+  /**
+   * Metadata now and after each change of leader, term or topics, from whichever node can be reached. Ends when `signal`
+   * is aborted. @throws TLedgerError UNREACHABLE after 30 s without any node.
+   */
+  async *watch(
+    options: { readonly topics?: readonly string[]; readonly signal?: AbortSignal } = {},
+  ): AsyncGenerator<MetadataResponse, void, void> {
+    const { signal } = options;
+    const request: MetadataRequest = { topics: options.topics ?? [] };
+    const backoff = new Backoff();
+    const isStopped = () => signal?.aborted === true;
+    while (!isStopped()) {
+      const endpoint = await this.#pickForWatch(signal);
+      if (endpoint === undefined) return;
+      try {
+        for await (const metadata of serverStream(endpoint, ledgerService.watchMetadata, request, signal)) {
+          backoff.reset();
+          this.#cluster.noteLeader(metadata.leader);
+          yield metadata;
+        }
+      } catch (error) {
+        const known = errorOf(error);
+        if (!isStopped() && answeredCode(error) !== undefined && !known.retryable) throw known;
+      }
+      endpoint.avoid();
+      await sleep(backoff.next(), signal);
+    }
+  }
+
+  async #pickForWatch(signal: AbortSignal | undefined): Promise<Endpoint | undefined> {
+    try {
+      return await this.#cluster.pick(Date.now() + RESUME_TIMEOUT_MS, signal);
+    } catch (error) {
+      if (signal?.aborted) return undefined;
+      throw error instanceof TLedgerError ? error : errorOf(error);
+    }
+  }
+}

@@ -1,0 +1,91 @@
+// One AppendStream to one node, from its first frame to its end.
+import type { ClientDuplexStream, StatusObject } from '@grpc/grpc-js';
+import { type ErrorCode, TLedgerError } from '../base/errors.ts';
+import type { OutgoingAppend } from '../wire/append_codec.ts';
+import type { AppendResponse, AppendStreamResponse, Leader } from '../wire/ledger_messages.ts';
+import { ledgerService } from '../wire/services.ts';
+import { answeredCode, errorOf } from '../wire/status.ts';
+import type { Endpoint } from './endpoint.ts';
+
+/** How a stream ended. `answered` is the code the node gave; undefined when the connection was lost. */
+export interface PipeEnd {
+  readonly error: TLedgerError;
+  readonly answered: ErrorCode | undefined;
+}
+
+/** What a stream tells its owner. Nothing follows `onEnd`, which comes exactly once. */
+export interface PipeEvents {
+  /** One answer for each frame, in the order in which they were written. */
+  onAcknowledged(response: AppendResponse): void;
+  /** After the acknowledgements that came together. */
+  onProgress(leader: Leader | null): void;
+  onEnd(end: PipeEnd): void;
+}
+
+/** A stream of frames to one node. */
+export class AppendPipe {
+  readonly endpoint: Endpoint;
+  readonly #call: ClientDuplexStream<OutgoingAppend, AppendStreamResponse>;
+  readonly #events: PipeEvents;
+  #status: StatusObject | undefined;
+  #isDrained = false;
+  #isEnded = false;
+
+  constructor(endpoint: Endpoint, events: PipeEvents) {
+    this.endpoint = endpoint;
+    this.#events = events;
+    const { path, requestSerialize, responseDeserialize } = ledgerService.appendStream;
+    this.#call = endpoint.client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
+    this.#call.on('data', (response) => this.#onResponse(response));
+    // The status event says the same and comes for every ending.
+    this.#call.on('error', () => {});
+    this.#call.on('end', () => {
+      this.#isDrained = true;
+      this.#finish();
+    });
+    this.#call.on('status', (status) => {
+      this.#status = status;
+      this.#finish();
+    });
+  }
+
+  /** Sends a frame. The owner bounds how much is under way, so nothing is said about what the socket holds. */
+  write(request: OutgoingAppend): void {
+    this.#call.write(request);
+  }
+
+  /** Says that nothing more will come; ends with `onEnd` after the last answer. */
+  close(): void {
+    this.#call.end();
+  }
+
+  /** Ends at once, with `onEnd`, as if the connection were lost. */
+  abort(reason: TLedgerError): void {
+    this.#end({ error: reason, answered: undefined });
+    this.#call.cancel();
+  }
+
+  #onResponse(response: AppendStreamResponse): void {
+    if (this.#isEnded) return;
+    for (const acknowledged of response.acknowledged) {
+      this.#events.onAcknowledged(acknowledged);
+      if (this.#isEnded) return;
+    }
+    const last = response.acknowledged[response.acknowledged.length - 1];
+    this.#events.onProgress(response.leader ?? last?.leader ?? null);
+  }
+
+  /** Waits for both, so that no acknowledgement is overtaken by the status. */
+  #finish(): void {
+    if (this.#status === undefined || !this.#isDrained) return;
+    const isOk = this.#status.code === 0;
+    const error = isOk ? new TLedgerError('UNREACHABLE', 'the node ended the stream') : errorOf(this.#status);
+    this.#end({ error, answered: isOk ? undefined : answeredCode(this.#status) });
+  }
+
+  #end(end: PipeEnd): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#events.onEnd(end);
+  }
+}

@@ -1,0 +1,63 @@
+// The way in: one client per group, from which producers, readers and the admin come.
+import type { StoredMessage } from '../format/message.ts';
+import { Admin } from './admin.ts';
+import { Cluster } from './cluster.ts';
+import { consume, consumeBatches, type MessageBatch, type PullOptions, type PullResult, pull } from './consumer.ts';
+import type { ClientOptions, ConsumeOptions, ProducerOptions } from './options.ts';
+import { Producer } from './producer.ts';
+
+/**
+ * A client of one group. Connections open when they are first needed; `close` ends them.
+ *
+ * ```ts
+ * const client = new TLedgerClient({ endpoints: ['127.0.0.1:8081', '127.0.0.1:8082', '127.0.0.1:8083'] });
+ * await client.admin.createTopic('orders');
+ * const producer = client.producer();
+ * const { queue, queueOffset } = await producer.send({ topic: 'orders', body: Buffer.from('one') });
+ * for await (const message of client.consume({ topic: 'orders', untilEnd: true })) console.log(String(message.body));
+ * await client.close();
+ * ```
+ */
+export class TLedgerClient {
+  readonly admin: Admin;
+  readonly #cluster: Cluster;
+  readonly #producers = new Set<Producer>();
+
+  /** @throws TLedgerError INVALID_ARGUMENT for endpoints that are not host:port. */
+  constructor(options: ClientOptions) {
+    this.#cluster = new Cluster(options);
+    this.admin = new Admin(this.#cluster);
+  }
+
+  /** A new producer with an identity and an order of its own. One for a program is usually enough. */
+  producer(options: ProducerOptions = {}): Producer {
+    const producer = new Producer(this.#cluster, options);
+    this.#producers.add(producer);
+    return producer;
+  }
+
+  /** Committed messages one by one; see `ConsumeOptions`. Leave the loop, or abort the signal, to stop. */
+  consume(options: ConsumeOptions): AsyncGenerator<StoredMessage, void, void> {
+    return consume(this.#cluster, options);
+  }
+
+  /** The same in the batches in which they arrive, which is faster. */
+  consumeBatches(options: ConsumeOptions): AsyncGenerator<MessageBatch, void, void> {
+    return consumeBatches(this.#cluster, options);
+  }
+
+  /** Reads once from one queue. */
+  pull(options: PullOptions): Promise<PullResult> {
+    return pull(this.#cluster, options);
+  }
+
+  /** Waits for what producers have under way, then closes all connections. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#producers].map((producer) => producer.close()));
+    this.#cluster.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

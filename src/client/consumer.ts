@@ -1,0 +1,233 @@
+// Reading: a stream of committed messages that goes on, on any node, exactly where the last one broke off.
+import { TLedgerError } from '../base/errors.ts';
+import type { StoredMessage } from '../format/message.ts';
+import { int64ToNumber, numberToInt64 } from '../wire/int64.ts';
+import type { ConsumeRequest, ConsumeResponse, Topic } from '../wire/ledger_messages.ts';
+import { PULL_BYTES_DEFAULT, PULL_WAIT_MS_MAX } from '../wire/limits.ts';
+import { ledgerService } from '../wire/services.ts';
+import { answeredCode, errorOf } from '../wire/status.ts';
+import { Backoff, sleep } from './backoff.ts';
+import type { Cluster } from './cluster.ts';
+import type { Endpoint } from './endpoint.ts';
+import { type ConsumeOptions, RESUME_TIMEOUT_MS, type StartPosition } from './options.ts';
+import { messagesIn } from './received.ts';
+import { serverStream } from './server_stream.ts';
+import { fetchTopic } from './topics.ts';
+
+/** Messages of one queue that arrived together, in order and without gaps. */
+export interface MessageBatch {
+  readonly queue: number;
+  readonly messages: readonly StoredMessage[];
+  /** Offset of the queue's next message when the node read this: how far behind the reader is. */
+  readonly endOffset: number;
+}
+
+/** What to read at once. */
+export interface PullOptions {
+  readonly topic: string;
+  readonly queue: number;
+  readonly offset: number;
+  /** At most 256 by default. */
+  readonly countMax?: number;
+  /** At most 1 MiB by default; one message is always returned if there is one. */
+  readonly bytesMax?: number;
+  /** Milliseconds to wait for the first message; 0 (default) to 60,000. */
+  readonly waitMs?: number;
+  /** Milliseconds for the call, on top of `waitMs`. */
+  readonly timeoutMs?: number;
+}
+
+/** A part of a queue. */
+export interface PullResult {
+  readonly messages: readonly StoredMessage[];
+  /** Where to go on. */
+  readonly nextOffset: number;
+  readonly minOffset: number;
+  readonly maxOffset: number;
+}
+
+/** Gaps and damaged bytes in a row, without a message between them, after which reading gives up. */
+const DAMAGE_COUNT_MAX = 5;
+/** A stream that lasted so long, even without a message, counts as a node that could go on. */
+const STEADY_MS = 1_000;
+
+/**
+ * Reads once from one queue.
+ * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE, and what `Cluster.call` throws.
+ */
+export async function pull(cluster: Cluster, options: PullOptions): Promise<PullResult> {
+  const waitMs = Math.min(options.waitMs ?? 0, PULL_WAIT_MS_MAX);
+  const response = await cluster.call(
+    ledgerService.pull,
+    {
+      topic: options.topic,
+      queue: options.queue,
+      offset: numberToInt64(options.offset, 'offset'),
+      maxCount: options.countMax ?? 0,
+      maxBytes: options.bytesMax ?? 0,
+      waitMs,
+      packed: true,
+    },
+    {
+      timeoutMs: waitMs + (options.timeoutMs ?? cluster.timeoutMs),
+      attemptTimeoutMs: waitMs + cluster.attemptTimeoutMs,
+    },
+  );
+  return {
+    messages: messagesIn(response.records, options),
+    nextOffset: int64ToNumber(response.nextOffset, 'nextOffset'),
+    minOffset: int64ToNumber(response.minOffset, 'minOffset'),
+    maxOffset: int64ToNumber(response.maxOffset, 'maxOffset'),
+  };
+}
+
+/** Reads message by message; see `consumeBatches`. */
+export async function* consume(cluster: Cluster, options: ConsumeOptions): AsyncGenerator<StoredMessage, void, void> {
+  for await (const batch of consumeBatches(cluster, options)) yield* batch.messages;
+}
+
+/**
+ * Reads committed messages as they come, in order within each queue, each once. A node that fails is replaced by
+ * another one; reading goes on behind the last message that was handed out.
+ * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE; when no node could go on for
+ * `resumeTimeoutMs`: what the last one failed with; DATA_CORRUPTED when every node's bytes are damaged.
+ */
+export async function* consumeBatches(
+  cluster: Cluster,
+  options: ConsumeOptions,
+): AsyncGenerator<MessageBatch, void, void> {
+  const { signal } = options;
+  const progress = await Progress.begin(cluster, options);
+  const backoff = new Backoff();
+  let deadlineMs = Date.now() + progress.resumeTimeoutMs;
+  let damageCount = 0;
+  while (!progress.isDone && signal?.aborted !== true) {
+    let endpoint: Endpoint | undefined;
+    let openedAtMs = Number.POSITIVE_INFINITY;
+    try {
+      endpoint = await cluster.pick(deadlineMs, signal);
+      openedAtMs = Date.now();
+      for await (const response of serverStream(endpoint, ledgerService.consume, progress.request(), signal)) {
+        const batch = progress.take(response);
+        if (batch.messages.length > 0) {
+          endpoint.trust();
+          backoff.reset();
+          damageCount = 0;
+          progress.hasBegun = true;
+          yield batch;
+        }
+        deadlineMs = Date.now() + progress.resumeTimeoutMs;
+        if (progress.isDone || signal?.aborted) return;
+      }
+    } catch (error) {
+      if (signal?.aborted) return;
+      const known = errorOf(error);
+      if (known.code === 'DATA_CORRUPTED') damageCount++;
+      // A quiet stream was a good one, too.
+      if (Date.now() - openedAtMs >= STEADY_MS) deadlineMs = Date.now() + progress.resumeTimeoutMs;
+      if (damageCount >= DAMAGE_COUNT_MAX || isFinal(error, known, progress) || Date.now() >= deadlineMs) throw known;
+    }
+    endpoint?.avoid();
+    await sleep(backoff.next(), signal);
+  }
+}
+
+/** Whether trying another node, or the same one later, is of no use. */
+function isFinal(error: unknown, known: TLedgerError, progress: Progress): boolean {
+  if (!(error instanceof TLedgerError) && answeredCode(error) === undefined) return false;
+  switch (known.code) {
+    case 'OFFSET_OUT_OF_RANGE':
+      // What was read up to here exists: a node that does not have it yet is only behind.
+      return !progress.hasBegun;
+    case 'TOPIC_NOT_FOUND':
+    case 'UNREACHABLE':
+    case 'DATA_CORRUPTED':
+      return false;
+    default:
+      return !known.retryable;
+  }
+}
+
+/** How far each queue has been read. */
+class Progress {
+  readonly resumeTimeoutMs: number;
+  /** Set once a message was handed out. */
+  hasBegun = false;
+  readonly #topic: string;
+  readonly #bytesMax: number;
+  readonly #next: Map<number, number>;
+  /** Where each queue ends for this reader; undefined: nowhere. */
+  readonly #ends: ReadonlyMap<number, number> | undefined;
+
+  private constructor(options: ConsumeOptions, next: Map<number, number>, ends: Map<number, number> | undefined) {
+    this.resumeTimeoutMs = options.resumeTimeoutMs ?? RESUME_TIMEOUT_MS;
+    this.#topic = options.topic;
+    this.#bytesMax = options.responseBytesMax ?? PULL_BYTES_DEFAULT;
+    this.#next = next;
+    this.#ends = ends;
+  }
+
+  static async begin(cluster: Cluster, options: ConsumeOptions): Promise<Progress> {
+    const { topic: name, signal } = options;
+    // The leader knows the latest end; another node may lag behind it.
+    const topic = await fetchTopic(cluster, name, { fromLeader: true, ...(signal === undefined ? {} : { signal }) });
+    const queues = options.queues ?? options.positions?.keys() ?? Array.from({ length: topic.queues }, (_, at) => at);
+    const next = new Map<number, number>();
+    const ends = new Map<number, number>();
+    for (const queue of queues) {
+      const range = rangeOf(topic, queue);
+      next.set(queue, startOf(options.positions?.get(queue) ?? options.from ?? 'earliest', range));
+      ends.set(queue, range.max);
+    }
+    return new Progress(options, next, options.untilEnd === true ? ends : undefined);
+  }
+
+  get isDone(): boolean {
+    if (this.#next.size === 0) return true;
+    if (this.#ends === undefined) return false;
+    for (const [queue, end] of this.#ends) if ((this.#next.get(queue) ?? end) < end) return false;
+    return true;
+  }
+
+  /** Asks for what has not been read; queues that are read to their end are left out. */
+  request(): ConsumeRequest {
+    const open = [...this.#next].filter(([queue, next]) => this.#ends === undefined || next < this.#ends.get(queue)!);
+    const positions = open.map(([queue, next]) => ({ queue, offset: numberToInt64(next, 'offset') }));
+    return { topic: this.#topic, positions, start: 'EARLIEST', maxBytes: this.#bytesMax, packed: true };
+  }
+
+  /** What is new in a response, and behind the end not needed. */
+  take(response: ConsumeResponse): MessageBatch {
+    const { queue } = response;
+    const offset = this.#next.get(queue);
+    if (offset === undefined) {
+      throw new TLedgerError('DATA_CORRUPTED', `queue ${queue} of topic "${this.#topic}" was not asked for`);
+    }
+    const found = messagesIn(response.records, { topic: this.#topic, queue, offset });
+    const end = this.#ends?.get(queue) ?? Number.MAX_SAFE_INTEGER;
+    const messages = offset + found.length > end ? found.slice(0, Math.max(0, end - offset)) : found;
+    this.#next.set(queue, offset + messages.length);
+    return { queue, messages, endOffset: int64ToNumber(response.maxOffset, 'maxOffset') };
+  }
+}
+
+function rangeOf(topic: Topic, queue: number): { readonly min: number; readonly max: number } {
+  if (!Number.isInteger(queue) || queue < 0 || queue >= topic.queues) {
+    const range = `the topic "${topic.name}" has queues 0 to ${topic.queues - 1}, not ${queue}`;
+    throw new TLedgerError('QUEUE_OUT_OF_RANGE', range);
+  }
+  const range = topic.ranges.find((one) => one.queue === queue);
+  return {
+    min: int64ToNumber(range?.minOffset ?? '0', 'minOffset'),
+    max: int64ToNumber(range?.maxOffset ?? '0', 'maxOffset'),
+  };
+}
+
+function startOf(from: StartPosition, range: { readonly min: number; readonly max: number }): number {
+  if (from === 'earliest') return range.min;
+  if (from === 'latest') return range.max;
+  if (!Number.isSafeInteger(from) || from < 0) {
+    throw new TLedgerError('INVALID_ARGUMENT', `${from} is not an offset`);
+  }
+  return from;
+}

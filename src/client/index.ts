@@ -1,0 +1,19 @@
+// The package's public API.
+export { type ErrorCode, TLedgerError } from '../base/errors.ts';
+export type { StoredMessage } from '../format/message.ts';
+export type {
+  ClusterStatusResponse,
+  CreateTopicResponse,
+  NodeStatus,
+  ReplicaDigest,
+  TransferLeadershipResponse,
+  VerifyLogResponse,
+} from '../wire/admin_messages.ts';
+export type { Leader, Member, MetadataResponse, QueueRange, Topic } from '../wire/ledger_messages.ts';
+export { Admin, type AdminCallOptions } from './admin.ts';
+export type { Done } from './batch.ts';
+export { TLedgerClient } from './client.ts';
+export type { MessageBatch, PullOptions, PullResult } from './consumer.ts';
+export type { ClientOptions, ConsumeOptions, ProducerOptions, StartPosition } from './options.ts';
+export { type BatchReceipt, type MessageToSend, Producer, type SendReceipt } from './producer.ts';
+export { queueOfKey } from './topics.ts';

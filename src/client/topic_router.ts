@@ -1,0 +1,90 @@
+// Chooses the queue of each message. Messages of a topic whose number of queues is not known yet wait, in order, for the
+// group to tell.
+import { TLedgerError } from '../base/errors.ts';
+import type { Cluster } from './cluster.ts';
+import { fetchTopic, queueOfKey } from './topics.ts';
+
+/** Told the queue, or why there is none. */
+export type Routed = (error: TLedgerError | null, queue: number) => void;
+
+interface Waiting {
+  readonly queue: number | undefined;
+  readonly orderKey: string | Buffer | undefined;
+  readonly deadlineMs: number;
+  readonly routed: Routed;
+}
+
+interface TopicState {
+  readonly name: string;
+  /** Undefined while the question is under way. */
+  queues: number | undefined;
+  waiting: Waiting[];
+  /** Where messages that may go anywhere go at the moment. */
+  turn: number;
+}
+
+/** The queues of the topics one producer writes to. */
+export class TopicRouter {
+  readonly #cluster: Cluster;
+  readonly #hasOpenBatch: (topic: string, queue: number) => boolean;
+  readonly #topics = new Map<string, TopicState>();
+
+  /** @param hasOpenBatch whether a frame for that queue is still being filled; turns are taken frame by frame. */
+  constructor(cluster: Cluster, hasOpenBatch: (topic: string, queue: number) => boolean) {
+    this.#cluster = cluster;
+    this.#hasOpenBatch = hasOpenBatch;
+  }
+
+  /** Tells `routed` the queue, at once if the topic is known. Calls for one topic are answered in order. */
+  route(
+    topic: string,
+    queue: number | undefined,
+    orderKey: string | Buffer | undefined,
+    deadlineMs: number,
+    routed: Routed,
+  ): void {
+    const state = this.#topics.get(topic) ?? this.#ask(topic, deadlineMs);
+    const waiting = { queue, orderKey, deadlineMs, routed };
+    if (state.queues === undefined) state.waiting.push(waiting);
+    else this.#choose(state, state.queues, waiting);
+  }
+
+  /** Refuses what has waited past its deadline. */
+  expire(nowMs: number): void {
+    for (const state of this.#topics.values()) {
+      const expired = state.waiting.filter((one) => one.deadlineMs <= nowMs);
+      if (expired.length === 0) continue;
+      state.waiting = state.waiting.filter((one) => one.deadlineMs > nowMs);
+      for (const one of expired) one.routed(new TLedgerError('DEADLINE_EXCEEDED'), one.queue ?? -1);
+    }
+  }
+
+  #ask(name: string, deadlineMs: number): TopicState {
+    const state: TopicState = { name, queues: undefined, waiting: [], turn: Math.floor(Math.random() * 0x1_0000) };
+    this.#topics.set(name, state);
+    fetchTopic(this.#cluster, name, { timeoutMs: Math.max(1, deadlineMs - Date.now()) }).then(
+      ({ queues }) => {
+        state.queues = queues;
+        for (const one of state.waiting.splice(0)) this.#choose(state, queues, one);
+      },
+      (error) => {
+        // The next message asks again.
+        this.#topics.delete(name);
+        const why = error instanceof TLedgerError ? error : new TLedgerError('INTERNAL', String(error), error);
+        for (const one of state.waiting.splice(0)) one.routed(why, one.queue ?? -1);
+      },
+    );
+    return state;
+  }
+
+  #choose(state: TopicState, queues: number, { queue, orderKey, routed }: Waiting): void {
+    if (queue !== undefined) {
+      if (Number.isInteger(queue) && queue >= 0 && queue < queues) return routed(null, queue);
+      const range = `the topic "${state.name}" has queues 0 to ${queues - 1}, not ${queue}`;
+      return routed(new TLedgerError('QUEUE_OUT_OF_RANGE', range), queue);
+    }
+    if (orderKey !== undefined) return routed(null, queueOfKey(orderKey, queues));
+    if (!this.#hasOpenBatch(state.name, state.turn % queues)) state.turn++;
+    routed(null, state.turn % queues);
+  }
+}
