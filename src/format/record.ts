@@ -50,6 +50,7 @@ export const termAt = (buffer: Buffer, at: number): Term => readUint64(buffer, a
 export const positionAt = (buffer: Buffer, at: number): PhysicalOffset =>
   readUint64(buffer, at + POSITION_AT) as PhysicalOffset;
 export const chainCrcAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + CHAIN_CRC_AT);
+export const bodyCrcAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + BODY_CRC_AT);
 export const bodySizeAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + BODY_SIZE_AT);
 
 /** Writes the header of a record that is not sealed yet; the body is expected at `at + 48`. */

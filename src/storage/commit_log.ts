@@ -1,0 +1,373 @@
+// The CommitLog: one replica's copy of the group's log, as segment files. One owner calls it (src/replica); everything
+// but flushing is synchronous. See README.md beside this file for the drawings and the invariants.
+import { assert } from '../base/assert.ts';
+import { TLedgerError } from '../base/errors.ts';
+import {
+  bodySizeAt,
+  chainCrcAt,
+  chainCrcOf,
+  indexAt,
+  magicAt,
+  type PhysicalOffset,
+  physicalOffset,
+  positionAt,
+  RECORD_HEADER_BYTES,
+  recordMagic,
+  sealRecord,
+  sizeAt,
+  termAt,
+} from '../format/record.ts';
+import { type LogIndex, type LogShape, logIndex, type RecordSizer, type Term, term } from '../raft/types.ts';
+import { Checkpoint } from './checkpoint.ts';
+import type { Disk } from './disk.ts';
+import { LogFlusher } from './log_flusher.ts';
+import { LogIndexFiles } from './log_index.ts';
+import { FRAME_HEADROOM_BYTES, type LogParts, LogReader, type RecordPlace, type RecordRange } from './log_reader.ts';
+import { EMPTY_TIP } from './log_tip.ts';
+import { type RecoveryReport, recoverLog } from './recovery.ts';
+import { FILLER_BYTES, Segments, writeFiller } from './segment.ts';
+import { TailCache } from './tail_cache.ts';
+
+export { FRAME_HEADROOM_BYTES, type RecordPlace, type RecordRange } from './log_reader.ts';
+export type { RecoveryReport } from './recovery.ts';
+export { offsetOfRecord, type Predecessor, type VerifiedRecords, verifyRecords } from './verify.ts';
+
+const CACHE_BYTES_MAX = 8 * 1024 * 1024;
+/** A message's own header must be there for its physical offset to be written into. */
+const MESSAGE_BODY_BYTES_MIN = 88;
+
+export interface CommitLogOptions {
+  readonly disk: Disk;
+  /** The group's directory; the log takes `commitlog/`, `index/` and `checkpoint` in it. */
+  readonly directory: string;
+  /** The same on all replicas and for ever (identity.ts guards it). A record takes at most 8 bytes less. */
+  readonly segmentSizeBytes: number;
+  /** Bytes of recently appended batches kept in memory; 8 MiB by default. */
+  readonly cacheBytesMax?: number;
+  /** Units in one file of the log index; only tests set it. */
+  readonly indexUnitsPerFile?: number;
+}
+
+/** Indexes of the records just appended. */
+export interface AppendedRange {
+  readonly firstIndex: LogIndex;
+  readonly lastIndex: LogIndex;
+}
+
+/**
+ * The log of one replica. After any failure of the disk (STORAGE_FAILED) it is final: every later change is refused
+ * with the same error, and what is on disk is for the next recovery to judge.
+ */
+export class CommitLog implements RecordSizer {
+  /** What opening found and did. */
+  readonly recovery: RecoveryReport;
+  readonly #parts: LogParts;
+  readonly #reader: LogReader;
+  readonly #flusher: LogFlusher;
+  /** Reused for every record, so that sealing allocates nothing. */
+  readonly #place = { index: logIndex(0), term: term(0), position: physicalOffset(0), prevChain: 0 };
+
+  private constructor(parts: LogParts, flusher: LogFlusher, recovery: RecoveryReport) {
+    this.#parts = parts;
+    this.#reader = new LogReader(parts);
+    this.#flusher = flusher;
+    this.recovery = recovery;
+  }
+
+  /**
+   * Opens and recovers the log, or makes an empty one. What it holds then is durable.
+   * @throws TLedgerError DATA_CORRUPTED naming file, position and index when records that this replica may have vouched
+   * for are damaged or missing; STORAGE_FAILED.
+   */
+  static open(options: CommitLogOptions): CommitLog {
+    const { disk, directory, segmentSizeBytes } = options;
+    disk.makeDirectory(directory);
+    const segments = Segments.open(disk, `${directory}/commitlog`, segmentSizeBytes);
+    const index = new LogIndexFiles(disk, `${directory}/index`, options.indexUnitsPerFile);
+    const checkpoint = new Checkpoint(disk, `${directory}/checkpoint`);
+    try {
+      const { tip, runs, report } = recoverLog({ segments, index, checkpoint });
+      const cache = new TailCache(options.cacheBytesMax ?? CACHE_BYTES_MAX);
+      const parts: LogParts = { segments, index, cache, runs, tip };
+      return new CommitLog(parts, new LogFlusher(parts, checkpoint), report);
+    } catch (error) {
+      for (const part of [segments, index, checkpoint]) part.close();
+      throw error;
+    }
+  }
+
+  /** The log as consensus sees it. */
+  get shape(): LogShape {
+    const { tip, runs } = this.#parts;
+    return { baseIndex: logIndex(0), baseTerm: term(0), lastIndex: tip.index, runs: runs.all };
+  }
+
+  /** The first record held (1 also when the log is empty). */
+  get firstIndex(): LogIndex {
+    return logIndex(1);
+  }
+
+  get lastIndex(): LogIndex {
+    return this.#parts.tip.index;
+  }
+
+  get lastTerm(): Term {
+    return this.#parts.tip.term;
+  }
+
+  /** chainCrc of the last record; 0 when the log is empty. */
+  get lastChain(): number {
+    return this.#parts.tip.chainCrc;
+  }
+
+  /** The byte after the last record. */
+  get endPosition(): PhysicalOffset {
+    return this.#parts.tip.end;
+  }
+
+  /** The last record known to be durable. */
+  get flushedIndex(): LogIndex {
+    return this.#flusher.flushed.index;
+  }
+
+  get flushedPosition(): PhysicalOffset {
+    return this.#flusher.flushed.end;
+  }
+
+  get unflushedBytes(): number {
+    return this.#parts.tip.end - this.#flusher.flushed.end;
+  }
+
+  /** The largest record that fits into a segment, header included. */
+  get recordBytesMax(): number {
+    return this.#parts.segments.sizeBytes - FILLER_BYTES;
+  }
+
+  /**
+   * The leader's way: seals the unsealed whole records in `buffer[start, end)` in place and writes them. The log keeps
+   * the buffer: nobody changes it afterwards, but for the `FRAME_HEADROOM_BYTES` before `start`, which must be free.
+   */
+  appendBlank(buffer: Buffer, start: number, end: number, ofTerm: Term): AppendedRange {
+    this.#flusher.assertUsable();
+    assert(end > start, 'an append holds at least one record');
+    assert(ofTerm >= this.#parts.tip.term && ofTerm > 0, () => `term ${ofTerm} is behind ${this.#parts.tip.term}`);
+    const firstIndex = logIndex(this.#parts.tip.index + 1);
+    this.#append(buffer, start, end, ofTerm);
+    return { firstIndex, lastIndex: this.#parts.tip.index };
+  }
+
+  /**
+   * The follower's way: writes records as the leader sealed them, verified by `verifyRecords`. The same rule for the
+   * buffer as in `appendBlank`.
+   * @throws InvariantError when they don't begin right behind the log's end; TLedgerError DATA_CORRUPTED when they
+   * belong to another log: another chain, or laid out with another segment size. Nothing is written then.
+   */
+  appendSealed(buffer: Buffer, start: number, end: number): void {
+    this.#flusher.assertUsable();
+    assert(end > start, 'an append holds at least one record');
+    this.#checkSealed(buffer, start, end);
+    this.#append(buffer, start, end, null);
+  }
+
+  /**
+   * Keeps the records up to `index`; what lay behind is zeroed and can't come back. The owner has made sure that
+   * nothing committed is removed.
+   */
+  truncateAfter(index: LogIndex): void {
+    this.#flusher.assertUsable();
+    const parts = this.#parts;
+    assert(
+      index >= 0 && index <= parts.tip.index,
+      () => `can't truncate after ${index}: the log ends at ${parts.tip.index}`,
+    );
+    if (index === parts.tip.index) return;
+    const tip = index === 0 ? EMPTY_TIP : this.#reader.tipAt(index);
+    this.#flusher.guard(() => {
+      // First of all nobody may vouch for these records any more, not even after a crash in the next line.
+      this.#flusher.lowerTo(tip);
+      const { segments } = parts;
+      while (segments.count > 1 && segments.tail.start >= tip.end) segments.removeTail();
+      segments.clearAfter(tip.end);
+      parts.index.truncateAfter(index);
+    });
+    parts.cache.truncateAfter(tip);
+    parts.runs.truncateAfter(index);
+    parts.tip = tip;
+  }
+
+  /**
+   * Makes durable what has been written; one flush runs at a time, and callers that come meanwhile share the next one.
+   * @returns the last record that was written when the flush began, clamped if the log was truncated meanwhile.
+   * @throws TLedgerError STORAGE_FAILED; then for good.
+   */
+  flush(): Promise<{ readonly index: LogIndex; readonly term: Term }> {
+    return this.#flusher.flush();
+  }
+
+  /** See RecordSizer. A large cached batch that begins at `firstIndex` and fits is preferred as it is. */
+  fit(firstIndex: LogIndex, bytesMax: number): { readonly lastIndex: LogIndex; readonly sizeBytes: number } {
+    return this.#reader.fit(firstIndex, bytesMax);
+  }
+
+  /**
+   * The records firstIndex … lastIndex back to back, without fillers. Not copied when that is exactly one cached batch;
+   * the bytes must not be changed, the headroom before `start` may.
+   * @throws TLedgerError DATA_CORRUPTED when the bytes on disk don't match their checksums.
+   */
+  read(firstIndex: LogIndex, lastIndex: LogIndex): RecordRange {
+    return this.#reader.read(firstIndex, lastIndex);
+  }
+
+  /**
+   * The bytes `[position, position + sizeBytes)` of one segment. From the cache they are not copied and must not be
+   * changed; from the file the bodies of whole records at the start of the range are checked.
+   * @throws TLedgerError DATA_CORRUPTED when a body doesn't match its checksum.
+   */
+  readAt(position: PhysicalOffset, sizeBytes: number): Buffer {
+    return this.#reader.readAt(position, sizeBytes);
+  }
+
+  /** Term of a record; 0 for index 0. */
+  termAt(index: LogIndex): Term {
+    return this.#reader.termAt(index);
+  }
+
+  /** chainCrc of a record; 0 for index 0. */
+  chainAt(index: LogIndex): number {
+    return this.#reader.chainAt(index);
+  }
+
+  /** Where a record lies. */
+  locate(index: LogIndex): RecordPlace {
+    return this.#reader.locate(index);
+  }
+
+  /** Makes the next start shorter: it scans from what is flushed now. Blocks for two small flushes. */
+  saveCheckpoint(): void {
+    this.#flusher.assertUsable();
+    this.#flusher.guard(() => this.#flusher.saveCheckpoint());
+  }
+
+  /** Flushes, saves the checkpoint and closes the files; a failed log is only closed. Closing twice is harmless. */
+  close(): void {
+    this.#flusher.close();
+  }
+
+  #append(buffer: Buffer, start: number, end: number, ofTerm: Term | null): void {
+    assert(start >= FRAME_HEADROOM_BYTES, 'the bytes before the records are free for a frame header');
+    this.#flusher.guard(() => {
+      let rest = buffer;
+      let from = start;
+      let to = end;
+      for (;;) {
+        const taken = this.#appendPart(rest, from, to, ofTerm);
+        if (taken === to) return;
+        this.#roll();
+        if (taken === from) continue;
+        // What goes into the next segment needs headroom of its own; it happens once a segment.
+        const copy = Buffer.allocUnsafeSlow(FRAME_HEADROOM_BYTES + to - taken);
+        rest.copy(copy, FRAME_HEADROOM_BYTES, taken, to);
+        rest = copy;
+        from = FRAME_HEADROOM_BYTES;
+        to = copy.length;
+      }
+    });
+  }
+
+  /** Writes the records that fit into the tail segment; returns where the first one begins that does not. */
+  #appendPart(buffer: Buffer, start: number, end: number, ofTerm: Term | null): number {
+    const { segments, index: files, cache, runs, tip: previous } = this.#parts;
+    const segment = segments.tail;
+    const base = Math.max(previous.end, segment.start);
+    const place = this.#place;
+    let index: number = previous.index;
+    let chain = previous.chainCrc;
+    let lastTerm: number = previous.term;
+    let at = start;
+    let lastAt = start;
+    while (at < end) {
+      const size = sizeAt(buffer, at);
+      const position = base + at - start;
+      if (position + size + FILLER_BYTES > segment.end) break;
+      index++;
+      if (ofTerm !== null) {
+        this.#checkBlank(buffer, at, end);
+        place.index = index as LogIndex;
+        place.term = ofTerm;
+        place.position = position as PhysicalOffset;
+        place.prevChain = chain;
+        chain = sealRecord(buffer, at, place);
+        lastTerm = ofTerm;
+      } else {
+        chain = chainCrcAt(buffer, at);
+        lastTerm = termAt(buffer, at);
+      }
+      runs.extend(index, lastTerm);
+      files.stage(index, position, size, lastTerm);
+      lastAt = at;
+      at += size;
+    }
+    if (at === start) return at;
+    segment.file.write(buffer.subarray(start, at), base - segment.start);
+    files.write();
+    this.#parts.tip = {
+      index: index as LogIndex,
+      term: lastTerm as Term,
+      chainCrc: chain,
+      start: (base + lastAt - start) as PhysicalOffset,
+      end: (base + at - start) as PhysicalOffset,
+    };
+    cache.push({
+      buffer,
+      start,
+      end: at,
+      firstIndex: (previous.index + 1) as LogIndex,
+      position: base as PhysicalOffset,
+      previous,
+      last: this.#parts.tip,
+    });
+    return at;
+  }
+
+  /** Closes the tail segment: all of it is durable before the next one is made. */
+  #roll(): void {
+    const { segments, tip } = this.#parts;
+    assert(tip.end > segments.tail.start, () => `a record exceeds ${this.recordBytesMax} bytes`);
+    writeFiller(segments.tail, tip.end);
+    this.#flusher.flushTailNow();
+    segments.add(logIndex(tip.index + 1));
+  }
+
+  /** What `appendBlank` is given was checked where it came in; a mistake here would be written on all replicas. */
+  #checkBlank(buffer: Buffer, at: number, end: number): void {
+    const magic = magicAt(buffer, at);
+    const size = sizeAt(buffer, at);
+    const bodySize = bodySizeAt(buffer, at);
+    assert(magic >= recordMagic.message && magic <= recordMagic.command, () => `unknown magic ${magic}`);
+    assert(size === RECORD_HEADER_BYTES + bodySize && size <= end - at, 'an appended record is whole');
+    assert(magic !== recordMagic.message || bodySize >= MESSAGE_BODY_BYTES_MIN, 'a message has a header of its own');
+  }
+
+  /** Places and the link to the log's end; the rest of the chain was checked by `verifyRecords`. */
+  #checkSealed(buffer: Buffer, start: number, end: number): void {
+    const { segments, tip } = this.#parts;
+    assert(indexAt(buffer, start) === tip.index + 1, 'records are appended right behind the last one');
+    assert(termAt(buffer, start) >= tip.term, 'terms rise along the log');
+    const linked = chainCrcOf(buffer, start, tip.chainCrc) === chainCrcAt(buffer, start);
+    let index: number = tip.index;
+    let position: number = tip.end;
+    for (let at = start; at < end; ) {
+      const size = sizeAt(buffer, at);
+      const segmentEnd = (Math.floor(position / segments.sizeBytes) + 1) * segments.sizeBytes;
+      if (position + size + FILLER_BYTES > segmentEnd) position = segmentEnd;
+      index++;
+      assert(indexAt(buffer, at) === index && at + size <= end, 'sealed records are whole and without gaps');
+      if (!linked || positionAt(buffer, at) !== position || size > this.recordBytesMax) {
+        const found = `record ${index} at position ${positionAt(buffer, at)}`;
+        throw new TLedgerError('DATA_CORRUPTED', `${found} does not continue this log at position ${position}`);
+      }
+      position += size;
+      at += size;
+    }
+  }
+}

@@ -1,0 +1,137 @@
+// What is durable of a log, and how it becomes so: one fdatasync at a time, and the checkpoint that remembers.
+//
+// Only the tail segment can have unflushed bytes (a roll flushes it), so a flush is one call on one file. The log index
+// is derived and flushed only for checkpoints.
+import { assert } from '../base/assert.ts';
+import { TLedgerError } from '../base/errors.ts';
+import type { LogIndex, Term } from '../raft/types.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import type { LogParts } from './log_reader.ts';
+import { earlier, type LogTip } from './log_tip.ts';
+
+/** A restart scans at most about this much: one or two tenths of a second. */
+const CHECKPOINT_EVERY_BYTES = 64 * 1024 * 1024;
+
+/** What a flush vouches for. */
+export interface Flushed {
+  readonly index: LogIndex;
+  readonly term: Term;
+}
+
+/** Owned by CommitLog; knows when the log has failed or is closed. */
+export class LogFlusher {
+  readonly #parts: LogParts;
+  readonly #checkpoint: Checkpoint;
+  /** Durable for certain; never beyond the log's end. */
+  #flushed: LogTip;
+  /** Where the next recovery begins; at or before `#flushed`. */
+  #mark: LogTip;
+  /** The flush under way and what it will vouch for. */
+  #running: { target: LogTip; readonly done: Promise<unknown> } | null = null;
+  #next: Promise<Flushed> | null = null;
+  #failure: { readonly error: unknown } | null = null;
+  #closed = false;
+
+  constructor(parts: LogParts, checkpoint: Checkpoint) {
+    this.#parts = parts;
+    this.#checkpoint = checkpoint;
+    this.#flushed = parts.tip;
+    this.#mark = parts.tip;
+  }
+
+  get flushed(): LogTip {
+    return this.#flushed;
+  }
+
+  /** @throws the error that made the log final. */
+  assertUsable(): void {
+    if (this.#failure !== null) throw this.#failure.error;
+    assert(!this.#closed, 'the log is not used after it was closed');
+  }
+
+  /** Runs a change of the files; whatever it throws makes the log final. */
+  guard(change: () => void): void {
+    try {
+      change();
+    } catch (error) {
+      this.#failure ??= { error };
+      throw error;
+    }
+  }
+
+  flush(): Promise<Flushed> {
+    if (this.#running === null) return this.#start();
+    const start = (): Promise<Flushed> => {
+      this.#next = null;
+      return this.#start();
+    };
+    this.#next ??= this.#running.done.then(start, start);
+    return this.#next;
+  }
+
+  /** Flushes the tail segment before the next one is made. */
+  flushTailNow(): void {
+    this.#parts.segments.tail.file.flushNow();
+    // A flush that runs meanwhile may get to know of a failure that ours did not see: then it alone may vouch.
+    if (this.#running !== null) this.#running.target = this.#parts.tip;
+    else this.#vouchFor(this.#parts.tip);
+  }
+
+  /** Durably takes back what was vouched for behind `tip`, and what a running flush is about to vouch for. */
+  lowerTo(tip: LogTip): void {
+    if (this.#running !== null) this.#running.target = earlier(this.#running.target, tip);
+    if (this.#flushed.index <= tip.index) return;
+    this.#flushed = tip;
+    this.#mark = earlier(this.#mark, tip);
+    this.#checkpoint.lower({ flushed: this.#flushed, mark: this.#mark });
+  }
+
+  saveCheckpoint(): void {
+    this.#parts.index.flushNow();
+    this.#mark = this.#flushed;
+    this.#checkpoint.save({ flushed: this.#flushed, mark: this.#mark });
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const { segments, index } = this.#parts;
+    try {
+      if (this.#failure === null) {
+        segments.tail.file.flushNow();
+        if (this.#running === null) this.#flushed = this.#parts.tip;
+        this.saveCheckpoint();
+      }
+    } finally {
+      for (const part of [segments, index, this.#checkpoint]) part.close();
+    }
+  }
+
+  async #start(): Promise<Flushed> {
+    this.assertUsable();
+    const target = this.#parts.tip;
+    if (target.index <= this.#flushed.index) return { index: target.index, term: target.term };
+    const done = this.#parts.segments.tail.file.flush();
+    const running = { target, done };
+    this.#running = running;
+    try {
+      await done;
+    } catch (error) {
+      this.#failure ??= { error };
+    } finally {
+      this.#running = null;
+    }
+    if (this.#failure !== null) throw this.#failure.error;
+    if (this.#closed) throw new TLedgerError('SHUTTING_DOWN', 'the log was closed during a flush');
+    this.guard(() => this.#vouchFor(running.target));
+    return { index: running.target.index, term: running.target.term };
+  }
+
+  /** Only ever called after the flush has returned. */
+  #vouchFor(tip: LogTip): void {
+    if (tip.index <= this.#flushed.index) return;
+    this.#flushed = tip;
+    if (tip.end - this.#mark.end >= CHECKPOINT_EVERY_BYTES) this.saveCheckpoint();
+    else this.#checkpoint.note({ flushed: tip, mark: this.#mark });
+  }
+}

@@ -1,0 +1,155 @@
+// From a record's index to its place: 32 bytes a record, at (index - 1) * 32, in files of bounded size. Everything in
+// it is derived from the log, so it is never flushed on the way and is rebuilt when it is missing or wrong.
+//
+//   0       4          12     16      24     32
+//   +-------+----------+------+-------+------+
+//   | magic | position | size | index | term |
+//   +-------+----------+------+-------+------+
+//
+// The magic is a CRC-32 of the other 28 bytes, seeded with a constant: a zeroed, torn or misplaced unit never passes
+// for a valid one, and a flipped bit can't change a term that elections compare.
+import { assert } from '../base/assert.ts';
+import { crc32 } from '../base/crc.ts';
+import { type PhysicalOffset, physicalOffset } from '../format/record.ts';
+import { isUint64Safe, readUint64, writeUint64 } from '../format/uint64.ts';
+import type { LogIndex, Term } from '../raft/types.ts';
+import type { Disk, DiskFile } from './disk.ts';
+
+export const INDEX_UNIT_BYTES = 32;
+/** Units in one file by default: 32 MiB. */
+export const INDEX_UNITS_PER_FILE = 1024 * 1024;
+const MAGIC_SEED = 0x544c_4958; // "TLIX"
+const STAGED_UNITS_MIN = 1024;
+
+export interface IndexUnit {
+  readonly position: PhysicalOffset;
+  readonly sizeBytes: number;
+  readonly term: Term;
+}
+
+/** The log index of a group. */
+export class LogIndexFiles {
+  readonly #disk: Disk;
+  readonly #directory: string;
+  readonly #unitsPerFile: number;
+  readonly #files: DiskFile[] = [];
+  readonly #unit = Buffer.alloc(INDEX_UNIT_BYTES);
+  #staged = Buffer.alloc(STAGED_UNITS_MIN * INDEX_UNIT_BYTES);
+  #stagedFirst = 0;
+  #stagedCount = 0;
+  /** Files from this number on may hold bytes that were not flushed. */
+  #dirtyFrom = 0;
+
+  constructor(disk: Disk, directory: string, unitsPerFile = INDEX_UNITS_PER_FILE) {
+    this.#disk = disk;
+    this.#directory = directory;
+    this.#unitsPerFile = unitsPerFile;
+    disk.makeDirectory(directory);
+    for (let number = 0; disk.exists(this.#pathOf(number)); number++) {
+      this.#files.push(disk.open(this.#pathOf(number), { create: true }));
+    }
+  }
+
+  /** Keeps a unit for the next `write`. Units are staged in the order of their index, without gaps. */
+  stage(index: number, position: number, sizeBytes: number, term: number): void {
+    if (this.#stagedCount === 0) this.#stagedFirst = index;
+    assert(index === this.#stagedFirst + this.#stagedCount, 'index units are staged without gaps');
+    const at = this.#stagedCount * INDEX_UNIT_BYTES;
+    if (at === this.#staged.length) this.#staged = Buffer.concat([this.#staged], 2 * this.#staged.length);
+    const unit = this.#staged;
+    writeUint64(unit, position, at + 4);
+    unit.writeUInt32BE(sizeBytes, at + 12);
+    writeUint64(unit, index, at + 16);
+    writeUint64(unit, term, at + 24);
+    unit.writeUInt32BE(crc32(unit, at + 4, at + INDEX_UNIT_BYTES, MAGIC_SEED), at);
+    this.#stagedCount++;
+  }
+
+  /** How many units wait for `write`. */
+  get stagedCount(): number {
+    return this.#stagedCount;
+  }
+
+  /** Forgets what was staged. */
+  unstage(): void {
+    this.#stagedCount = 0;
+  }
+
+  /** Writes what was staged: one write, or one a file. */
+  write(): void {
+    let done = 0;
+    while (done < this.#stagedCount) {
+      const unit = this.#stagedFirst - 1 + done;
+      const number = Math.floor(unit / this.#unitsPerFile);
+      const inFile = unit % this.#unitsPerFile;
+      const count = Math.min(this.#stagedCount - done, this.#unitsPerFile - inFile);
+      const bytes = this.#staged.subarray(done * INDEX_UNIT_BYTES, (done + count) * INDEX_UNIT_BYTES);
+      this.#fileToWrite(number).write(bytes, inFile * INDEX_UNIT_BYTES);
+      this.#dirtyFrom = Math.min(this.#dirtyFrom, number);
+      done += count;
+    }
+    this.#stagedCount = 0;
+  }
+
+  /** The unit of a record, or null when it is missing or not valid. */
+  get(index: LogIndex): IndexUnit | null {
+    const number = Math.floor((index - 1) / this.#unitsPerFile);
+    const file = this.#files[number];
+    const unit = this.#unit;
+    const inFile = ((index - 1) % this.#unitsPerFile) * INDEX_UNIT_BYTES;
+    if (file === undefined || file.read(unit, inFile) !== INDEX_UNIT_BYTES) return null;
+    if (crc32(unit, 4, INDEX_UNIT_BYTES, MAGIC_SEED) !== unit.readUInt32BE(0)) return null;
+    if (!isUint64Safe(unit, 16) || readUint64(unit, 16) !== index) return null;
+    return {
+      position: physicalOffset(readUint64(unit, 4)),
+      sizeBytes: unit.readUInt32BE(12),
+      term: readUint64(unit, 24) as Term,
+    };
+  }
+
+  /** Whether the files are long enough for all records up to `index`. Says nothing of what they hold. */
+  reaches(index: LogIndex): boolean {
+    const whole = Math.floor(index / this.#unitsPerFile);
+    const rest = index % this.#unitsPerFile;
+    if (this.#files.length < whole + (rest > 0 ? 1 : 0)) return false;
+    const fullSize = this.#unitsPerFile * INDEX_UNIT_BYTES;
+    for (let number = 0; number < whole; number++) if (this.#files[number]!.sizeBytes() < fullSize) return false;
+    return rest === 0 || this.#files[whole]!.sizeBytes() >= rest * INDEX_UNIT_BYTES;
+  }
+
+  /** Removes the units behind `index`. */
+  truncateAfter(index: LogIndex): void {
+    const keep = Math.floor(index / this.#unitsPerFile);
+    while (this.#files.length > keep + 1) {
+      const file = this.#files.pop()!;
+      file.close();
+      this.#disk.remove(file.path);
+    }
+    const last = this.#files[keep];
+    const sizeBytes = (index % this.#unitsPerFile) * INDEX_UNIT_BYTES;
+    if (last !== undefined && last.sizeBytes() > sizeBytes) {
+      last.truncate(sizeBytes);
+      this.#dirtyFrom = Math.min(this.#dirtyFrom, keep);
+    }
+  }
+
+  /** Makes durable whatever was written since the last time. */
+  flushNow(): void {
+    for (let number = this.#dirtyFrom; number < this.#files.length; number++) this.#files[number]!.flushNow();
+    this.#dirtyFrom = this.#files.length;
+  }
+
+  close(): void {
+    for (const file of this.#files) file.close();
+  }
+
+  #fileToWrite(number: number): DiskFile {
+    assert(number <= this.#files.length, 'the log index grows file by file');
+    if (number === this.#files.length) this.#files.push(this.#disk.open(this.#pathOf(number), { create: true }));
+    return this.#files[number]!;
+  }
+
+  #pathOf(number: number): string {
+    return `${this.#directory}/${String(number * this.#unitsPerFile * INDEX_UNIT_BYTES).padStart(20, '0')}`;
+  }
+}

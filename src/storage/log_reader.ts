@@ -1,0 +1,295 @@
+// Reading the log: from the tail cache where it reaches, otherwise from the files, where every record is verified
+// again before it leaves: a bit that flipped on this disk must not spread to the group.
+import { assert } from '../base/assert.ts';
+import { messageOf, TLedgerError } from '../base/errors.ts';
+import {
+  chainCrcAt,
+  indexAt,
+  isBodyIntact,
+  isRecordWhole,
+  type PhysicalOffset,
+  physicalOffset,
+  positionAt,
+  RECORD_HEADER_BYTES,
+  sizeAt,
+} from '../format/record.ts';
+import { type LogIndex, logIndex, type Term } from '../raft/types.ts';
+import type { IndexUnit, LogIndexFiles } from './log_index.ts';
+import type { LogTip } from './log_tip.ts';
+import { rebuildIndex } from './recovery.ts';
+import type { Segments } from './segment.ts';
+import type { CachedBatch, TailCache } from './tail_cache.ts';
+import type { TermRuns } from './term_runs.ts';
+import { offsetOfRecord, verifyRecords } from './verify.ts';
+
+/**
+ * Bytes free before the records in every buffer that enters or leaves the log, for whoever puts a frame header in front
+ * of them without copying.
+ */
+export const FRAME_HEADROOM_BYTES = 64;
+
+/** A cached batch of at least this size is sent as it is; smaller ones are gathered, which a copy is cheap for. */
+const ZERO_COPY_BYTES_MIN = 32 * 1024;
+
+/** Records back to back, with what identifies the log before them. `FRAME_HEADROOM_BYTES` before `start` are free. */
+export interface RecordRange {
+  readonly buffer: Buffer;
+  readonly start: number;
+  readonly end: number;
+  readonly prevIndex: LogIndex;
+  readonly prevTerm: Term;
+  readonly prevChain: number;
+}
+
+/** Where a record lies. */
+export interface RecordPlace {
+  readonly position: PhysicalOffset;
+  readonly sizeBytes: number;
+}
+
+/** The parts of an open log. `tip` moves; everything else stays. */
+export interface LogParts {
+  readonly segments: Segments;
+  readonly index: LogIndexFiles;
+  readonly cache: TailCache;
+  readonly runs: TermRuns;
+  tip: LogTip;
+}
+
+/** Answers questions about records 1 … tip. Asking for others is a broken invariant. */
+export class LogReader {
+  readonly #parts: LogParts;
+
+  constructor(parts: LogParts) {
+    this.#parts = parts;
+  }
+
+  termAt(index: LogIndex): Term {
+    this.#check(index, 0);
+    return this.#parts.runs.at(index);
+  }
+
+  chainAt(index: LogIndex): number {
+    this.#check(index, 0);
+    const { tip, cache } = this.#parts;
+    if (index === tip.index) return tip.chainCrc;
+    if (index === 0) return 0;
+    const batch = cache.get(cache.find(index));
+    if (batch !== undefined) return chainCrcAt(batch.buffer, offsetIn(batch, index));
+    const { position } = this.locate(index);
+    const header = Buffer.allocUnsafe(RECORD_HEADER_BYTES);
+    this.#readFile(header, position);
+    if (positionAt(header, 0) !== position || indexAt(header, 0) !== index) {
+      throw this.#corrupted(position, `no record ${index}`);
+    }
+    return chainCrcAt(header, 0);
+  }
+
+  locate(index: LogIndex): RecordPlace {
+    this.#check(index, 1);
+    const { cache } = this.#parts;
+    const batch = cache.get(cache.find(index));
+    if (batch === undefined) return this.#unit(index);
+    const at = offsetIn(batch, index);
+    return { position: positionAt(batch.buffer, at), sizeBytes: sizeAt(batch.buffer, at) };
+  }
+
+  /** The place of a record as a tip, i.e. with what identifies the log up to it. */
+  tipAt(index: LogIndex): LogTip {
+    const { position, sizeBytes } = this.locate(index);
+    const end = physicalOffset(position + sizeBytes);
+    return { index, term: this.termAt(index), chainCrc: this.chainAt(index), start: position, end };
+  }
+
+  fit(firstIndex: LogIndex, bytesMax: number): { lastIndex: LogIndex; sizeBytes: number } {
+    this.#check(firstIndex, 1);
+    const number = this.#parts.cache.find(firstIndex);
+    return number >= 0 ? this.#fitCached(number, firstIndex, bytesMax) : this.#fitFiled(firstIndex, bytesMax);
+  }
+
+  read(firstIndex: LogIndex, lastIndex: LogIndex): RecordRange {
+    this.#check(firstIndex, 1);
+    this.#check(lastIndex, firstIndex);
+    const { cache } = this.#parts;
+    const number = cache.find(firstIndex);
+    if (number < 0) return this.#readFiled(firstIndex, lastIndex);
+    const { buffer, start, end, previous, ...batch } = cache.get(number)!;
+    if (batch.firstIndex === firstIndex && batch.last.index === lastIndex) {
+      return { buffer, start, end, prevIndex: previous.index, prevTerm: previous.term, prevChain: previous.chainCrc };
+    }
+    return this.#readCached(number, firstIndex, lastIndex);
+  }
+
+  readAt(position: PhysicalOffset, sizeBytes: number): Buffer {
+    const { cache, tip, segments } = this.#parts;
+    assert(position + sizeBytes <= tip.end, () => `position ${position} + ${sizeBytes} lies behind the log's end`);
+    const batch = cache.get(cache.findAt(position));
+    if (batch !== undefined && position + sizeBytes <= batch.last.end) {
+      const at = batch.start + position - batch.position;
+      return batch.buffer.subarray(at, at + sizeBytes);
+    }
+    assert(position + sizeBytes <= segments.at(position).end, 'a range lies in one segment');
+    const bytes = Buffer.allocUnsafe(sizeBytes);
+    this.#readFile(bytes, position);
+    this.#verifyLoosely(bytes, position);
+    return bytes;
+  }
+
+  /** All that fits, batch by batch; or the first batch alone when it is large enough to be sent without copying. */
+  #fitCached(number: number, firstIndex: LogIndex, bytesMax: number): { lastIndex: LogIndex; sizeBytes: number } {
+    const { cache } = this.#parts;
+    let batch = cache.get(number)!;
+    let at = offsetIn(batch, firstIndex);
+    let sizeBytes = batch.end - at;
+    if (at === batch.start && sizeBytes >= ZERO_COPY_BYTES_MIN && sizeBytes <= bytesMax) {
+      return { lastIndex: batch.last.index, sizeBytes };
+    }
+    let lastIndex: number = batch.last.index;
+    for (let next = number + 1; sizeBytes <= bytesMax; next++) {
+      const following = cache.get(next);
+      if (following === undefined) return { lastIndex: logIndex(lastIndex), sizeBytes };
+      batch = following;
+      at = batch.start;
+      lastIndex = batch.last.index;
+      sizeBytes += batch.end - at;
+    }
+    // The last batch is too much: take its records one by one.
+    sizeBytes -= batch.end - at;
+    let index = batch.firstIndex > firstIndex ? batch.firstIndex : firstIndex;
+    while (at < batch.end && (index === firstIndex || sizeBytes + sizeAt(batch.buffer, at) <= bytesMax)) {
+      sizeBytes += sizeAt(batch.buffer, at);
+      at += sizeAt(batch.buffer, at);
+      index = logIndex(index + 1);
+    }
+    return { lastIndex: logIndex(index - 1), sizeBytes };
+  }
+
+  #fitFiled(firstIndex: LogIndex, bytesMax: number): { lastIndex: LogIndex; sizeBytes: number } {
+    const { segments, tip } = this.#parts;
+    let sizeBytes = 0;
+    let first: number = firstIndex;
+    for (;;) {
+      const { position } = this.locate(logIndex(first));
+      const following = segments.get(segments.numberAt(position) + 1);
+      const lastInSegment = following === undefined ? tip.index : following.firstIndex - 1;
+      // Largest `inside` with all of first … inside within the bytes; the very first record is taken in any case.
+      let inside = first === firstIndex ? first : first - 1;
+      let outside = lastInSegment + 1;
+      while (outside - inside > 1) {
+        const middle = Math.floor((inside + outside) / 2);
+        if (sizeBytes + this.#endOf(middle) - position <= bytesMax) inside = middle;
+        else outside = middle;
+      }
+      if (inside >= first) sizeBytes += this.#endOf(inside) - position;
+      if (inside < lastInSegment || following === undefined || inside === tip.index) {
+        return { lastIndex: logIndex(inside), sizeBytes };
+      }
+      first = inside + 1;
+    }
+  }
+
+  #endOf(index: number): number {
+    const { position, sizeBytes } = this.locate(logIndex(index));
+    return position + sizeBytes;
+  }
+
+  #readCached(number: number, firstIndex: LogIndex, lastIndex: LogIndex): RecordRange {
+    const { cache } = this.#parts;
+    const pieces: Buffer[] = [Buffer.allocUnsafe(FRAME_HEADROOM_BYTES)];
+    for (let next = number; ; next++) {
+      const batch = cache.get(next)!;
+      const from = firstIndex > batch.firstIndex ? offsetIn(batch, firstIndex) : batch.start;
+      const isLast = lastIndex <= batch.last.index;
+      const to = isLast ? offsetOfRecord(batch.buffer, batch.start, batch.end, logIndex(lastIndex + 1)) : batch.end;
+      pieces.push(batch.buffer.subarray(from, to));
+      if (isLast) break;
+    }
+    return this.#range(Buffer.concat(pieces), firstIndex);
+  }
+
+  #readFiled(firstIndex: LogIndex, lastIndex: LogIndex): RecordRange {
+    const { segments } = this.#parts;
+    const from = this.locate(firstIndex).position;
+    const to = this.#endOf(lastIndex);
+    const extents: { position: number; sizeBytes: number }[] = [];
+    for (let number = segments.numberAt(from); number <= segments.numberAt(to - 1); number++) {
+      const segment = segments.get(number)!;
+      const following = segments.get(number + 1);
+      const isLast = to <= segment.end;
+      const end = isLast ? to : this.#endOf(following!.firstIndex - 1);
+      const position = Math.max(from, segment.start);
+      extents.push({ position, sizeBytes: end - position });
+    }
+    const sizeBytes = extents.reduce((sum, extent) => sum + extent.sizeBytes, 0);
+    const buffer = Buffer.allocUnsafeSlow(FRAME_HEADROOM_BYTES + sizeBytes);
+    let at = FRAME_HEADROOM_BYTES;
+    for (const extent of extents) {
+      this.#readFile(buffer.subarray(at, at + extent.sizeBytes), physicalOffset(extent.position));
+      at += extent.sizeBytes;
+    }
+    const range = this.#range(buffer, firstIndex);
+    this.#verify(range, from, lastIndex);
+    return range;
+  }
+
+  #range(buffer: Buffer, firstIndex: LogIndex): RecordRange {
+    const prevIndex = logIndex(firstIndex - 1);
+    const prevTerm = this.termAt(prevIndex);
+    const prevChain = this.chainAt(prevIndex);
+    return { buffer, start: FRAME_HEADROOM_BYTES, end: buffer.length, prevIndex, prevTerm, prevChain };
+  }
+
+  #verify(range: RecordRange, position: PhysicalOffset, lastIndex: LogIndex): void {
+    let reason = 'wrong records';
+    try {
+      const { buffer, start, end } = range;
+      if (verifyRecords(buffer, start, end, range).lastIndex === lastIndex) return;
+    } catch (error) {
+      if (!(error instanceof TLedgerError)) throw error;
+      reason = messageOf(error);
+    }
+    throw this.#corrupted(position, reason);
+  }
+
+  /** Checks the bodies of the records in `bytes`, as far as it begins with a record and holds whole ones. */
+  #verifyLoosely(bytes: Buffer, position: PhysicalOffset): void {
+    let at = 0;
+    while (isRecordWhole(bytes, at, bytes.length) && positionAt(bytes, at) === position + at) {
+      if (!isBodyIntact(bytes, at)) {
+        throw this.#corrupted(physicalOffset(position + at), 'the body does not match its checksum');
+      }
+      at += sizeAt(bytes, at);
+    }
+  }
+
+  #unit(index: LogIndex): IndexUnit {
+    const { segments, index: files, tip } = this.#parts;
+    const unit = files.get(index);
+    if (unit !== null) return unit;
+    rebuildIndex(segments, files, tip);
+    const rebuilt = files.get(index);
+    assert(rebuilt !== null, 'a rebuilt log index holds every record');
+    return rebuilt;
+  }
+
+  #readFile(target: Buffer, position: PhysicalOffset): void {
+    const segment = this.#parts.segments.at(position);
+    const count = segment.file.read(target, position - segment.start);
+    if (count !== target.length) throw this.#corrupted(position, 'the file is too short');
+  }
+
+  #corrupted(position: PhysicalOffset, reason: string): TLedgerError {
+    const { path } = this.#parts.segments.at(position).file;
+    return new TLedgerError('DATA_CORRUPTED', `${path} is damaged at or after position ${position}: ${reason}`);
+  }
+
+  #check(index: LogIndex, min: number): void {
+    assert(index >= min && index <= this.#parts.tip.index, () => {
+      return `record ${index} is outside the log ${min}..${this.#parts.tip.index}`;
+    });
+  }
+}
+
+function offsetIn(batch: CachedBatch, index: LogIndex): number {
+  return index === batch.firstIndex ? batch.start : offsetOfRecord(batch.buffer, batch.start, batch.end, index);
+}

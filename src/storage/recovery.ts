@@ -1,0 +1,220 @@
+// What a log is after a restart, whatever happened before: found by scanning from the checkpoint to the end.
+//
+//   0            mark           flushed                 end
+//   |-- trusted --|-- verified --|-- verified or cut ---|.. zeroed ..
+//
+// Up to `flushed` this replica may have vouched for the records, so a bad one there is corruption and recovery refuses.
+// Beyond it a bad record is a torn tail and is cut, but only in the last segment: a segment is flushed as a whole
+// before the next one is made. Recovery only repeats itself if it is interrupted.
+import { TLedgerError } from '../base/errors.ts';
+import {
+  chainCrcAt,
+  indexAt,
+  isBodyIntact,
+  isRecordWhole,
+  positionAt,
+  RECORD_HEADER_BYTES,
+  sizeAt,
+  termAt,
+} from '../format/record.ts';
+import { type LogIndex, logIndex } from '../raft/types.ts';
+import type { Checkpoint, Marks } from './checkpoint.ts';
+import type { LogIndexFiles } from './log_index.ts';
+import { LogScanner, type ScanEnd } from './log_scanner.ts';
+import { EMPTY_TIP, type LogTip } from './log_tip.ts';
+import type { Segment, Segments } from './segment.ts';
+import { TermRuns } from './term_runs.ts';
+
+/** Units gathered before they are written to the log index. */
+const STAGED_UNITS_MAX = 32 * 1024;
+const REWRITE_PIECE_BYTES = 1024 * 1024;
+
+/** What recovery did. */
+export interface RecoveryReport {
+  /** Records verified, the ones before the checkpoint not included. */
+  readonly recordsScanned: number;
+  readonly bytesScanned: number;
+  /** Bytes cut off as a torn tail: from the last good record to the last byte that was not zero. */
+  readonly bytesCut: number;
+  readonly segments: number;
+  /** Index of the record after which the scan began; 0 when the whole log was scanned. */
+  readonly scannedAfter: LogIndex;
+  /** The log index was missing or damaged and was made anew from the log. */
+  readonly indexRebuilt: boolean;
+}
+
+export interface RecoveredLog {
+  readonly tip: LogTip;
+  readonly runs: TermRuns;
+  readonly report: RecoveryReport;
+}
+
+interface Parts {
+  readonly segments: Segments;
+  readonly index: LogIndexFiles;
+  readonly checkpoint: Checkpoint;
+}
+
+/**
+ * Brings segments, log index and checkpoint into agreement. When it returns, everything it kept is durable.
+ * @throws TLedgerError DATA_CORRUPTED naming file, position and index when a record that was vouched for is damaged or
+ * missing; STORAGE_FAILED.
+ */
+export function recoverLog({ segments, index, checkpoint }: Parts): RecoveredLog {
+  const marks: Marks = checkpoint.loaded ?? { flushed: EMPTY_TIP, mark: EMPTY_TIP };
+  const { flushed } = marks;
+  for (const tip of [marks.mark, flushed]) checkTip(segments, tip);
+  const trusted = trustedRuns(segments, index, marks.mark);
+  const from = trusted === null ? EMPTY_TIP : marks.mark;
+  const runs = trusted ?? new TermRuns();
+  if (trusted === null) index.truncateAfter(logIndex(0));
+
+  const scanner = new LogScanner();
+  const end = scanAll(segments, scanner, { from, flushed, runs, index });
+  const { tip } = end;
+  const bytesCut = tailBytes(segments, tip);
+  cut(segments, tip);
+  rewrite(segments.tail, flushed, tip);
+  segments.tail.file.flushNow();
+  index.truncateAfter(tip.index);
+  index.flushNow();
+  checkpoint.save({ flushed: tip, mark: tip });
+  return {
+    tip,
+    runs,
+    report: {
+      recordsScanned: tip.index - from.index,
+      bytesScanned: scanner.bytesScanned,
+      bytesCut,
+      segments: segments.count,
+      scannedAfter: from.index,
+      indexRebuilt: trusted === null && marks.mark.index > 0,
+    },
+  };
+}
+
+/** Writes the log index of records 1 … `tip` anew. @throws TLedgerError DATA_CORRUPTED when the log itself is damaged. */
+export function rebuildIndex(segments: Segments, index: LogIndexFiles, tip: LogTip): void {
+  index.truncateAfter(logIndex(0));
+  scanAll(segments, new LogScanner(), { from: EMPTY_TIP, flushed: tip, runs: new TermRuns(), index });
+  index.truncateAfter(tip.index);
+}
+
+/** Scans every segment from `from` on; stops at the end of the log, or throws at the first sign of corruption. */
+function scanAll(
+  segments: Segments,
+  scanner: LogScanner,
+  options: { from: LogTip; flushed: LogTip; runs: TermRuns; index: LogIndexFiles },
+): ScanEnd {
+  const { from, flushed, runs, index } = options;
+  let tip = from;
+  let end: ScanEnd = { tip, kind: 'blank', reason: 'no record' };
+  let chainAtFlushed = from.index === flushed.index ? from.chainCrc : -1;
+  const visit = (at: number, term: number, position: number, sizeBytes: number, chainCrc: number): void => {
+    if (at === flushed.index) chainAtFlushed = chainCrc;
+    runs.extend(at, term);
+    index.stage(at, position, sizeBytes, term);
+    if (index.stagedCount >= STAGED_UNITS_MAX) index.write();
+  };
+  for (let number = segments.numberAt(from.end); number < segments.count; number++) {
+    const segment = segments.get(number)!;
+    segment.firstIndex = tip.end > segment.start ? segment.firstIndex : logIndex(tip.index + 1);
+    end = scanner.scan(segment, tip, visit);
+    tip = end.tip;
+    const isLast = number === segments.count - 1;
+    if (isLast ? tip.index < flushed.index : end.kind !== 'filler') throw damaged(segment, end);
+  }
+  index.write();
+  if (chainAtFlushed !== flushed.chainCrc) {
+    throw new TLedgerError(
+      'DATA_CORRUPTED',
+      `the log at index ${flushed.index} is not the one that was flushed: its chain checksum differs`,
+    );
+  }
+  return end;
+}
+
+/** Removes what lies behind the last good record: a last segment without records, the filler before it, a torn tail. */
+function cut(segments: Segments, tip: LogTip): void {
+  if (segments.count > 1 && segments.tail.start >= tip.end) segments.removeTail();
+  // Also when nothing seems to be there: sectors of a lost write may lie anywhere behind the end.
+  segments.clearAfter(tip.end);
+}
+
+/**
+ * Writes again what was found behind the flushed part. After a failed flush the page cache may show bytes that it
+ * believes to be on the device though they are not; only writing them makes the next flush carry them.
+ */
+function rewrite(tail: Segment, flushed: LogTip, tip: LogTip): void {
+  const piece = Buffer.allocUnsafe(REWRITE_PIECE_BYTES);
+  for (let at = Math.max(flushed.end, tail.start); at < tip.end; ) {
+    const count = Math.min(piece.length, tip.end - at);
+    const bytes = piece.subarray(0, count);
+    tail.file.read(bytes, at - tail.start);
+    tail.file.write(bytes, at - tail.start);
+    at += count;
+  }
+}
+
+/** A record that the checkpoint names must be where it says. */
+function checkTip(segments: Segments, tip: LogTip): void {
+  if (tip.index === 0) return;
+  const segment = segments.at(tip.start);
+  const bytes = Buffer.alloc(tip.end - tip.start);
+  segment.file.read(bytes, tip.start - segment.start);
+  const isIt =
+    isRecordWhole(bytes, 0, bytes.length) &&
+    sizeAt(bytes, 0) === bytes.length &&
+    indexAt(bytes, 0) === tip.index &&
+    termAt(bytes, 0) === tip.term &&
+    positionAt(bytes, 0) === tip.start &&
+    chainCrcAt(bytes, 0) === tip.chainCrc &&
+    isBodyIntact(bytes, 0);
+  if (isIt) return;
+  throw new TLedgerError(
+    'DATA_CORRUPTED',
+    `${segment.file.path}: position ${tip.start} does not hold record ${tip.index}, which was flushed`,
+  );
+}
+
+/**
+ * The terms of the records up to `mark`, taken from the log index, with each segment's first index; null when the
+ * index can't be trusted, so that everything has to be scanned.
+ */
+function trustedRuns(segments: Segments, index: LogIndexFiles, mark: LogTip): TermRuns | null {
+  if (!index.reaches(mark.index)) return null;
+  if (mark.index > 0) {
+    const unit = index.get(mark.index);
+    if (unit === null || unit.position !== mark.start || unit.term !== mark.term) return null;
+  }
+  const header = Buffer.alloc(RECORD_HEADER_BYTES);
+  for (let number = 0; number <= segments.numberAt(mark.start) && mark.index > 0; number++) {
+    const segment = segments.get(number)!;
+    if (segment.file.read(header, 0) !== header.length || !isRecordWhole(header, 0, segment.end - segment.start)) {
+      return null;
+    }
+    segment.firstIndex = indexAt(header, 0);
+    if (segment.firstIndex > mark.index || index.get(segment.firstIndex)?.position !== segment.start) return null;
+  }
+  return TermRuns.search(mark.index, (at) => index.get(at)?.term ?? null);
+}
+
+/** Bytes behind the end that are not zero, counted up to the last of them. */
+function tailBytes(segments: Segments, tip: LogTip): number {
+  const { tail } = segments;
+  const from = Math.max(tip.end, tail.start);
+  const piece = Buffer.allocUnsafe(Math.min(REWRITE_PIECE_BYTES, tail.end - from));
+  // Only the neighbourhood is looked at: the number is for people.
+  const count = tail.file.read(piece, from - tail.start);
+  let last = count;
+  while (last > 0 && piece[last - 1] === 0) last--;
+  return last;
+}
+
+function damaged(segment: Segment, end: ScanEnd): TLedgerError {
+  const at = Math.max(end.tip.end, segment.start);
+  return new TLedgerError(
+    'DATA_CORRUPTED',
+    `${segment.file.path} is damaged at position ${at}, where record ${end.tip.index + 1} should be: ${end.reason}`,
+  );
+}

@@ -1,0 +1,103 @@
+// The batches appended last, as they were handed in: replication and tail reads take them from here without touching
+// files and, when a batch is asked for as a whole, without copying.
+import type { PhysicalOffset } from '../format/record.ts';
+import type { LogIndex } from '../raft/types.ts';
+import type { LogTip } from './log_tip.ts';
+
+/** Records back to back in `buffer[start, end)`, all in one segment. The bytes are never changed again. */
+export interface CachedBatch {
+  readonly buffer: Buffer;
+  readonly start: number;
+  readonly end: number;
+  readonly firstIndex: LogIndex;
+  readonly position: PhysicalOffset;
+  /** The record before the first one. */
+  readonly previous: LogTip;
+  readonly last: LogTip;
+}
+
+/** However small the batches are, there are at most so many: each holds its own buffer alive. */
+const BATCH_COUNT_MAX = 8192;
+
+/** Bounded in bytes and in count; the oldest batches go first. What it holds always reaches up to the log's end. */
+export class TailCache {
+  readonly #bytesMax: number;
+  /** Oldest first, from `#head` on; compacted now and then, so that dropping one is cheap. */
+  #batches: (CachedBatch | undefined)[] = [];
+  #head = 0;
+  #bytes = 0;
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  get sizeBytes(): number {
+    return this.#bytes;
+  }
+
+  push(batch: CachedBatch): void {
+    this.#batches.push(batch);
+    this.#bytes += batch.end - batch.start;
+    while (this.#head < this.#batches.length && this.#isOver()) {
+      const oldest = this.#batches[this.#head]!;
+      this.#bytes -= oldest.end - oldest.start;
+      this.#batches[this.#head++] = undefined;
+    }
+    if (this.#head > BATCH_COUNT_MAX) {
+      this.#batches = this.#batches.slice(this.#head);
+      this.#head = 0;
+    }
+  }
+
+  /** The number of the batch that holds `index`, for `get`; -1 when it is not cached. Numbers last until the next push. */
+  find(index: LogIndex): number {
+    const last = this.#batches.length - 1;
+    if (last < this.#head || index < this.#batches[this.#head]!.firstIndex) return -1;
+    let low = this.#head;
+    let high = last;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if (this.#batches[middle]!.firstIndex <= index) low = middle;
+      else high = middle - 1;
+    }
+    return index <= this.#batches[low]!.last.index ? low : -1;
+  }
+
+  /** The same by position in the log. */
+  findAt(position: PhysicalOffset): number {
+    const last = this.#batches.length - 1;
+    if (last < this.#head || position < this.#batches[this.#head]!.position) return -1;
+    let low = this.#head;
+    let high = last;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if (this.#batches[middle]!.position <= position) low = middle;
+      else high = middle - 1;
+    }
+    return position < this.#batches[low]!.last.end ? low : -1;
+  }
+
+  get(number: number): CachedBatch | undefined {
+    return this.#batches[number];
+  }
+
+  /** Drops what lies behind `tip`; a batch that it divides is dropped as a whole, with all before it. */
+  truncateAfter(tip: LogTip): void {
+    while (this.#batches.length > this.#head && this.#batches[this.#batches.length - 1]!.firstIndex > tip.index) {
+      const newest = this.#batches.pop()!;
+      this.#bytes -= newest.end - newest.start;
+    }
+    const newest = this.#batches[this.#batches.length - 1];
+    if (this.#batches.length > this.#head && newest!.last.index !== tip.index) this.clear();
+  }
+
+  clear(): void {
+    this.#batches = [];
+    this.#head = 0;
+    this.#bytes = 0;
+  }
+
+  #isOver(): boolean {
+    return this.#bytes > this.#bytesMax || this.#batches.length - this.#head > BATCH_COUNT_MAX;
+  }
+}
