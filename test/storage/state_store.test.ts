@@ -1,0 +1,227 @@
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { LevelStateStore } from '../../src/storage/level_state_store.ts';
+import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
+import type { StateStore } from '../../src/storage/state_store.ts';
+
+interface Implementation {
+  readonly name: string;
+  /** Opens the store of that name; the same name again after closing it. */
+  open(name: string): Promise<StateStore>;
+}
+
+let directory = '';
+let mediums = new Map<string, MemoryStateMedium>();
+
+const implementations: readonly Implementation[] = [
+  { name: 'level', open: (name) => LevelStateStore.open(join(directory, name)) },
+  {
+    name: 'memory',
+    open: async (name) => {
+      const medium = mediums.get(name) ?? new MemoryStateMedium();
+      mediums.set(name, medium);
+      return new MemoryStateStore(medium);
+    },
+  },
+];
+
+const changes = (entries: Record<string, string | null>) => new Map(Object.entries(entries));
+
+async function codeOf(run: () => Promise<unknown>): Promise<string> {
+  try {
+    await run();
+    return 'none';
+  } catch (error) {
+    return (error as { code?: string }).code ?? (error as Error).name;
+  }
+}
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'tledger-state-'));
+  mediums = new Map();
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+for (const { name, open } of implementations) {
+  describe(`a state store (${name})`, () => {
+    it('is empty at first', async () => {
+      const store = await open('a');
+      expect([...(await store.load())]).to.deep.equal([]);
+      await store.close();
+    });
+
+    it('keeps what was written, and forgets what was removed, in the order of the batches', async () => {
+      const store = await open('a');
+      await store.load();
+      await store.write(changes({ a: '1', b: '2', c: '3' }), { sync: false });
+      await store.write(changes({ a: null, b: '22', missing: null }), { sync: true });
+      const expected = [
+        ['b', '22'],
+        ['c', '3'],
+      ];
+      expect([...(await store.load())]).to.deep.equal(expected);
+      await store.close();
+      const again = await open('a');
+      expect([...(await again.load())]).to.deep.equal(expected);
+      await again.close();
+    });
+
+    it('loads in the order of the bytes of the keys', async () => {
+      const store = await open('a');
+      await store.load();
+      const keys = ['b', 'a', 'a/b', 'a!b', '!sum', '=', 'é', '𝄞', '\uffee', 'Z', '__proto__', 'constructor'];
+      await store.write(new Map(keys.map((key) => [key, `value of ${key}`])), { sync: true });
+      const sorted = [...keys].sort((x, y) => Buffer.compare(Buffer.from(x), Buffer.from(y)));
+      const loaded = await store.load();
+      expect([...loaded.keys()]).to.deep.equal(sorted);
+      for (const key of keys) expect(loaded.get(key)).to.equal(`value of ${key}`);
+      await store.close();
+    });
+
+    it('does what a map does, over any batches and reopenings', async () => {
+      const key = fc.constantFrom('a', 'b', 'c', 'd/1', 'd/2');
+      const value = fc.option(fc.string({ unit: 'binary', maxLength: 8 }), { nil: null });
+      const step = fc.record({ batch: fc.array(fc.tuple(key, value), { maxLength: 4 }), reopen: fc.boolean() });
+      let run = 0;
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { maxLength: 6 }), async (steps) => {
+          const id = `run-${run++}`;
+          const model = new Map<string, string>();
+          let store = await open(id);
+          await store.load();
+          for (const { batch, reopen } of steps) {
+            for (const [key, value] of batch) {
+              if (value === null) model.delete(key);
+              else model.set(key, value);
+            }
+            await store.write(new Map(batch), { sync: false });
+            if (!reopen) continue;
+            await store.close();
+            store = await open(id);
+            expect([...(await store.load())]).to.deep.equal([...model].sort());
+          }
+          await store.close();
+        }),
+        { numRuns: 25 },
+      );
+    });
+
+    it('wants to be loaded before it is written, and may be closed twice', async () => {
+      const store = await open('a');
+      expect(await codeOf(() => store.write(changes({ a: '1' }), { sync: true }))).to.equal('InvariantError');
+      await store.close();
+      await store.close();
+    });
+  });
+}
+
+describe('the state store in memory', () => {
+  it('loses the newest batches that no sync covered, and only those', async () => {
+    for (const kept of [0, 1, 2]) {
+      const medium = new MemoryStateMedium();
+      const store = new MemoryStateStore(medium);
+      await store.load();
+      await store.write(changes({ a: 'synced' }), { sync: true });
+      await store.write(changes({ b: '1' }), { sync: false });
+      await store.write(changes({ b: '2', c: '2' }), { sync: false });
+      medium.crash(kept);
+      const expected = [['a=synced'], ['a=synced', 'b=1'], ['a=synced', 'b=2', 'c=2']][kept];
+      const loaded = await new MemoryStateStore(medium).load();
+      expect([...loaded].map((entry) => entry.join('='))).to.deep.equal(expected);
+    }
+  });
+
+  it('makes earlier batches durable with a later sync', async () => {
+    const medium = new MemoryStateMedium();
+    const store = new MemoryStateStore(medium);
+    await store.load();
+    await store.write(changes({ a: '1' }), { sync: false });
+    await store.write(changes({ b: '1' }), { sync: true });
+    medium.crash();
+    expect([...(await new MemoryStateStore(medium).load()).keys()]).to.deep.equal(['a', 'b']);
+  });
+});
+
+describe('the state store on LevelDB', () => {
+  it('says who is in the way: DATA_DIR_LOCKED', async () => {
+    const store = await LevelStateStore.open(join(directory, 'a'));
+    expect(await codeOf(() => LevelStateStore.open(join(directory, 'a')))).to.equal('DATA_DIR_LOCKED');
+    await store.close();
+  });
+
+  it('does not take a file for its directory', async () => {
+    writeFileSync(join(directory, 'file'), 'something else');
+    expect(await codeOf(() => LevelStateStore.open(join(directory, 'file')))).to.equal('STORAGE_FAILED');
+  });
+
+  /** A database with `count` batches, closed. */
+  async function prepare(count: number): Promise<string> {
+    const path = join(directory, 'good');
+    const store = await LevelStateStore.open(path);
+    await store.load();
+    for (let batch = 1; batch <= count; batch++) {
+      const entries = changes({ applied: String(batch), [`key-${batch}`]: `${batch}`.padStart(50, '.') });
+      await store.write(entries, { sync: batch === count });
+    }
+    await store.close();
+    return path;
+  }
+
+  /** What opening says of a copy in which one file was changed: entries of a whole prefix, or an error code. */
+  async function outcomeOf(good: string, file: string, change: (bytes: Buffer) => Buffer): Promise<string> {
+    const copy = join(directory, 'copy');
+    rmSync(copy, { recursive: true, force: true });
+    cpSync(good, copy, { recursive: true });
+    writeFileSync(join(copy, file), change(readFileSync(join(copy, file))));
+    try {
+      const store = await LevelStateStore.open(copy);
+      try {
+        const loaded = await store.load();
+        const applied = Number(loaded.get('applied') ?? 0);
+        const expected = applied === 0 ? 0 : applied + 1;
+        return loaded.size === expected ? `prefix ${applied}` : `WRONG: ${applied} with ${loaded.size} entries`;
+      } finally {
+        await store.close();
+      }
+    } catch (error) {
+      return (error as { code?: string }).code ?? String(error);
+    }
+  }
+
+  it('never serves entries that lost some of their like: a whole prefix of the batches, or DATA_CORRUPTED', async () => {
+    const good = await prepare(40);
+    const outcomes = new Map<string, number>();
+    for (const file of readdirSync(good).filter((name) => !name.startsWith('LO'))) {
+      const size = readFileSync(join(good, file)).length;
+      for (let step = 0; step < 40; step++) {
+        const at = Math.floor((step * size) / 40);
+        const flip = (bytes: Buffer) => {
+          bytes[at]! ^= 0x20;
+          return bytes;
+        };
+        for (const change of [flip, (bytes: Buffer) => bytes.subarray(0, at)]) {
+          const outcome = await outcomeOf(good, file, change);
+          expect(outcome, `${file} at ${at}`).to.match(/^(prefix \d+|DATA_CORRUPTED|STORAGE_FAILED)$/);
+          outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+        }
+      }
+    }
+    expect(outcomes.get('DATA_CORRUPTED') ?? 0, JSON.stringify([...outcomes])).to.be.greaterThan(20);
+  }).timeout(20_000);
+
+  it('notices an entry that was changed behind its back', async () => {
+    const good = await prepare(3);
+    const outcome = await outcomeOf(good, readdirSync(good).find((name) => name.endsWith('.log'))!, (bytes) => bytes);
+    expect(outcome).to.equal('prefix 3');
+    const { Level } = await import('level');
+    const database = new Level<string, string>(good);
+    await database.put('=key-2', 'forged');
+    await database.close();
+    const store = await LevelStateStore.open(good);
+    expect(await codeOf(() => store.load())).to.equal('DATA_CORRUPTED');
+    await store.close();
+  });
+});
