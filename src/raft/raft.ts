@@ -72,6 +72,11 @@ export class Raft {
     return this.#leadership !== null;
   }
 
+  /** Whether this leader is handing over, and so proposes nothing. */
+  get isTransferring(): boolean {
+    return this.#leadership !== null && this.#leadership.transferee !== null;
+  }
+
   get term(): Term {
     return this.#state.term;
   }

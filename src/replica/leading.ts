@@ -77,6 +77,7 @@ export class Leading {
   end(): void {
     this.#noopIndex = null;
     this.#isServing = false;
+    this.#options.broker.stopLeading();
     this.#pending.failAll(new TLedgerError('NOT_LEADER'));
   }
 

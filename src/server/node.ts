@@ -9,7 +9,7 @@ import { SeededRandom } from '../base/random.ts';
 import { Broker } from '../broker/broker.ts';
 import type { NodeConfig } from '../config/load.ts';
 import type { Logger } from '../observe/logger.ts';
-import type { RaftConfig } from '../raft/types.ts';
+import type { LogIndex, RaftConfig } from '../raft/types.ts';
 import { Replica } from '../replica/replica.ts';
 import { ForwardService } from '../rpc/forward_service.ts';
 import type { MemberInfo, NodeFacts } from '../rpc/gateway.ts';
@@ -20,9 +20,14 @@ import { GrpcPeerTransport } from '../rpc/peer_transport.ts';
 import { startClientServer, startPeerServer } from '../rpc/server.ts';
 import { CommitLog } from '../storage/commit_log.ts';
 import { HardStateFile } from '../storage/hard_state.ts';
-import { checkIdentity } from '../storage/identity.ts';
+import { claimDirectory } from '../storage/identity.ts';
 import { RealDisk } from '../storage/real_disk.ts';
 import { forgetOwner, lockDirectory } from './data_directory.ts';
+
+/** What one flush may have to carry before the leader takes no further batch: more only makes flushes slower. */
+const UNFLUSHED_BYTES_MAX = 1024 * 1024;
+/** What the leader may have in its log without a majority's word. */
+const UNAPPLIED_BYTES_MAX = 32 * 1024 * 1024;
 
 /** A node that serves. */
 export interface RunningNode {
@@ -77,7 +82,13 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   const replica = new Replica({
     ...storage,
     raft: raftConfigOf(config),
-    limits: { ...config, countMax: config.pendingCountMax, bytesMax: config.pendingBytesMax },
+    limits: {
+      countMax: config.pendingCountMax,
+      bytesMax: config.pendingBytesMax,
+      batchBytesMax: config.batchBytesMax,
+      unflushedBytesMax: UNFLUSHED_BYTES_MAX,
+      unappliedBytesMax: UNAPPLIED_BYTES_MAX,
+    },
     flush: config.flush,
     checkpointIntervalMs: config.checkpointIntervalMs,
     clock,
@@ -119,13 +130,17 @@ async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecy
     forgetOwner(directory);
     await store.close();
   });
-  checkIdentity(disk, directory, { cluster, group, nodeId, segmentSizeBytes });
-  const hardState = HardStateFile.open(disk, directory);
+  claimDirectory({ disk, directory, identity: { cluster, group, nodeId, segmentSizeBytes } });
+  const hardState = HardStateFile.open({ disk, directory });
   lifecycle.attach(() => hardState.close());
   const log = CommitLog.open({ disk, directory, segmentSizeBytes });
   lifecycle.attach(() => log.close());
   const readLog = log.readAt.bind(log);
-  const broker = await Broker.open({ disk, directory, store, readLog, segmentSizeBytes });
+  const flushLog = async (upTo: LogIndex): Promise<void> => {
+    if (log.flushedIndex < upTo) await log.flush();
+  };
+  const queues = join(directory, 'consumequeue');
+  const broker = await Broker.open({ disk, directory: queues, store, readLog, flushLog, segmentSizeBytes });
   lifecycle.attach(() => broker.close());
   logger.info('recovered', { ...log.recovery, lastIndex: log.lastIndex, appliedIndex: broker.appliedIndex });
   return { log, hardState, broker };

@@ -1,0 +1,266 @@
+// A whole group in memory: real replicas on simulated disks, network and time. Everything happens when `run` moves the
+// clock; nothing depends on the machine.
+import { ManualClock } from '../../src/base/clock.ts';
+import { SeededRandom } from '../../src/base/random.ts';
+import { Broker } from '../../src/broker/broker.ts';
+import type { AppendResult, PackedAppend } from '../../src/broker/types.ts';
+import { decodeMessageRecord, encodeMessageRecord, queueOffset } from '../../src/format/message.ts';
+import { sizeAt } from '../../src/format/record.ts';
+import type { NodeId, RaftMessage } from '../../src/raft/types.ts';
+import type { FlushPolicy } from '../../src/replica/flusher.ts';
+import { Replica } from '../../src/replica/replica.ts';
+import type { RecordBytes } from '../../src/replica/types.ts';
+import { CommitLog } from '../../src/storage/commit_log.ts';
+import { HardStateFile } from '../../src/storage/hard_state.ts';
+import { type CrashMode, MemoryDisk } from '../../src/storage/memory_disk.ts';
+import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
+
+const SEGMENT_SIZE_BYTES = 64 * 1024;
+const LINK_DELAY_MS = 1;
+const DIRECTORY = '/data/g0';
+
+export const limits = {
+  countMax: 1_000,
+  bytesMax: 4 * 1024 * 1024,
+  batchBytesMax: 16 * 1024,
+  unflushedBytesMax: 1024 * 1024,
+  unappliedBytesMax: 4 * 1024 * 1024,
+};
+
+interface Member {
+  readonly disk: MemoryDisk;
+  readonly medium: MemoryStateMedium;
+  replica: Replica | null;
+  log: CommitLog | null;
+  failure: Error | null;
+  warnings: string[];
+  /** Counts lives, so that messages to an earlier one are lost. */
+  life: number;
+}
+
+export interface GroupOptions {
+  readonly nodes?: number;
+  readonly seed?: number;
+  readonly flush?: FlushPolicy;
+  readonly limits?: Partial<typeof limits>;
+}
+
+export class Group {
+  readonly clock = new ManualClock();
+  readonly ids: readonly NodeId[];
+  readonly members = new Map<NodeId, Member>();
+  /** `from>to` pairs whose messages are lost. */
+  readonly cut = new Set<string>();
+  readonly #random: SeededRandom;
+  readonly #options: GroupOptions;
+
+  constructor(options: GroupOptions = {}) {
+    this.#options = options;
+    this.#random = new SeededRandom(options.seed ?? 1);
+    this.ids = Array.from({ length: options.nodes ?? 3 }, (_, at) => `n${at}`);
+    for (const id of this.ids) {
+      const medium = new MemoryStateMedium();
+      this.members.set(id, {
+        disk: new MemoryDisk(),
+        medium,
+        replica: null,
+        log: null,
+        failure: null,
+        warnings: [],
+        life: 0,
+      });
+    }
+  }
+
+  static async started(options: GroupOptions = {}): Promise<Group> {
+    const group = new Group(options);
+    for (const id of group.ids) await group.start(id);
+    return group;
+  }
+
+  async start(id: NodeId): Promise<void> {
+    const member = this.member(id);
+    const { disk, medium } = member;
+    const store = new MemoryStateStore(medium);
+    disk.makeDirectory(DIRECTORY);
+    const hardState = HardStateFile.open({ disk, directory: DIRECTORY });
+    const log = CommitLog.open({ disk, directory: DIRECTORY, segmentSizeBytes: SEGMENT_SIZE_BYTES });
+    const readLog = log.readAt.bind(log);
+    const broker = await Broker.open({
+      disk,
+      directory: `${DIRECTORY}/consumequeue`,
+      store,
+      readLog,
+      flushLog: async (upTo) => {
+        if (log.flushedIndex < upTo) await log.flush();
+      },
+      segmentSizeBytes: SEGMENT_SIZE_BYTES,
+    });
+    const life = ++member.life;
+    member.failure = null;
+    member.log = log;
+    member.replica = new Replica({
+      raft: {
+        id,
+        voters: this.ids,
+        heartbeatIntervalMs: 100,
+        electionTimeoutMsMin: 500,
+        electionTimeoutMsMax: 1_000,
+        appendBytesMax: 8 * 1024,
+        inflightCountMax: 16,
+        inflightBytesMax: 128 * 1024,
+      },
+      limits: { ...limits, ...this.#options.limits },
+      flush: this.#options.flush ?? 'sync',
+      checkpointIntervalMs: 200,
+      clock: this.clock,
+      random: this.#random,
+      log,
+      hardState,
+      broker,
+      transport: { send: (message, records) => this.#send(id, life, message, records) },
+      onWarning: (message) => member.warnings.push(message),
+      onFailure: (error) => {
+        member.failure = error;
+      },
+    });
+    member.replica.start();
+    this.#tellPeers(id, 'onUp');
+  }
+
+  /** The process is gone; with a mode, so is the power. */
+  crash(id: NodeId, mode: CrashMode | 'kill'): void {
+    const member = this.member(id);
+    if (mode === 'kill') member.disk.kill();
+    else {
+      member.disk.crash({ mode, random: this.#random });
+      member.medium.crash();
+    }
+    member.replica = null;
+    member.log = null;
+    member.life++;
+    this.#tellPeers(id, 'onDown');
+  }
+
+  member(id: NodeId): Member {
+    return this.members.get(id)!;
+  }
+
+  replica(id: NodeId): Replica {
+    return this.member(id).replica!;
+  }
+
+  living(): NodeId[] {
+    return this.ids.filter((id) => this.member(id).replica !== null && this.member(id).failure === null);
+  }
+
+  leader(): NodeId | null {
+    const leaders = this.living().filter((id) => this.replica(id).isLeader);
+    const newest = leaders.sort((a, b) => this.replica(b).term - this.replica(a).term)[0];
+    return newest ?? null;
+  }
+
+  /** Lets `ms` of simulated time pass. */
+  async run(ms: number): Promise<void> {
+    for (let passed = 0; passed < ms; passed++) {
+      this.clock.advance(1);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** Runs until `condition` holds; fails after `maxMs` of simulated time. */
+  async until(what: string, condition: () => boolean, maxMs = 10_000): Promise<void> {
+    for (let passed = 0; passed < maxMs; passed++) {
+      if (condition()) return;
+      await this.run(1);
+    }
+    throw new Error(`not within ${maxMs} ms: ${what}`);
+  }
+
+  async elect(): Promise<NodeId> {
+    await this.until('a leader', () => this.leader() !== null);
+    return this.leader()!;
+  }
+
+  async createTopic(name: string, queues = 1): Promise<void> {
+    const leader = await this.elect();
+    let settled = false;
+    const created = this.replica(leader).createTopic(name, queues, this.clock.monotonicMs() + 5_000);
+    void created.finally(() => {
+      settled = true;
+    });
+    await this.until(`topic ${name}`, () => settled);
+    await created;
+  }
+
+  append(id: NodeId, request: PackedAppend, timeoutMs = 5_000): Promise<AppendResult> {
+    return new Promise((resolve, reject) => {
+      this.replica(id).append(request, this.clock.monotonicMs() + timeoutMs, (error, result) => {
+        if (result === null) reject(error);
+        else resolve(result);
+      });
+    });
+  }
+
+  /** Bodies of a queue as one replica shows them. */
+  bodies(id: NodeId, topic: string, queueId = 0): string[] {
+    const { broker } = this.replica(id);
+    const bodies: string[] = [];
+    for (let offset = broker.range(topic, queueId).min; ; ) {
+      const page = broker.pull({ topic, queueId, offset, countMax: 1_000, bytesMax: 1024 * 1024 });
+      if (page.count === 0) return bodies;
+      for (let at = 0; at < page.records.length; at += sizeAt(page.records, at)) {
+        const message = decodeMessageRecord(page.records, at, at + sizeAt(page.records, at));
+        if (message?.topic === topic && message.queueId === queueId) bodies.push(message.body.toString());
+      }
+      offset = queueOffset(page.nextOffset);
+    }
+  }
+
+  /** Separates `id` from everybody, or only one direction of it. */
+  isolate(id: NodeId, direction: 'both' | 'in' | 'out' = 'both'): void {
+    for (const other of this.ids) {
+      if (other === id) continue;
+      if (direction !== 'in') this.cut.add(`${id}>${other}`);
+      if (direction !== 'out') this.cut.add(`${other}>${id}`);
+    }
+  }
+
+  #send(from: NodeId, fromLife: number, message: RaftMessage, records: RecordBytes | null): void {
+    const { to } = message;
+    const toLife = this.member(to).life;
+    // The sender may reuse its buffer: what travels is a copy, as on a socket.
+    const copy = records === null ? null : copyOf(records);
+    this.clock.after(LINK_DELAY_MS, () => {
+      const member = this.member(to);
+      const lost = this.cut.has(`${from}>${to}`) || member.life !== toLife || this.member(from).life !== fromLife;
+      if (!lost) member.replica?.onMessage(message, copy);
+    });
+  }
+
+  #tellPeers(about: NodeId, event: 'onUp' | 'onDown'): void {
+    this.clock.after(LINK_DELAY_MS, () => {
+      for (const other of this.ids) if (other !== about) this.member(other).replica?.[event](about);
+    });
+  }
+}
+
+function copyOf({ buffer, start, end, prevChain }: RecordBytes): RecordBytes {
+  const copy = Buffer.alloc(64 + end - start);
+  buffer.copy(copy, 64, start, end);
+  return { buffer: copy, start: 64, end: copy.length, prevChain };
+}
+
+/** A batch of messages with the given bodies. */
+export function batchOf(
+  topic: string,
+  bodies: readonly string[],
+  producerId = '',
+  sequence = 0,
+  queueId = 0,
+): PackedAppend {
+  const records = Buffer.concat(
+    bodies.map((body) => encodeMessageRecord({ topic, queueId, body: Buffer.from(body), bornAtMs: 1 })),
+  );
+  return { topic, queueId, producerId, sequence, records };
+}

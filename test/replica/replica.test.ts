@@ -1,0 +1,344 @@
+import { expect } from 'chai';
+import { TLedgerError } from '../../src/base/errors.ts';
+import type { AppendResult } from '../../src/broker/types.ts';
+import { logIndex } from '../../src/raft/types.ts';
+import { batchOf, Group, limits } from './group.ts';
+
+const PRODUCER = '00000000000000aa';
+
+/** Settles into a code: 'ok', or the code of the error. */
+function outcome(append: Promise<AppendResult>): Promise<string> {
+  return append.then(
+    () => 'ok',
+    (error: unknown) => (error instanceof TLedgerError ? error.code : String(error)),
+  );
+}
+
+describe('replica: a group of three', () => {
+  it('elects a leader, commits, applies everywhere, and all logs are byte-identical', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = group.leader()!;
+    const results = [];
+    for (let round = 0; round < 50; round++) {
+      results.push(group.append(leader, batchOf('T', [`${round}a`, `${round}b`])));
+      await group.run(round % 3);
+    }
+    await group.run(300);
+    const offsets = (await Promise.all(results)).map((result) => result.queueOffset);
+    expect(offsets).to.deep.equal(offsets.map((_, at) => at * 2));
+    const expected = offsets.flatMap((_, round) => [`${round}a`, `${round}b`]);
+    const { appliedIndex } = group.replica(leader).broker;
+    const digests = group.ids.map((id) => {
+      expect(group.bodies(id, 'T')).to.deep.equal(expected);
+      return group.replica(id).digest(appliedIndex);
+    });
+    expect(new Set(digests.map((digest) => JSON.stringify(digest))).size).to.equal(1);
+  });
+
+  it('answers NOT_LEADER elsewhere, with nothing changed', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const follower = group.ids.find((id) => id !== group.leader())!;
+    expect(await outcome(group.append(follower, batchOf('T', ['x'])))).to.equal('NOT_LEADER');
+  });
+
+  it('acknowledges only what a majority has flushed (§5.3, with durable matches)', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    await group.run(200);
+    const held: (() => void)[] = [];
+    for (const id of group.ids) {
+      if (id !== leader) group.member(id).disk.deferFlush = (finish) => held.push(finish);
+    }
+    let answered = false;
+    const append = group.append(leader, batchOf('T', ['x'])).finally(() => {
+      answered = true;
+    });
+    await group.run(300);
+    expect(answered, 'while both followers have written but not flushed').to.equal(false);
+    for (const id of group.ids) group.member(id).disk.deferFlush = queueMicrotask;
+    held[0]!();
+    await group.run(10);
+    await append;
+  });
+
+  it('does not count itself before its own flush', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    await group.run(200);
+    const [reachable] = group.ids.filter((id) => id !== leader);
+    for (const id of group.ids) if (id !== leader && id !== reachable) group.isolate(id);
+    const held: (() => void)[] = [];
+    group.member(leader).disk.deferFlush = (finish) => held.push(finish);
+    let answered = false;
+    const append = group.append(leader, batchOf('T', ['x'])).finally(() => {
+      answered = true;
+    });
+    await group.run(300);
+    expect(answered, 'one follower and an unflushed leader are no majority').to.equal(false);
+    group.member(leader).disk.deferFlush = queueMicrotask;
+    held[0]!();
+    await group.run(10);
+    await append;
+  });
+
+  for (const mode of ['kill', 'lost', 'sectors'] as const) {
+    it(`loses nothing acknowledged when leaders crash again and again (${mode}), and doubles nothing`, async function () {
+      this.timeout(30_000);
+      const group = await Group.started({ seed: 7 });
+      await group.createTopic('T');
+      let sequence = 1;
+      let acknowledged = 0;
+      for (let round = 0; round < 8; round++) {
+        const leader = await group.elect();
+        const crashAtMs = group.clock.monotonicMs() + 20 + round;
+        while (group.leader() === leader && group.clock.monotonicMs() < crashAtMs + 50) {
+          const { replica } = group.member(leader);
+          if (replica === null) break;
+          const append = group.append(leader, batchOf('T', [`m${sequence}`], PRODUCER, sequence), 200);
+          let result: string | null = null;
+          void outcome(append).then((code) => {
+            result = code;
+          });
+          if (group.clock.monotonicMs() >= crashAtMs) group.crash(leader, mode);
+          await group.until('an outcome', () => result !== null || group.member(leader).replica === null, 1_000);
+          if (result !== 'ok') break;
+          acknowledged = sequence++;
+        }
+        if (group.member(leader).replica !== null) group.crash(leader, mode);
+        await group.run(50);
+        await group.start(leader);
+        // The producer asks again with the same sequence, as a client does: it must be recognised or appended once.
+        const next = await group.elect();
+        await group.until('the repeat to be settled', () => group.replica(next).isLeader, 2_000);
+        const repeated = outcome(group.append(next, batchOf('T', [`m${sequence}`], PRODUCER, sequence), 3_000));
+        let code: string | null = null;
+        void repeated.then((value) => {
+          code = value;
+        });
+        await group.until('the repeat', () => code !== null, 4_000);
+        if (code === 'ok') acknowledged = sequence++;
+      }
+      await group.elect();
+      await group.until('everybody to catch up', () => {
+        const applied = group.ids.map((id) => group.replica(id).broker.appliedIndex);
+        return new Set(applied).size === 1;
+      });
+      const expected = Array.from({ length: acknowledged }, (_, at) => `m${at + 1}`);
+      expect(acknowledged).to.be.greaterThan(20);
+      for (const id of group.ids) expect(group.bodies(id, 'T').slice(0, acknowledged), id).to.deep.equal(expected);
+      const digests = group.ids.map((id) => group.replica(id).digest(group.replica(id).broker.appliedIndex).chainCrc);
+      expect(new Set(digests).size).to.equal(1);
+    });
+  }
+
+  it('reports an unknown outcome as unknown when the majority is gone, and as what it was once it returns', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    group.isolate(leader);
+    const lost = outcome(group.append(leader, batchOf('T', ['late']), 300));
+    let answer = '';
+    void lost.then((code) => {
+      answer = code;
+    });
+    await group.until('the deadline', () => answer !== '', 1_000);
+    expect(answer).to.equal('OUTCOME_UNKNOWN');
+
+    const patient = outcome(group.append(leader, batchOf('T', ['patient']), 60_000));
+    await group.until('another leader', () => group.leader() !== leader && group.leader() !== null);
+    const winner = group.leader()!;
+    const other = outcome(group.append(winner, batchOf('T', ['instead'])));
+    await group.run(100);
+    expect(await other).to.equal('ok');
+    group.cut.clear();
+    await group.run(1_500);
+    expect(await patient, 'another record was committed at its index').to.equal('NOT_LEADER');
+    for (const id of group.ids) expect(group.bodies(id, 'T')).to.deep.equal(['instead']);
+  });
+
+  it('refuses beyond its limits and takes more once there is room', async () => {
+    const group = await Group.started({ limits: { countMax: 3 } });
+    await group.createTopic('T');
+    const leader = await group.elect();
+    const codes = Array.from({ length: 5 }, (_, at) => outcome(group.append(leader, batchOf('T', [`${at}`]))));
+    await group.run(50);
+    expect(await Promise.all(codes)).to.deep.equal(['ok', 'ok', 'ok', 'OVERLOADED', 'OVERLOADED']);
+    const later = outcome(group.append(leader, batchOf('T', ['later'])));
+    await group.run(50);
+    expect(await later).to.equal('ok');
+  });
+
+  it('keeps a batch larger than the batch limit whole, and splits what waits otherwise', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    const large = Array.from({ length: 40 }, (_, at) => `${at}`.padStart(1_000, '.'));
+    const codes = [
+      outcome(group.append(leader, batchOf('T', large))),
+      outcome(group.append(leader, batchOf('T', ['small']))),
+    ];
+    expect(40 * 1_000).to.be.greaterThan(limits.batchBytesMax);
+    await group.run(300);
+    expect(await Promise.all(codes)).to.deep.equal(['ok', 'ok']);
+    for (const id of group.ids) expect(group.bodies(id, 'T')).to.deep.equal([...large, 'small']);
+  });
+
+  it('hands leadership over on request, and goes on where it was', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    const target = group.ids.find((id) => id !== leader)!;
+    const transfer = group.replica(leader).transferLeadership(target, group.clock.monotonicMs() + 2_000);
+    await group.run(100);
+    await transfer;
+    expect(group.leader()).to.equal(target);
+    const append = outcome(group.append(target, batchOf('T', ['x'])));
+    await group.run(50);
+    expect(await append).to.equal('ok');
+  });
+
+  it('tells the caller when a transfer fails, and goes on leading', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    const target = group.ids.find((id) => id !== leader)!;
+    group.isolate(target);
+    const transfer = group.replica(leader).transferLeadership(target, group.clock.monotonicMs() + 5_000);
+    const failed = transfer.then(
+      () => 'ok',
+      (error: TLedgerError) => error.code,
+    );
+    const waiting = outcome(group.append(leader, batchOf('T', ['x']), 5_000));
+    await group.run(2_000);
+    expect(await failed).to.equal('TRANSFER_FAILED');
+    expect(group.leader()).to.equal(leader);
+    expect(await waiting, 'what waited during the transfer').to.equal('ok');
+  });
+
+  it('confirms a read index with a majority, and not without one (§6.4)', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    await group.run(50);
+    const confirmed = group.replica(leader).readIndex();
+    await group.run(20);
+    expect(await confirmed).to.equal(group.replica(leader).status().committedIndex);
+    group.isolate(leader);
+    const unconfirmed = group
+      .replica(leader)
+      .readIndex()
+      .then(
+        () => 'ok',
+        (error: TLedgerError) => error.code,
+      );
+    await group.run(3_000);
+    expect(await unconfirmed).to.equal('NOT_LEADER');
+  });
+
+  it('stops for good when a flush fails, and the others go on', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    group.member(leader).disk.onOperation = (operation) => {
+      if (operation.kind === 'flush' && operation.path.includes('commitlog'))
+        group.member(leader).disk.failAt(1, 'EIO');
+    };
+    const append = outcome(group.append(leader, batchOf('T', ['x']), 500));
+    await group.run(5);
+    expect(group.member(leader).failure).to.be.instanceOf(TLedgerError);
+    expect(await append).to.equal('OUTCOME_UNKNOWN');
+    await group.until('another leader', () => group.leader() !== null && group.leader() !== leader);
+  });
+
+  it('stops when its log holds other bytes than the leader at the same place', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    await group.run(300);
+    const follower = group.ids.find((id) => id !== leader)!;
+    const { lastIndex, term } = group.replica(follower).status();
+    group.replica(follower).onMessage(
+      {
+        type: 'append',
+        from: leader,
+        to: follower,
+        term,
+        prevIndex: lastIndex,
+        prevTerm: term,
+        lastIndex,
+        runs: [],
+        commit: logIndex(0),
+        round: 1,
+      },
+      { buffer: Buffer.alloc(64), start: 64, end: 64, prevChain: 12345 },
+    );
+    expect(group.member(follower).failure).to.have.property('code', 'DATA_CORRUPTED');
+  });
+
+  it('drops damaged records and gets them again', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    await group.run(300);
+    const follower = group.ids.find((id) => id !== leader)!;
+    const { lastIndex, term } = group.replica(follower).status();
+    const prevChain = group.member(follower).log!.chainAt(lastIndex);
+    const message = { type: 'append', from: leader, to: follower, term, prevIndex: lastIndex, prevTerm: term } as const;
+    group
+      .replica(follower)
+      .onMessage(
+        { ...message, lastIndex: logIndex(lastIndex + 1), runs: [], commit: logIndex(0), round: 1 },
+        { buffer: Buffer.alloc(200, 7), start: 64, end: 200, prevChain },
+      );
+    expect(group.member(follower).failure).to.equal(null);
+    expect(group.member(follower).warnings).to.have.length(1);
+    const append = outcome(group.append(leader, batchOf('T', ['x'])));
+    await group.run(300);
+    expect(await append).to.equal('ok');
+    expect(group.bodies(follower, 'T')).to.deep.equal(['x']);
+  });
+
+  it('answers what waits when it is stopped, and starts again where it was', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    const append = outcome(group.append(leader, batchOf('T', ['x'])));
+    await group.run(1);
+    const stopped = group.replica(leader).stop(1_000);
+    await group.run(1_500);
+    await stopped;
+    expect(await append).to.equal('ok');
+    expect(await outcome(group.append(leader, batchOf('T', ['y'])))).to.equal('SHUTTING_DOWN');
+    group.crash(leader, 'kill');
+    await group.start(leader);
+    await group.run(500);
+    expect(group.bodies(leader, 'T')).to.deep.equal(['x']);
+  });
+
+  it('flush async: acknowledges before the flush', async () => {
+    const group = await Group.started({ flush: 'async' });
+    await group.createTopic('T');
+    const leader = await group.elect();
+    for (const id of group.ids) group.member(id).disk.deferFlush = () => {};
+    const append = outcome(group.append(leader, batchOf('T', ['x'])));
+    await group.run(50);
+    expect(await append).to.equal('ok');
+  });
+});
+
+describe('replica: a group of one', () => {
+  it('leads itself and serves', async () => {
+    const group = await Group.started({ nodes: 1 });
+    await group.createTopic('T');
+    const append = outcome(group.append('n0', batchOf('T', ['x'])));
+    await group.run(10);
+    expect(await append).to.equal('ok');
+    const index = group.replica('n0').readIndex();
+    await group.run(2);
+    expect(await index).to.equal(group.replica('n0').broker.appliedIndex);
+  });
+});
