@@ -1,5 +1,12 @@
 // One gRPC port: limits, wide windows, health and reflection on it; stops by letting calls finish, within a bound.
-import { Server, ServerCredentials, type ServerOptions, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import {
+  logVerbosity,
+  Server,
+  ServerCredentials,
+  type ServerOptions,
+  setLogVerbosity,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import { newHealth, setServing } from '../wire/health.ts';
@@ -7,6 +14,9 @@ import { packageDefinition } from '../wire/proto.ts';
 import { bindWithWideWindows } from '../wire/server_windows.ts';
 import type { Method } from '../wire/services.ts';
 import { OpenCalls } from './calls.ts';
+
+// grpc-js writes unstructured lines to stderr; what matters of them comes back as errors. Its own variable still rules.
+if (process.env.GRPC_VERBOSITY === undefined) setLogVerbosity(logVerbosity.NONE);
 
 /** Connections of one port; one more is closed at once. */
 export const CONNECTIONS_MAX = 4_096;

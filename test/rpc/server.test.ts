@@ -1,0 +1,165 @@
+// The client port itself: its limits, its name in errors, health, reflection, and how it ends.
+import { connect as connectTcp } from 'node:net';
+import { type Client, credentials, loadPackageDefinition, status } from '@grpc/grpc-js';
+import { loadSync } from '@grpc/proto-loader';
+import { expect } from 'chai';
+import { protoPath } from 'grpc-health-check';
+import { TLedgerError } from '../../src/base/errors.ts';
+import { CONNECTIONS_MAX } from '../../src/rpc/port.ts';
+import { startClientServer } from '../../src/rpc/server.ts';
+import { clientPortOptions } from '../../src/wire/channel_options.ts';
+import { FakeGateway } from './fake_gateway.ts';
+import {
+  appendOf,
+  ask,
+  type Harness,
+  ledgerService,
+  openAppendStream,
+  openConsume,
+  refusal,
+  startHarness,
+  until,
+} from './harness.ts';
+
+const logger = { warn: () => {}, error: () => {} };
+
+describe('client port', () => {
+  let harness: Harness;
+  beforeEach(async () => {
+    harness = await startHarness();
+  });
+  afterEach(() => harness[Symbol.asyncDispose]());
+
+  it('bounds what grpc-js leaves unlimited', () => {
+    expect(clientPortOptions).to.include({
+      'grpc.max_concurrent_streams': 128,
+      'grpc.max_receive_message_length': 8 * 1024 * 1024,
+      'grpc.keepalive_time_ms': 10_000,
+      'grpc.keepalive_timeout_ms': 5_000,
+      'grpc.max_connection_idle_ms': 300_000,
+    });
+    expect(CONNECTIONS_MAX).to.be.lessThan(10_000);
+    expect(harness.complaints, 'private fields of grpc-js that were not where they should be').to.deep.equal([]);
+  });
+
+  it('names the address that is taken', async () => {
+    try {
+      await startClientServer(new FakeGateway(), { address: harness.address, flush: 'sync', logger });
+      expect.fail('the port was bound twice');
+    } catch (error) {
+      expect(error).to.be.instanceOf(TLedgerError).with.property('code', 'PORT_IN_USE');
+      expect((error as Error).message).to.equal(`${harness.address} is taken by another process`);
+    }
+  });
+
+  it('names an address that cannot be bound', async () => {
+    try {
+      await startClientServer(new FakeGateway(), { address: '192.0.2.1:1', flush: 'sync', logger });
+      expect.fail('a foreign address was bound');
+    } catch (error) {
+      expect(error).to.be.instanceOf(TLedgerError).with.property('code', 'INVALID_CONFIG');
+      expect((error as Error).message).to.match(/^cannot listen on 192\.0\.2\.1:1: /);
+    }
+  });
+
+  it('is healthy while somebody leads', async () => {
+    const loaded = loadPackageDefinition(loadSync(protoPath)) as unknown as {
+      grpc: { health: { v1: { Health: new (address: string, creds: object) => HealthClient } } };
+    };
+    const health = new loaded.grpc.health.v1.Health(harness.address, credentials.createInsecure());
+    const check = (service: string): Promise<number | string> =>
+      new Promise((resolve, reject) => {
+        health.check({ service }, (error, response) => (error === null ? resolve(response.status) : reject(error)));
+      });
+    try {
+      for (const service of ['', 'tledger.v1.Ledger', 'tledger.v1.Admin']) {
+        expect(await check(service), service).to.equal(1);
+        harness.gateway.setLeader(null);
+        expect(await check(service), service).to.equal(2);
+        harness.gateway.setLeader({ nodeId: 'n0', clientAddress: 'x:1', term: 9 as never });
+      }
+      expect((await refusal(check('nobody'))).status).to.equal(status.NOT_FOUND);
+    } finally {
+      health.close();
+    }
+  });
+
+  it('reflects its services, and not those of the peer port', async () => {
+    const path = '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo';
+    const same = (value: Buffer): Buffer => value;
+    const stream = harness.client.makeBidiStreamRequest(path, same, same);
+    const answer = new Promise<Buffer>((resolve, reject) => {
+      stream.on('data', resolve);
+      stream.on('error', reject);
+    });
+    stream.write(Buffer.from('3a00', 'hex')); // list_services: ""
+    const text = String(await answer);
+    stream.end();
+    expect(text).to.contain('tledger.v1.Ledger').and.contain('tledger.v1.Admin');
+    expect(text).to.not.contain('tledger.v1.Peer');
+  });
+
+  it('does not serve the peer service to clients', async () => {
+    const same = (value: Buffer): Buffer => value;
+    const method = { path: '/tledger.v1.Peer/Vote', requestSerialize: same, responseDeserialize: same };
+    expect((await refusal(ask(harness.client, method as never, Buffer.of()))).status).to.equal(status.UNIMPLEMENTED);
+  });
+
+  it('lets a call under way finish when it stops', async () => {
+    const commits: (() => void)[] = [];
+    harness.gateway.hold = (_request, _done, commit) => commits.push(commit);
+    const answer = ask(harness.client, ledgerService.append, appendOf('a'));
+    await until(() => commits.length === 1, 'it has arrived');
+    const stopped = harness.stopServer(3000);
+    setTimeout(() => commits[0]!(), 50);
+    expect((await answer).count).to.equal(1);
+    await stopped;
+  });
+
+  it('does not wait for ever: what is left after its bound is cut', async () => {
+    harness.gateway.hold = () => {};
+    const answer = refusal(ask(harness.client, ledgerService.append, appendOf('a')));
+    await until(() => harness.gateway.appended.length === 1, 'it has arrived');
+    const startMs = performance.now();
+    await harness.stopServer(100);
+    expect(performance.now() - startMs).to.be.within(90, 2000);
+    expect((await answer).status).to.be.oneOf([status.CANCELLED, status.UNAVAILABLE]);
+  });
+
+  it('stops quickly with streams open and idle connections', async () => {
+    const stream = openConsume(harness.client, {
+      topic: 'orders',
+      positions: [],
+      start: 'EARLIEST',
+      maxBytes: 0,
+      packed: false,
+    });
+    stream.on('data', () => {});
+    stream.on('error', () => {});
+    const appends = openAppendStream(harness.client);
+    appends.on('data', () => {});
+    appends.on('error', () => {});
+    const [host, port] = harness.address.split(':') as [string, string];
+    const socket = connectTcp(Number(port), host);
+    socket.on('error', () => {});
+    await until(() => harness.gateway.fake.listenerCount === 4, 'it listens');
+    const startMs = performance.now();
+    await harness.stopServer(5000);
+    expect(performance.now() - startMs).to.be.lessThan(1500);
+    socket.destroy();
+  });
+
+  it('refuses calls while it stops', async () => {
+    harness.gateway.hold = () => {};
+    const first = refusal(ask(harness.client, ledgerService.append, appendOf('a')));
+    await until(() => harness.gateway.appended.length === 1, 'it has arrived');
+    const stopped = harness.stopServer(300);
+    expect((await refusal(ask(harness.client, ledgerService.append, appendOf('b')))).code).to.equal('SHUTTING_DOWN');
+    await stopped;
+    await first;
+  });
+});
+
+interface HealthClient extends Client {
+  check(request: { service: string }, callback: (error: Error | null, response: { status: number }) => void): void;
+}
