@@ -9,9 +9,10 @@
 //
 // 1. Frames are written in order, and after any failure written again from the oldest on, unchanged. Whatever of them
 //    is in the log already is recognised; the rest is appended.
-// 2. A frame is *doubtful* once it was on a stream that ended without an answer to it, unless the answer that ended the
-//    stream proves that it had no effect. Only a frame that is neither doubtful nor on the current stream may be said to
-//    have had none.
+// 2. A frame that was on a stream which ended without an answer to it has left a *copy* there, which may arrive late. It
+//    is *doubtful* when that copy may be appended: unless the frame before it, of the same id, provably never was, so
+//    that the gap keeps the copy out. Doubt therefore spreads from frame to frame, and when a gap closes. Only a frame
+//    that is neither doubtful nor on the current stream may be said to have had no effect.
 // 3. A frame that is given up (refused for good, or past its deadline) leaves a hole in its producer id's sequence.
 //    Later frames of that id can then never be appended under it, provided the frame itself never was: so they move to
 //    a fresh id. Keeping the id and closing the hole by renumbering would be unsafe: a copy of a later frame, late in
@@ -45,7 +46,9 @@ interface Entry<Load> extends Frame<Load> {
   sequence: number;
   /** On the current stream. */
   isWritten: boolean;
-  /** May be in the log (rule 2). */
+  /** An ended stream may still deliver it (rule 2). */
+  hasCopy: boolean;
+  /** May be in the log; has a copy. */
   isDoubtful: boolean;
   /** Its senders know the outcome; kept only for the sake of those behind it (rule 4). */
   isSettled: boolean;
@@ -119,6 +122,7 @@ export class SendWindow<Load extends Sendable> {
       producerId: this.#producerId,
       sequence: this.#nextSequence,
       isWritten: false,
+      hasCopy: false,
       isDoubtful: false,
       isSettled: false,
     });
@@ -141,22 +145,25 @@ export class SendWindow<Load extends Sendable> {
     const entry = this.#entries.shift();
     assert(entry?.isWritten === true, 'only a frame on the current stream can be acknowledged');
     this.#bytes -= entry.load.sizeBytes;
+    this.#spreadDoubt(entry.producerId);
     return entry.isSettled ? undefined : entry.load;
   }
 
   /** The stream ended without an answer: what was on it may or may not be in the log. */
   lost(): void {
     for (const entry of this.#entries) {
+      entry.hasCopy ||= entry.isWritten;
       entry.isDoubtful ||= entry.isWritten;
       entry.isWritten = false;
     }
+    this.#spreadDoubt();
     this.#dropSettled();
   }
 
   /** The node ended the stream because it cannot serve now: the oldest frame had no effect on this stream. */
   refusedForNow(): void {
     const head = this.#entries[0];
-    if (head !== undefined) this.#endBehind(head, head.isDoubtful);
+    if (head !== undefined) this.#endBehind(head);
     this.#dropSettled();
   }
 
@@ -165,7 +172,7 @@ export class SendWindow<Load extends Sendable> {
     const head = this.#entries[0];
     assert(head?.isWritten === true, 'only a frame on the current stream can be refused');
     const hadNoEffect = !head.isDoubtful || byContent.has(error.code);
-    this.#endBehind(head, !hadNoEffect);
+    this.#endBehind(head);
     const isForgotten = error.code === 'UNKNOWN_PRODUCER' || error.code === 'OUT_OF_ORDER_SEQUENCE';
     // A producer that the group has forgotten begins anew: nothing of what waits was sent before.
     const isRefused = !(isForgotten && hadNoEffect && head.sequence > 1);
@@ -184,24 +191,42 @@ export class SendWindow<Load extends Sendable> {
    * @param reason why nothing was sent, if known; a deadline without a reason otherwise.
    */
   expire(nowMs: number, reason: TLedgerError | undefined): void {
+    const holed = new Set<string>();
     for (const entry of this.#entries) {
       if (entry.load.deadlineMs > nowMs || entry.isSettled) continue;
+      entry.isDoubtful ||= entry.hasCopy && !holed.has(entry.producerId);
       const mayBeInTheLog = entry.isWritten || entry.isDoubtful;
+      if (!mayBeInTheLog) holed.add(entry.producerId);
       this.#settle(entry, mayBeInTheLog ? unknownOutcome(reason) : (reason ?? new TLedgerError('DEADLINE_EXCEEDED')));
     }
+    this.#spreadDoubt();
     this.#dropSettled();
   }
 
   /**
    * The stream ended with an answer to `head`. Frames behind it had no effect, says ledger.proto; but where requests
    * are forwarded, that is only certain for those which the gap left by `head` keeps out (rule 3).
-   * @param mayBeInTheLog `head` may have been appended before, so that it leaves no gap.
    */
-  #endBehind(head: Entry<Load>, mayBeInTheLog: boolean): void {
+  #endBehind(head: Entry<Load>): void {
     for (const entry of this.#entries) {
-      const isKeptOut = entry === head || (entry.producerId === head.producerId && !mayBeInTheLog);
-      entry.isDoubtful ||= entry.isWritten && !isKeptOut;
+      if (entry !== head && entry.isWritten) {
+        entry.hasCopy = true;
+        entry.isDoubtful ||= entry.producerId !== head.producerId;
+      }
       entry.isWritten = false;
+    }
+    this.#spreadDoubt();
+  }
+
+  /**
+   * Makes frames doubtful whose copies no gap keeps out any more: those behind a doubtful one of their id.
+   * @param appendedId the id whose oldest frame has just been appended.
+   */
+  #spreadDoubt(appendedId?: string): void {
+    const open = new Set<string | undefined>([appendedId]);
+    for (const entry of this.#entries) {
+      if (entry.hasCopy && open.has(entry.producerId)) entry.isDoubtful = true;
+      if (entry.isDoubtful) open.add(entry.producerId);
     }
   }
 
@@ -230,6 +255,8 @@ export class SendWindow<Load extends Sendable> {
       if (entry.producerId !== producerId || entry.isWritten || entry.isDoubtful) continue;
       entry.producerId = fresh;
       entry.sequence = sequence;
+      // Copies under the old id find the gap for ever.
+      entry.hasCopy = false;
       sequence += entry.load.count;
     }
     if (producerId !== this.#producerId) return;

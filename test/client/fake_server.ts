@@ -1,0 +1,455 @@
+// A group as clients see it, in one process and in memory: real gRPC servers on loopback before one shared log that
+// recognises repeats by (producer id, sequence) and refuses gaps. Tests script what goes wrong.
+import { Metadata, Server, ServerCredentials, type ServerWritableStream, status } from '@grpc/grpc-js';
+import { type ErrorCode, TLedgerError } from '../../src/base/errors.ts';
+import { encodeMessageRecord } from '../../src/format/message.ts';
+import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../../src/format/message_layout.ts';
+import { RECORD_HEADER_BYTES, sizeAt } from '../../src/format/record.ts';
+import { writeUint64 } from '../../src/format/uint64.ts';
+import type { NodeStatus } from '../../src/wire/admin_messages.ts';
+import { clientPortOptions } from '../../src/wire/channel_options.ts';
+import type {
+  AppendRequest,
+  AppendResponse,
+  AppendStreamResponse,
+  ConsumeRequest,
+  ConsumeResponse,
+  Leader,
+  MetadataResponse,
+} from '../../src/wire/ledger_messages.ts';
+import { bindWithWideWindows } from '../../src/wire/server_windows.ts';
+import {
+  type AdminHandlers,
+  adminService,
+  type Incoming,
+  type LedgerHandlers,
+  ledgerService,
+  wellFormed,
+} from '../../src/wire/services.ts';
+import { statusOf } from '../../src/wire/status.ts';
+
+/** What a node does with a frame. */
+export type Verdict =
+  /** Appends and answers. */
+  | { readonly kind: 'apply'; readonly delayMs?: number }
+  /** Answers with an error and ends the stream. */
+  | { readonly kind: 'refuse'; readonly code: ErrorCode }
+  /**
+   * The same, but goes on with the frames behind it as far as the sequence lets them in: what an edge does that has
+   * forwarded them already.
+   */
+  | { readonly kind: 'refuse-late'; readonly code: ErrorCode }
+  /** Ends the stream without an answer, having appended or not. */
+  | { readonly kind: 'drop'; readonly applied: boolean }
+  /** Keeps the stream open and says nothing, ever. */
+  | { readonly kind: 'silence' };
+
+export interface Entry {
+  readonly topic: string;
+  readonly queue: number;
+  readonly offset: number;
+  readonly record: Buffer;
+}
+
+interface ProducerState {
+  next: number;
+  readonly runs: Map<number, { readonly count: number; readonly offset: number }>;
+}
+
+/** The shared state, and the script. */
+export class FakeGroup {
+  readonly nodes: FakeNode[] = [];
+  readonly topics = new Map<string, number>();
+  /** All records in log order. */
+  readonly log: Entry[] = [];
+  readonly producers = new Map<string, ProducerState>();
+  /** What becomes of a frame; the test's script. */
+  decide: (request: AppendRequest, node: FakeNode) => Verdict = () => ({ kind: 'apply' });
+  /** Sends less than all in a Consume response, and may break it off: called before each response. */
+  onConsume: (node: FakeNode, sent: number) => 'go on' | 'drop' | ErrorCode = () => 'go on';
+  leaderAt: number | undefined = 0;
+  /** Whose log VerifyLog reports to differ. */
+  divergedNode: number | undefined;
+  term = 1;
+  readonly #changed = new Set<() => void>();
+
+  /** Starts `count` nodes on free ports. */
+  static async start(count = 1, topics: Readonly<Record<string, number>> = { t: 4 }): Promise<FakeGroup> {
+    const group = new FakeGroup();
+    for (const [name, queues] of Object.entries(topics)) group.topics.set(name, queues);
+    for (let at = 0; at < count; at++) {
+      const node = new FakeNode(group, `n${at}`);
+      group.nodes.push(node);
+      await node.start();
+    }
+    return group;
+  }
+
+  get endpoints(): string[] {
+    return this.nodes.map((node) => node.address);
+  }
+
+  get leader(): Leader | null {
+    const node = this.leaderAt === undefined ? undefined : this.nodes[this.leaderAt];
+    return node === undefined ? null : { nodeId: node.id, clientAddress: node.address, term: String(this.term) };
+  }
+
+  lead(at: number | undefined): void {
+    this.leaderAt = at;
+    this.term++;
+    this.changed();
+  }
+
+  /** Bodies of a queue, in order. */
+  bodies(topic: string, queue: number): string[] {
+    return this.entries(topic, queue).map(({ record }) => bodyOf(record));
+  }
+
+  entries(topic: string, queue: number): Entry[] {
+    return this.log.filter((entry) => entry.topic === topic && entry.queue === queue);
+  }
+
+  /** Puts a message straight into the log. */
+  put(topic: string, queue: number, body: string, tag?: string): void {
+    this.#store(
+      topic,
+      queue,
+      encodeMessageRecord({ topic, queueId: queue, body: Buffer.from(body), bornAtMs: 1, tag }),
+    );
+    this.changed();
+  }
+
+  /** Appends with recognition of repeats, as the broker does. @throws TLedgerError */
+  apply(request: AppendRequest): AppendResponse {
+    const queues = this.topics.get(request.topic);
+    if (queues === undefined) throw new TLedgerError('TOPIC_NOT_FOUND', `no topic ${request.topic}`);
+    const records = split(request.records);
+    const producer = this.producers.get(request.producerId) ?? { next: 1, runs: new Map() };
+    if (!this.producers.has(request.producerId) && request.sequence !== 1) throw new TLedgerError('UNKNOWN_PRODUCER');
+    if (request.sequence > producer.next) throw new TLedgerError('OUT_OF_ORDER_SEQUENCE');
+    if (request.sequence < producer.next) {
+      const run = producer.runs.get(request.sequence);
+      if (run === undefined || run.count !== records.length) {
+        throw new TLedgerError('INTERNAL', 'a repeated batch has other bounds than the first time');
+      }
+      return this.#answer(run.offset, run.count, true);
+    }
+    const offset = this.entries(request.topic, request.queue).length;
+    for (const record of records) this.#store(request.topic, request.queue, record);
+    producer.runs.set(producer.next, { count: records.length, offset });
+    producer.next += records.length;
+    this.producers.set(request.producerId, producer);
+    this.changed();
+    return this.#answer(offset, records.length, false);
+  }
+
+  /** The stretch of the log that holds offsets [from, to) of a queue, with whatever lies between. */
+  packed(topic: string, queue: number, from: number, to: number): Buffer {
+    const mine = this.entries(topic, queue).slice(from, to);
+    if (mine.length === 0) return Buffer.alloc(0);
+    const first = this.log.indexOf(mine[0]!);
+    const last = this.log.indexOf(mine[mine.length - 1]!);
+    return Buffer.concat(this.log.slice(first, last + 1).map(({ record }) => record));
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#changed.add(listener);
+    return () => this.#changed.delete(listener);
+  }
+
+  changed(): void {
+    for (const listener of [...this.#changed]) listener();
+  }
+
+  async stop(): Promise<void> {
+    for (const node of this.nodes) node.kill();
+  }
+
+  #store(topic: string, queue: number, source: Buffer): void {
+    const record = Buffer.from(source);
+    const offset = this.entries(topic, queue).length;
+    writeUint64(record, offset, RECORD_HEADER_BYTES + MESSAGE_QUEUE_OFFSET_AT);
+    record.writeUInt32BE(queue, RECORD_HEADER_BYTES + MESSAGE_QUEUE_ID_AT);
+    this.log.push({ topic, queue, offset, record });
+  }
+
+  #answer(offset: number, count: number, repeated: boolean): AppendResponse {
+    return {
+      queueOffset: String(offset),
+      count,
+      lastIndex: String(this.log.length),
+      repeated,
+      leader: this.leader,
+      flush: 'sync',
+    };
+  }
+}
+
+/** One node of it. */
+export class FakeNode {
+  readonly id: string;
+  readonly group: FakeGroup;
+  /** Requests in the order in which they came, over all streams. */
+  readonly seen: AppendRequest[] = [];
+  /** Streams opened so far. */
+  streams = 0;
+  unaryCalls: string[] = [];
+  /** Refuses all unary calls with this. */
+  refuseAll: ErrorCode | undefined;
+  port = 0;
+  #server: Server | undefined;
+
+  constructor(group: FakeGroup, id: string) {
+    this.group = group;
+    this.id = id;
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.port}`;
+  }
+
+  async start(): Promise<void> {
+    const server = new Server(clientPortOptions);
+    server.addService(ledgerService, this.#ledger());
+    server.addService(adminService, this.#admin());
+    const address = `127.0.0.1:${this.port}`;
+    this.port = await bindWithWideWindows(server, address, ServerCredentials.createInsecure(), () => {});
+    this.#server = server;
+  }
+
+  /** Breaks all connections and takes no new ones. */
+  kill(): void {
+    this.#server?.forceShutdown();
+    this.#server = undefined;
+  }
+
+  #ledger(): LedgerHandlers {
+    const { group } = this;
+    return {
+      append: (call, callback) => {
+        try {
+          callback(null, group.apply(wellFormed(call.request)));
+        } catch (error) {
+          callback(statusOf(error));
+        }
+      },
+      appendStream: (call) => {
+        this.streams++;
+        let isOver = false;
+        let isLate = false;
+        let chain = Promise.resolve();
+        const end = (failure: unknown) => {
+          isOver = true;
+          call.emit('error', failure);
+        };
+        const handle = async (incoming: Incoming<AppendRequest>) => {
+          if (isOver && !isLate) return;
+          const request = wellFormed(incoming);
+          this.seen.push(request);
+          if (isLate) return void quietly(() => group.apply(request));
+          const verdict = group.decide(request, this);
+          switch (verdict.kind) {
+            case 'apply':
+              if (verdict.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, verdict.delayMs));
+              call.write({ acknowledged: [group.apply(request)], leader: null } satisfies AppendStreamResponse);
+              return;
+            case 'refuse-late':
+              isLate = true;
+              return end(statusOf(new TLedgerError(verdict.code)));
+            case 'refuse':
+              return end(statusOf(new TLedgerError(verdict.code)));
+            case 'drop':
+              if (verdict.applied) quietly(() => group.apply(request));
+              return end(lostConnection());
+            case 'silence':
+              isOver = true;
+          }
+        };
+        call.on('data', (incoming) => {
+          chain = chain.then(() => handle(incoming)).catch((error) => end(statusOf(error)));
+        });
+        call.on('end', () => {
+          void chain.then(() => {
+            if (!isOver) call.end();
+          });
+        });
+        call.on('error', () => {});
+      },
+      pull: (call, callback) => {
+        this.unaryCalls.push('pull');
+        const { topic, queue, offset } = wellFormed(call.request);
+        const at = Number(offset);
+        const max = group.entries(topic, queue).length;
+        if (at > max) return callback(statusOf(new TLedgerError('OFFSET_OUT_OF_RANGE')));
+        callback(null, {
+          messages: [],
+          records: group.packed(topic, queue, at, max),
+          count: max - at,
+          nextOffset: String(max),
+          minOffset: '0',
+          maxOffset: String(max),
+        });
+      },
+      consume: (call) => void this.#consume(call),
+      metadata: (call, callback) => {
+        this.unaryCalls.push('metadata');
+        if (this.refuseAll !== undefined) return callback(statusOf(new TLedgerError(this.refuseAll)));
+        callback(null, this.metadata(wellFormed(call.request).topics));
+      },
+      watchMetadata: (call) => {
+        const { topics } = wellFormed(call.request);
+        const send = () => call.write(this.metadata(topics));
+        send();
+        const off = group.onChange(send);
+        call.on('cancelled', off);
+        call.on('error', off);
+      },
+    };
+  }
+
+  metadata(topics: readonly string[]): MetadataResponse {
+    const { group } = this;
+    const known = topics.length === 0 ? [...group.topics.keys()] : topics.filter((name) => group.topics.has(name));
+    return {
+      cluster: 'fake',
+      group: 'g0',
+      nodeId: this.id,
+      leader: group.leader,
+      members: group.nodes.map(({ id, address }) => ({ nodeId: id, clientAddress: address, peerAddress: address })),
+      topics: known.map((name) => {
+        const queues = group.topics.get(name)!;
+        const ranges = Array.from({ length: queues }, (_, queue) => {
+          return { queue, minOffset: '0', maxOffset: String(group.entries(name, queue).length) };
+        });
+        return { name, queues, createdTimestamp: '1700000000000', ranges };
+      }),
+    };
+  }
+
+  async #consume(call: ServerWritableStream<Incoming<ConsumeRequest>, ConsumeResponse>): Promise<void> {
+    const { topic, positions } = wellFormed(call.request);
+    const { group } = this;
+    const next = new Map(positions.map(({ queue, offset }) => [queue, Number(offset)]));
+    let sent = 0;
+    const pump = (): void => {
+      for (const [queue, from] of next) {
+        const max = group.entries(topic, queue).length;
+        if (from > max) return void call.emit('error', statusOf(new TLedgerError('OFFSET_OUT_OF_RANGE')));
+        for (let at = from; at < max; at = next.get(queue)!) {
+          const verdict = group.onConsume(this, sent);
+          if (verdict !== 'go on') {
+            off();
+            call.emit('error', verdict === 'drop' ? lostConnection() : statusOf(new TLedgerError(verdict)));
+            return;
+          }
+          const to = Math.min(max, at + 3);
+          call.write({
+            queue,
+            messages: [],
+            records: group.packed(topic, queue, at, to),
+            count: to - at,
+            firstOffset: String(at),
+            nextOffset: String(to),
+            maxOffset: String(max),
+          });
+          next.set(queue, to);
+          sent++;
+        }
+      }
+    };
+    const off = group.onChange(pump);
+    call.on('cancelled', off);
+    call.on('error', off);
+    pump();
+  }
+
+  #admin(): AdminHandlers {
+    const { group } = this;
+    const leaderId = () => group.leader?.nodeId ?? '';
+    return {
+      clusterStatus: (call, callback) => {
+        wellFormed(call.request);
+        this.unaryCalls.push('clusterStatus');
+        const nodes = group.nodes.map((node) => statusOfNode(node, leaderId()));
+        callback(null, { cluster: 'fake', group: 'g0', leaderId: leaderId(), nodes });
+      },
+      createTopic: (call, callback) => {
+        this.unaryCalls.push('createTopic');
+        if (this.refuseAll !== undefined) return callback(statusOf(new TLedgerError(this.refuseAll)));
+        const { topic, queues } = wellFormed(call.request);
+        if (topic === '') return callback(statusOf(new TLedgerError('ILLEGAL_TOPIC', 'the topic name is empty')));
+        const created = !group.topics.has(topic);
+        if (created) group.topics.set(topic, queues === 0 ? 4 : queues);
+        group.changed();
+        callback(null, { topic: this.metadata([topic]).topics[0]!, created });
+      },
+      transferLeadership: (call, callback) => {
+        this.unaryCalls.push('transferLeadership');
+        const { target } = wellFormed(call.request);
+        const at = target === '' ? 1 : group.nodes.findIndex(({ id }) => id === target);
+        if (at < 0) return callback(statusOf(new TLedgerError('UNKNOWN_NODE', `no member ${target}`)));
+        group.lead(at);
+        callback(null, { leader: group.leader });
+      },
+      verifyLog: (call, callback) => {
+        const index = String(group.log.length);
+        wellFormed(call.request);
+        const replicas = group.nodes.map(({ id }, at) => {
+          const chainCrc = group.divergedNode === at ? 2 : 1;
+          return { nodeId: id, reachable: true, error: '', index, chainCrc, endPosition: '4096' };
+        });
+        callback(null, { index, identical: group.divergedNode === undefined, replicas });
+      },
+    };
+  }
+}
+
+function statusOfNode(node: FakeNode, leaderId: string): NodeStatus {
+  const isLeader = node.id === leaderId;
+  const end = String(node.group.log.length);
+  return {
+    nodeId: node.id,
+    reachable: true,
+    error: '',
+    role: isLeader ? 'leader' : 'follower',
+    term: String(node.group.term),
+    leaderId,
+    firstIndex: '1',
+    lastIndex: end,
+    flushedIndex: end,
+    committedIndex: end,
+    appliedIndex: end,
+    flushedPosition: '4096',
+    endPosition: '4096',
+    clientAddress: node.address,
+    peerAddress: node.address,
+    uptimeMs: '61000',
+    version: '0.1.0',
+    pid: process.pid,
+  };
+}
+
+export function bodyOf(record: Buffer): string {
+  const at = RECORD_HEADER_BYTES + 84;
+  return record.toString('utf8', at + 4, at + 4 + record.readUInt32BE(at));
+}
+
+function split(records: Buffer): Buffer[] {
+  const found: Buffer[] = [];
+  for (let at = 0; at < records.length; at += sizeAt(records, at)) {
+    found.push(records.subarray(at, at + sizeAt(records, at)));
+  }
+  return found;
+}
+
+function lostConnection() {
+  return { code: status.UNAVAILABLE, details: 'connection lost (scripted)', metadata: new Metadata() };
+}
+
+function quietly(action: () => unknown): void {
+  try {
+    action();
+  } catch {
+    // The point of it: nobody hears of this.
+  }
+}
