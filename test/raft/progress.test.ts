@@ -1,0 +1,181 @@
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { Inflight, Progress } from '../../src/raft/progress.ts';
+import { type LogIndex, logIndex } from '../../src/raft/types.ts';
+
+const at = (index: number): LogIndex => logIndex(index);
+
+function progressAt(next: number, connected = true): Progress {
+  const inflight = new Inflight({ countMax: 3, bytesMax: 100 });
+  return new Progress({ peer: 'n1', next: at(next), connected, inflight, nowMs: 0 });
+}
+
+/** A follower that has everything up to `match` and is sent what comes after it. */
+function replicating(match: number): Progress {
+  const progress = progressAt(match + 1);
+  progress.acknowledged(at(match));
+  return progress;
+}
+
+describe('raft/progress: the window', () => {
+  it('never holds more than its bounds, frees in order, and counts like the obvious model', () => {
+    const steps = fc.array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 60 })), { maxLength: 60 });
+    fc.assert(
+      fc.property(steps, (inputs) => {
+        const window = new Inflight({ countMax: 3, bytesMax: 100 });
+        let model: { last: number; size: number }[] = [];
+        let last = 0;
+        for (const [send, value] of inputs) {
+          const bytes = model.reduce((sum, { size }) => sum + size, 0);
+          const fits = model.length === 0 || (model.length < 3 && bytes + value <= 100);
+          if (send) {
+            expect(window.admits(value) && window.count < 3).to.equal(fits);
+            if (!fits) continue;
+            window.add(at(++last), value);
+            model.push({ last, size: value });
+          } else {
+            const upTo = last - (value % 4);
+            window.freeUpTo(at(Math.max(0, upTo)));
+            model = model.filter((message) => message.last > upTo);
+          }
+          expect([window.count, window.bytes]).to.deep.equal([
+            model.length,
+            model.reduce((sum, { size }) => sum + size, 0),
+          ]);
+        }
+      }),
+    );
+  });
+
+  it('lets one message of any size through when it is empty, so that a large record is not stuck', () => {
+    const window = new Inflight({ countMax: 3, bytesMax: 100 });
+    expect(window.admits(5000)).to.equal(true);
+    window.add(at(1), 5000);
+    expect(window.admits(1)).to.equal(false);
+    expect(window.roomBytes).to.equal(0);
+    window.freeUpTo(at(1));
+    expect(window.roomBytes).to.equal(100);
+  });
+
+  it('refuses to be overrun or filled out of order', () => {
+    const window = new Inflight({ countMax: 1, bytesMax: 100 });
+    window.add(at(5), 1);
+    expect(() => window.add(at(6), 1)).to.throw('never overrun');
+    const wide = new Inflight({ countMax: 3, bytesMax: 100 });
+    wide.add(at(5), 1);
+    expect(() => wide.add(at(5), 1)).to.throw('rise in index');
+  });
+});
+
+describe('raft/progress: one follower', () => {
+  it('begins as a probe, one message at a time', () => {
+    const progress = progressAt(8);
+    expect(progress.status()).to.include({ state: 'probe', match: 0, next: 8 });
+    progress.sent(at(9), 10);
+    expect(progress.maySend).to.equal(false);
+    progress.allowProbe();
+    expect(progress.maySend).to.equal(true);
+    expect(progress.inflight.count).to.equal(0);
+  });
+
+  it('an answer that reaches next - 1 starts the pipeline behind the outstanding probe', () => {
+    const progress = progressAt(8);
+    progress.sent(at(9), 10);
+    expect(progress.acknowledged(at(7))).to.equal(true);
+    expect(progress.status()).to.include({ state: 'replicate', match: 7, next: 10 });
+    expect(progress.inflight.count).to.equal(1);
+    progress.acknowledged(at(9));
+    expect(progress.inflight.count).to.equal(0);
+  });
+
+  it('an answer below next - 1 does not: it says nothing about the record before next', () => {
+    const progress = progressAt(8);
+    progress.acknowledged(at(3));
+    expect(progress.status()).to.include({ state: 'probe', match: 3, next: 8 });
+  });
+
+  it('next moves as messages are sent while replicating', () => {
+    const progress = replicating(7);
+    progress.sent(at(10), 10);
+    progress.sent(at(12), 10);
+    expect(progress.status()).to.include({ match: 7, next: 13 });
+    expect(progress.acknowledged(at(10))).to.equal(true);
+    expect(progress.acknowledged(at(10)), 'repeated').to.equal(false);
+    expect(progress.acknowledged(at(8)), 'late').to.equal(false);
+    expect(progress.status()).to.include({ match: 10, next: 13 });
+    expect(progress.inflight.count).to.equal(1);
+  });
+
+  for (const { name, from, prevIndex, hint, accepted, next } of [
+    {
+      name: 'a refusal backs up to the hint',
+      from: () => progressAt(8),
+      prevIndex: 7,
+      hint: 4,
+      accepted: true,
+      next: 4,
+    },
+    { name: 'but never forward', from: () => progressAt(8), prevIndex: 7, hint: 9, accepted: true, next: 7 },
+    {
+      name: 'nor below what is acknowledged',
+      from: () => replicating(7),
+      prevIndex: 9,
+      hint: 2,
+      accepted: true,
+      next: 8,
+    },
+    {
+      name: 'one of something else is stale (probe)',
+      from: () => progressAt(8),
+      prevIndex: 5,
+      hint: 2,
+      accepted: false,
+      next: 8,
+    },
+    {
+      name: 'one of acknowledged records is stale',
+      from: () => replicating(7),
+      prevIndex: 7,
+      hint: 2,
+      accepted: false,
+      next: 8,
+    },
+  ]) {
+    it(name, () => {
+      const progress = from();
+      const { match } = progress;
+      expect(progress.rejected(at(prevIndex), hint)).to.equal(accepted);
+      expect(progress.status()).to.include({ match, next });
+    });
+  }
+
+  it('a refusal while replicating falls back to probing, with an empty window', () => {
+    const progress = replicating(7);
+    progress.sent(at(10), 10);
+    progress.rejected(at(10), 9);
+    expect(progress.status()).to.include({ state: 'probe', match: 7, next: 9 });
+    expect(progress.inflight.count).to.equal(0);
+  });
+
+  it('a dropped connection forgets what was under way and starts after what is acknowledged', () => {
+    const progress = replicating(7);
+    progress.sent(at(10), 10);
+    progress.disconnect();
+    expect(progress.status()).to.include({ state: 'probe', next: 8, connected: false });
+    expect([progress.maySend, progress.inflight.count]).to.deep.equal([false, 0]);
+    progress.connect();
+    expect(progress.maySend).to.equal(true);
+  });
+
+  it('a probe that is interrupted goes on from where it was, not from the beginning of the log', () => {
+    const progress = progressAt(1_000_000);
+    progress.disconnect();
+    progress.connect();
+    expect(progress.next).to.equal(1_000_000);
+  });
+
+  it('refuses to send out of order or when it may not', () => {
+    expect(() => replicating(7).sent(at(7), 1)).to.throw('in order');
+    expect(() => progressAt(8, false).sent(at(8), 1)).to.throw('in order');
+  });
+});
