@@ -4,7 +4,7 @@ import { TLedgerError } from '../../src/base/errors.ts';
 import { writeBlankHeader } from '../../src/format/record.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
 import { CommitLog, type CommitLogOptions, FRAME_HEADROOM_BYTES, verifyRecords } from '../../src/storage/commit_log.ts';
-import { MemoryDisk } from '../../src/storage/memory_disk.ts';
+import type { MemoryDisk } from '../../src/storage/memory_disk.ts';
 
 export const DIRECTORY = '/group';
 export const SEGMENT_BYTES = 4096;
@@ -62,7 +62,8 @@ export function recordsOf(log: CommitLog): string[] {
 /** All files below `directory`, as text, for comparing disks. */
 export function contentOf(disk: MemoryDisk, directory: string): Record<string, string> {
   const content: Record<string, string> = {};
-  for (const path of disk.files()) if (path.startsWith(`${directory}/`)) content[path] = disk.bytes(path).toString('latin1');
+  for (const path of disk.files())
+    if (path.startsWith(`${directory}/`)) content[path] = disk.bytes(path).toString('latin1');
   return content;
 }
 
