@@ -61,6 +61,7 @@ export class Broker {
   /** Set for good once something went wrong half-way: the state in memory is not to be trusted or stored. */
   #hasFailed = false;
   #checkpoint: Promise<LogIndex> | null = null;
+  #nextCheckpoint: Promise<LogIndex> | null = null;
 
   private constructor(options: BrokerOptions) {
     this.#options = options;
@@ -119,7 +120,7 @@ export class Broker {
    * Checks a batch, and writes queue offsets, store time and producer stamps into its records. The part the result names
    * must be appended at once at `place.firstIndex` (or `startLeading` be called anew): later batches count on it.
    * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, INVALID_ARGUMENT, BATCH_TOO_LARGE, MESSAGE_CORRUPTED,
-   * BODY_EMPTY, BODY_TOO_LARGE, ILLEGAL_TAG, ILLEGAL_KEY, ILLEGAL_PROPERTY, PROPERTIES_TOO_LARGE, UNKNOWN_PRODUCER,
+   * BODY_EMPTY, BODY_TOO_LARGE, ILLEGAL_TAG, ILLEGAL_PROPERTY, PROPERTIES_TOO_LARGE, UNKNOWN_PRODUCER,
    * OUT_OF_ORDER_SEQUENCE; nothing is assigned then.
    */
   admit(request: PackedAppend, place: AppendPlace): Admission {
@@ -166,14 +167,23 @@ export class Broker {
 
   /**
    * Makes the applied state durable: the consume queues first, then one atomic batch of the tables that names the index
-   * they are the result of. Applying may go on meanwhile. Only one runs at a time: a call during another joins it.
-   * @returns that index. @throws whatever disk or store throw; final.
+   * they are the result of. Applying may go on meanwhile. Only one runs at a time; calls during another share the next.
+   * @returns that index, at least what was applied at the time of the call. @throws whatever disk or store throw; final.
    */
   checkpoint(): Promise<LogIndex> {
-    this.#checkpoint ??= this.#runCheckpoint().finally(() => {
-      this.#checkpoint = null;
-    });
-    return this.#checkpoint;
+    if (this.#checkpoint === null) {
+      this.#checkpoint = this.#runCheckpoint().finally(() => {
+        this.#checkpoint = null;
+      });
+      return this.#checkpoint;
+    }
+    this.#nextCheckpoint ??= this.#checkpoint
+      .catch(() => {})
+      .then(() => {
+        this.#nextCheckpoint = null;
+        return this.checkpoint();
+      });
+    return this.#nextCheckpoint;
   }
 
   /** Sorted by name. */
@@ -225,10 +235,10 @@ export class Broker {
     };
   }
 
-  /** Waits for a checkpoint under way, then closes files and store. Makes none itself: the log has everything. */
+  /** Waits for checkpoints under way, then closes files and store. Makes none itself: the log has everything. */
   async close(): Promise<void> {
     this.stopLeading();
-    await this.#checkpoint?.catch(() => {});
+    await (this.#nextCheckpoint ?? this.#checkpoint)?.catch(() => {});
     this.#files.close();
     await this.#options.store.close();
   }

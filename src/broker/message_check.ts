@@ -36,7 +36,7 @@ const PSEQ = 0x5053_4551;
  * Checks the record at `at` and finds its parts.
  * @returns where the next record begins.
  * @throws TLedgerError MESSAGE_CORRUPTED (layout, checksum), INVALID_ARGUMENT (other topic, other queue), BODY_EMPTY,
- * BODY_TOO_LARGE, ILLEGAL_TAG, ILLEGAL_KEY, ILLEGAL_PROPERTY, PROPERTIES_TOO_LARGE
+ * BODY_TOO_LARGE, ILLEGAL_TAG, ILLEGAL_PROPERTY, PROPERTIES_TOO_LARGE
  */
 export function checkMessageRecord(records: Buffer, at: number, queue: Queue, parts: MessageParts): number {
   if (!isRecordWhole(records, at, records.length)) throw corrupted(at, 'is not whole');
@@ -88,7 +88,8 @@ function checkProperties(buffer: Buffer, start: number, end: number): void {
     } else {
       if ((seen & special) !== 0) throw illegalProperty(at, 'is there twice');
       seen |= special;
-      checkSpecial(buffer, valueAt, valueEnd, special);
+      if (special === SPECIAL_STAMP) throw illegalProperty(at, 'is a second producer stamp');
+      if (special === SPECIAL_TAG) checkTag(buffer, valueAt, valueEnd);
     }
     sizeBytes += valueEnd - valueAt;
     at = valueEnd + 1;
@@ -106,21 +107,13 @@ function specialOf(name: number): number {
   return name === PSEQ ? SPECIAL_STAMP : 0;
 }
 
-function checkSpecial(buffer: Buffer, start: number, end: number, special: number): void {
-  if (special === SPECIAL_STAMP) throw illegalProperty(start, 'is a second producer stamp');
-  if (start === end) return;
-  let isBlank = true;
-  let hasBar = false;
+function checkTag(buffer: Buffer, start: number, end: number): void {
+  let isBlank = start < end;
   for (let at = start; at < end; at++) {
-    const byte = buffer[at];
-    if (byte !== SPACE) isBlank = false;
-    if (byte === BAR) hasBar = true;
+    if (buffer[at] === BAR) throw new TLedgerError('ILLEGAL_TAG', 'the tag has a |');
+    if (buffer[at] !== SPACE) isBlank = false;
   }
-  if (special === SPECIAL_TAG && (isBlank || hasBar)) {
-    throw new TLedgerError('ILLEGAL_TAG', 'the tag is blank or has a |');
-  }
-  if (special === SPECIAL_KEYS && isBlank && end - start > 1)
-    throw new TLedgerError('ILLEGAL_KEY', 'the keys are blank');
+  if (isBlank) throw new TLedgerError('ILLEGAL_TAG', 'the tag is blank');
 }
 
 /** The first control character (U+0000-1F, 7F-9F) at or after `at`, or `end`. */

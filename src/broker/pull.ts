@@ -66,7 +66,7 @@ export function pull(queue: Queue, request: PullRequest, source: PullSource): Pu
   if (!Number.isSafeInteger(offset) || offset < min || offset > max) {
     throw new TLedgerError('OFFSET_OUT_OF_RANGE', `offset ${offset} is not in ${queue}, which holds ${min} to ${max}`);
   }
-  const countMax = Math.min(request.countMax, source.limits.pullCountMax, max - offset);
+  const countMax = Math.floor(Math.min(request.countMax, source.limits.pullCountMax, max - offset));
   const bytesMax = Math.min(request.bytesMax, source.limits.pullBytesMax);
   const plan = new Plan(source);
   let count = 0;
@@ -175,6 +175,6 @@ function foreign(queue: Queue, offset: number): TLedgerError {
 }
 
 function checkBound(value: number, what: string): void {
-  if (Number.isFinite(value) && value >= 1) return;
+  if (value >= 1) return;
   throw new TLedgerError('INVALID_ARGUMENT', `a pull asks for at least one ${what}`);
 }

@@ -8,24 +8,34 @@ export class MemoryStateMedium {
   readonly durable = new Map<string, string>();
   /** Batches written since, oldest first. */
   readonly unsynced: StateChanges[] = [];
+  #life = 1;
 
-  /** Loses the newest unsynced batches. @param kept how many of the oldest unsynced batches survive. */
+  /** Changes with each crash; a store of an earlier life does nothing any more. */
+  get life(): number {
+    return this.#life;
+  }
+
+  /** Ends the process and loses the newest unsynced batches. @param kept how many of the oldest ones survive. */
   crash(kept = 0): void {
+    this.#life++;
     this.unsynced.length = Math.min(kept, this.unsynced.length);
   }
 }
 
+/** See the head of the file. */
 export class MemoryStateStore implements StateStore {
   readonly #medium: MemoryStateMedium;
+  readonly #life: number;
   #isOpen = true;
   #isLoaded = false;
 
   constructor(medium = new MemoryStateMedium()) {
     this.#medium = medium;
+    this.#life = medium.life;
   }
 
   async load(): Promise<Map<string, string>> {
-    assert(this.#isOpen, 'the store is open');
+    this.#assertAlive();
     this.#isLoaded = true;
     const entries = new Map(this.#medium.durable);
     for (const changes of this.#medium.unsynced) applyChanges(entries, changes);
@@ -33,15 +43,21 @@ export class MemoryStateStore implements StateStore {
   }
 
   async write(changes: StateChanges, options: { readonly sync: boolean }): Promise<void> {
-    assert(this.#isOpen && this.#isLoaded, 'the store is open and was loaded');
+    this.#assertAlive();
+    assert(this.#isLoaded, 'the state is loaded before it is written');
     this.#medium.unsynced.push(new Map(changes));
     if (!options.sync) return;
     await Promise.resolve();
+    this.#assertAlive();
     for (const batch of this.#medium.unsynced.splice(0)) applyChanges(this.#medium.durable, batch);
   }
 
   async close(): Promise<void> {
     this.#isOpen = false;
+  }
+
+  #assertAlive(): void {
+    assert(this.#isOpen && this.#life === this.#medium.life, 'the store is open and its process alive');
   }
 }
 
