@@ -28,6 +28,7 @@ interface ErrorKind {
   readonly retryable: boolean;
 }
 
+/** All codes; README.md shows the same table. */
 export const errorTable = {
   // The caller's request is wrong.
   INVALID_ARGUMENT: kind('The request is malformed.', grpc.invalidArgument, 40000, false),
@@ -59,7 +60,12 @@ export const errorTable = {
   ),
   // Who may speak to whom.
   NOT_A_MEMBER: kind('The caller is not a member of this group.', grpc.permissionDenied, 40300, false),
-  WRONG_CLUSTER: kind('The caller belongs to another cluster or has other settings.', grpc.failedPrecondition, 40300, false),
+  WRONG_CLUSTER: kind(
+    'The caller belongs to another cluster or has other settings.',
+    grpc.failedPrecondition,
+    40300,
+    false,
+  ),
   UNKNOWN_GROUP: kind('This node hosts no replica of that group.', grpc.notFound, 40400, false),
   UNKNOWN_NODE: kind('The group has no member of that name.', grpc.notFound, 40400, false),
   // The group cannot do it now; nothing happened.
@@ -71,7 +77,12 @@ export const errorTable = {
   SHUTTING_DOWN: kind('The node is shutting down.', grpc.unavailable, 50001, true),
   UNREACHABLE: kind('The node cannot be reached.', grpc.unavailable, 50002, true),
   // Nobody can tell yet.
-  DEADLINE_EXCEEDED: kind('The deadline passed before the answer; nothing was sent.', grpc.deadlineExceeded, 50400, true),
+  DEADLINE_EXCEEDED: kind(
+    'The deadline passed before the answer; nothing was sent.',
+    grpc.deadlineExceeded,
+    50400,
+    true,
+  ),
   OUTCOME_UNKNOWN: kind(
     'The request was sent, but its outcome is unknown: it may or may not take effect.',
     grpc.unknown,

@@ -35,6 +35,7 @@ export type Admission =
   /** Known already: answer with `result` once `result.lastIndex` is applied. */
   | { readonly kind: 'repeated'; readonly result: AppendResult };
 
+/** A topic: its name and how many queues it has, numbered from 0. */
 export interface TopicInfo {
   readonly name: string;
   readonly queues: number;
@@ -48,6 +49,7 @@ export interface QueueRange {
   readonly max: QueueOffset;
 }
 
+/** What to read: at most `countMax` messages and `bytesMax` bytes of one queue, from `offset` on. */
 export interface PullRequest {
   readonly topic: string;
   readonly queueId: number;

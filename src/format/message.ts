@@ -23,6 +23,7 @@ import { isUint64Safe, readUint64, writeUint64 } from './uint64.ts';
 
 /** Place of a message in its queue: 0, 1, 2 … */
 export type QueueOffset = Brand<number, 'QueueOffset'>;
+/** Brands a number. */
 export const queueOffset = (value: number): QueueOffset => value as QueueOffset;
 
 /** Property names of RocketMQ that we read or write (ROCKETMQ: MessageConst). */
@@ -62,7 +63,9 @@ export interface StoredMessage {
 }
 
 const STAMP_PREFIX = Buffer.from(`${property.producerStamp}\u0001`);
+/** Hex digits of a producer id in a stamp. */
 export const PRODUCER_ID_DIGITS = 16;
+/** Hex digits of a sequence in a stamp. */
 export const SEQUENCE_DIGITS = 12;
 /** The stamp as the last property: name, separator, digits, separator. */
 export const PRODUCER_STAMP_BYTES = STAMP_PREFIX.length + PRODUCER_ID_DIGITS + SEQUENCE_DIGITS + 1;

@@ -18,10 +18,13 @@ import { isUint64Safe, readUint64, writeUint64 } from './uint64.ts';
 
 /** Byte position in the endless log; segment files are named by the first one they hold. */
 export type PhysicalOffset = Brand<number, 'PhysicalOffset'>;
+/** Brands a number. */
 export const physicalOffset = (value: number): PhysicalOffset => value as PhysicalOffset;
 
+/** Size of every record header. */
 export const RECORD_HEADER_BYTES = 48;
 
+/** What a record is. */
 export const recordMagic = {
   message: 1,
   noop: 2,
@@ -30,6 +33,7 @@ export const recordMagic = {
   /** Closes a segment: magic and size (up to the segment's end) only; has no index and no place in the chain. */
   filler: -1,
 } as const;
+/** One of `recordMagic`. */
 export type RecordMagic = (typeof recordMagic)[keyof typeof recordMagic];
 
 const MAGIC_AT = 0;
@@ -42,15 +46,21 @@ const CHAIN_CRC_AT = 36;
 const BODY_CRC_AT = 40;
 const BODY_SIZE_AT = 44;
 
+/** Magic of the record at `at`. */
 export const magicAt = (buffer: Buffer, at: number): number => buffer.readInt32BE(at + MAGIC_AT);
 /** Header and body together. */
 export const sizeAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + SIZE_AT);
+/** Log index of the record at `at`. */
 export const indexAt = (buffer: Buffer, at: number): LogIndex => readUint64(buffer, at + INDEX_AT) as LogIndex;
+/** Term of the record at `at`. */
 export const termAt = (buffer: Buffer, at: number): Term => readUint64(buffer, at + TERM_AT) as Term;
+/** Physical offset of the record at `at`. */
 export const positionAt = (buffer: Buffer, at: number): PhysicalOffset =>
   readUint64(buffer, at + POSITION_AT) as PhysicalOffset;
+/** chainCrc that the record at `at` carries. */
 export const chainCrcAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + CHAIN_CRC_AT);
 export const bodyCrcAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + BODY_CRC_AT);
+/** Size of the body of the record at `at`. */
 export const bodySizeAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + BODY_SIZE_AT);
 
 /** Writes the header of a record that is not sealed yet; the body is expected at `at + 48`. */

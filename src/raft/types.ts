@@ -8,9 +8,12 @@ export type Term = Brand<number, 'Term'>;
 /** Name of a member, e.g. `n0`. */
 export type NodeId = string;
 
+/** Brands a number. */
 export const logIndex = (value: number): LogIndex => value as LogIndex;
+/** Brands a number. */
 export const term = (value: number): Term => value as Term;
 
+/** What a member currently is. */
 export type Role = 'follower' | 'pre-candidate' | 'candidate' | 'leader';
 
 /** What must be on disk before any message that depends on it leaves (Raft paper, figure 2, "persistent state"). */
@@ -53,6 +56,7 @@ export interface VoteRequest extends MessageBase {
   readonly transfer: boolean;
 }
 
+/** The answer to a vote request. */
 export interface VoteResponse extends MessageBase {
   readonly type: 'vote-response';
   readonly preVote: boolean;
@@ -75,6 +79,7 @@ export interface AppendRequest extends MessageBase {
   readonly round: number;
 }
 
+/** The answer to an append; also sent by itself when a follower has flushed. */
 export interface AppendResponse extends MessageBase {
   readonly type: 'append-response';
   /** Last index that this follower holds durably and has verified against this leader; 0 with `reject`. */
@@ -84,6 +89,7 @@ export interface AppendResponse extends MessageBase {
   readonly reject: AppendReject | null;
 }
 
+/** Why an append was refused, and where to try next. */
 export interface AppendReject {
   /** The refused prevIndex, so that the leader tells stale answers apart. */
   readonly prevIndex: LogIndex;
@@ -97,6 +103,7 @@ export interface TimeoutNow extends MessageBase {
   readonly type: 'timeout-now';
 }
 
+/** What members say to each other. */
 export type RaftMessage = VoteRequest | VoteResponse | AppendRequest | AppendResponse | TimeoutNow;
 
 /** Records of the append just stepped that must now be written; what lies after `truncateAfter` is removed first. */
@@ -147,6 +154,7 @@ export interface ProgressStatus {
   readonly connected: boolean;
 }
 
+/** A member's view of itself and, if it leads, of the others. */
 export interface RaftStatus {
   readonly id: NodeId;
   readonly role: Role;
@@ -169,6 +177,7 @@ export interface RecordSizer {
   fit(firstIndex: LogIndex, bytesMax: number): { readonly lastIndex: LogIndex; readonly sizeBytes: number };
 }
 
+/** Fixed for the life of a member; times in milliseconds, sizes in bytes. */
 export interface RaftConfig {
   readonly id: NodeId;
   /** All voters, this node included. */

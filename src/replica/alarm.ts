@@ -6,6 +6,7 @@ import type { Clock, Timer } from '../base/clock.ts';
 /** A timer later than this has been held up by a stall rather than by the usual few milliseconds. */
 const STALL_MS = 50;
 
+/** One timer, set again and again. */
 export class Alarm {
   readonly #clock: Clock;
   readonly #ring: () => void;

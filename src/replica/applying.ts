@@ -18,6 +18,7 @@ interface ApplyingOptions {
   readonly onFailure: (error: unknown) => void;
 }
 
+/** The applied prefix of one replica. */
 export class Applying {
   readonly #options: ApplyingOptions;
   /** Where the applied prefix of the log ends. */

@@ -14,6 +14,7 @@ export interface BatchMember {
   readonly settle: (error: TLedgerError | null) => void;
 }
 
+/** What one drain takes: records to append, and who waits for them. */
 export interface Batch {
   readonly buffer: Buffer;
   readonly start: number;
@@ -29,6 +30,7 @@ interface Piece {
   readonly end: number;
 }
 
+/** Where a batch will lie and how large it may be. */
 export interface BatchPlace {
   readonly firstIndex: LogIndex;
   readonly bytesMax: number;

@@ -26,6 +26,7 @@ interface FlusherOptions {
   readonly onFailure: (error: unknown) => void;
 }
 
+/** Flushes of one log. */
 export class Flusher {
   readonly #options: FlusherOptions;
   #running: Promise<void> | null = null;

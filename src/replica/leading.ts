@@ -34,6 +34,7 @@ interface LeadingOptions {
   readonly turn: (task: () => void) => void;
 }
 
+/** The leader's part of a replica; idle while another node leads. */
 export class Leading {
   readonly #options: LeadingOptions;
   readonly #pending: PendingQueue;

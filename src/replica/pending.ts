@@ -20,8 +20,10 @@ export interface PendingTopic {
   readonly done: (error: Error | null, result: { topic: TopicInfo; created: boolean } | null) => void;
 }
 
+/** What may wait for the leader. */
 export type Pending = PendingAppend | PendingTopic;
 
+/** Bounds of the queue: requests, and bytes of their records. */
 export interface PendingLimits {
   readonly countMax: number;
   readonly bytesMax: number;

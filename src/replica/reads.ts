@@ -12,6 +12,7 @@ interface AppliedWaiter {
 /** Most callers waiting at once, of each kind. */
 const WAITERS_COUNT_MAX = 10_000;
 
+/** Waiting reads of one replica. */
 export class Reads {
   #token = 0;
   readonly #confirmations = new Map<

@@ -243,7 +243,8 @@ export class Replica implements PeerEvents {
   async stop(graceMs: number): Promise<void> {
     if (this.#state !== 'running') return;
     if (this.#raft.isLeader && this.#options.raft.voters.length > 1) {
-      const untilMs = this.#clock.monotonicMs() + graceMs;
+      // Consensus gives a transfer up after one election timeout; if nobody took over by then, nobody will.
+      const untilMs = this.#clock.monotonicMs() + Math.min(graceMs, this.#options.raft.electionTimeoutMsMax);
       await this.transferLeadership(null, untilMs).catch(() => {});
       await this.#answered(untilMs);
     }

@@ -15,6 +15,7 @@ interface Caller {
   readonly reject: (error: TLedgerError) => void;
 }
 
+/** At most one transfer at a time. */
 export class Transfer {
   #caller: Caller | null = null;
 

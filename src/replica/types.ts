@@ -6,6 +6,7 @@ import type { LogIndex, NodeId, RaftMessage, Role, Term } from '../raft/types.ts
 /** Outcome of an append: exactly one of `error` and `result` is set. */
 export type AppendDone = (error: Error | null, result: AppendResult | null) => void;
 
+/** What a replica says of itself. */
 export interface ReplicaStatus {
   readonly nodeId: NodeId;
   readonly role: Role;

@@ -12,6 +12,7 @@ export interface Waiter {
   readonly settle: (error: TLedgerError | null) => void;
 }
 
+/** Callers of one replica, in log order. */
 export class Waiters {
   #items: (Waiter | null)[] = [];
   #head = 0;

@@ -12,6 +12,7 @@ import { statusOf } from '../wire/status.ts';
 
 const EMPTY = Buffer.alloc(0);
 
+/** Serves `Peer.Forward`. */
 export class ForwardService {
   readonly #replica: Replica;
   readonly #clock: Clock;

@@ -23,6 +23,7 @@ const OUTSTANDING_BYTES_MAX = 32 * 1024 * 1024;
 const FRAME_BYTES_MAX = 1024 * 1024;
 const SWEEP_INTERVAL_MS = 100;
 
+/** The way to one leader. */
 export class Forwarder {
   readonly #link: PeerLink;
   readonly #clock: Clock;

@@ -4,12 +4,14 @@ import type { TopicInfo } from '../broker/types.ts';
 import type { LogIndex, NodeId, Term } from '../raft/types.ts';
 import type { AppendDone, LogDigest, PackedAppend, ReplicaStatus } from '../replica/types.ts';
 
+/** Who leads, since which term, and where clients reach it. */
 export interface LeaderInfo {
   readonly nodeId: NodeId;
   readonly clientAddress: string;
   readonly term: Term;
 }
 
+/** A member and its two addresses, `host:port` each. */
 export interface MemberInfo {
   readonly nodeId: NodeId;
   readonly clientAddress: string;
@@ -21,12 +23,14 @@ export type MemberStatus =
   | { readonly member: MemberInfo; readonly status: ReplicaStatus & NodeFacts; readonly error: null }
   | { readonly member: MemberInfo; readonly status: null; readonly error: string };
 
+/** What a process says of itself. */
 export interface NodeFacts {
   readonly uptimeMs: number;
   readonly version: string;
   readonly pid: number;
 }
 
+/** Digest of a member's log, or why there is none. */
 export type MemberDigest =
   | { readonly member: MemberInfo; readonly digest: LogDigest; readonly error: null }
   | { readonly member: MemberInfo; readonly digest: null; readonly error: string };

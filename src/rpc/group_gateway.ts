@@ -18,6 +18,7 @@ import { fromNodeStatus } from './node_status.ts';
 import { Parking } from './parking.ts';
 import type { GrpcPeerTransport } from './peer_transport.ts';
 
+/** What a gateway stands on. */
 export interface GroupGatewayOptions {
   readonly cluster: string;
   readonly group: string;
@@ -35,6 +36,7 @@ const PARK_RETRY_MS = 20;
 /** How long another member may take to tell its state. */
 const INSPECT_TIMEOUT_MS = 1_000;
 
+/** The gateway of a running replica. */
 export class GroupGateway implements Gateway {
   readonly cluster: string;
   readonly group: string;

@@ -1,6 +1,7 @@
 // Calls that found no leader, waiting in order for one to appear.
 import { TLedgerError } from '../base/errors.ts';
 
+/** A call that waits. */
 export interface ParkedCall {
   readonly sizeBytes: number;
   readonly deadlineMs: number;
@@ -12,6 +13,7 @@ export interface ParkedCall {
 const PARKED_COUNT_MAX = 10_000;
 const PARKED_BYTES_MAX = 32 * 1024 * 1024;
 
+/** Bounded in count and bytes. */
 export class Parking {
   #calls: ParkedCall[] = [];
   #bytes = 0;

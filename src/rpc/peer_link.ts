@@ -19,6 +19,7 @@ import type {
 import { peerService } from '../wire/services.ts';
 import { introduce, type PeerIdentity } from './peer_identity.ts';
 
+/** Whom to link with, and whom to tell. */
 export interface PeerLinkOptions {
   readonly identity: PeerIdentity;
   readonly peer: NodeId;
@@ -36,6 +37,7 @@ export interface PeerLinkOptions {
 const REOPEN_DELAY_MS_MIN = 20;
 const REOPEN_DELAY_MS_MAX = 500;
 
+/** The way to one member. */
 export class PeerLink {
   readonly #options: PeerLinkOptions;
   readonly #client: Client;

@@ -15,6 +15,7 @@ import { toNodeStatus } from './node_status.ts';
 import { identify, type PeerIdentity } from './peer_identity.ts';
 import type { GrpcPeerTransport } from './peer_transport.ts';
 
+/** What the service stands on. */
 export interface PeerServiceOptions {
   readonly identity: PeerIdentity;
   readonly self: MemberInfo;

@@ -12,6 +12,7 @@ import type { MemberInfo } from './gateway.ts';
 import type { PeerIdentity } from './peer_identity.ts';
 import { PeerLink } from './peer_link.ts';
 
+/** Who the members are and how to reach them. */
 export interface GrpcPeerTransportOptions {
   readonly identity: PeerIdentity;
   /** All members, this node included. */
@@ -23,6 +24,7 @@ export interface GrpcPeerTransportOptions {
   readonly onWarning: (message: string) => void;
 }
 
+/** The transport of one replica over gRPC. */
 export class GrpcPeerTransport implements PeerTransport {
   readonly #options: GrpcPeerTransportOptions;
   readonly #links = new Map<NodeId, PeerLink>();

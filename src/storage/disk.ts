@@ -22,6 +22,7 @@ export interface DiskFile {
   close(): void;
 }
 
+/** Directories and files; see `DiskFile` for what is durable when. */
 export interface Disk {
   /** Opens for reading and writing; with `create` a missing file is made (durable in its directory before it returns). */
   open(path: string, options?: { readonly create?: boolean }): DiskFile;
