@@ -1,0 +1,88 @@
+// tledger cluster status
+import type { Command } from 'commander';
+import type { ClusterStatusResponse, NodeStatus } from '../../wire/admin_messages.ts';
+import { type CliContext, withSession } from '../context.ts';
+import { duration, grouped, table } from '../output.ts';
+
+/** Adds the command. */
+export function register(program: Command, context: CliContext): void {
+  const cluster = program.command('cluster').description('look at the group as a whole');
+  cluster
+    .command('status')
+    .description('show every member: role, term, how far its log goes; answers without a majority, too')
+    .option('--local', 'only the node that is asked, without asking the others')
+    .addHelpText(
+      'after',
+      `
+LAG is how many records a member's log is behind the longest one; FLUSHED the byte up to which it is on disk.
+
+Examples:
+  tledger cluster status
+  tledger cluster status --endpoints 127.0.0.1:8082 --format json`,
+    )
+    .action((options: { readonly local?: boolean }, command: Command) =>
+      withSession(command, context, async ({ client, output, timeoutMs }) => {
+        const status = await client.admin.clusterStatus({ localOnly: options.local === true, timeoutMs });
+        await output.result(documentOf(status), () => textOf(status));
+      }),
+    );
+}
+
+function lagOf(node: NodeStatus, status: ClusterStatusResponse): number | null {
+  if (!node.reachable) return null;
+  const longest = Math.max(...status.nodes.filter((one) => one.reachable).map((one) => Number(one.lastIndex)));
+  return longest - Number(node.lastIndex);
+}
+
+function documentOf(status: ClusterStatusResponse) {
+  return {
+    cluster: status.cluster,
+    group: status.group,
+    leaderId: status.leaderId === '' ? null : status.leaderId,
+    nodes: status.nodes.map((node) => {
+      const { nodeId, reachable, clientAddress, peerAddress } = node;
+      if (!reachable) return { nodeId, reachable, error: node.error, clientAddress, peerAddress };
+      return {
+        nodeId,
+        reachable,
+        role: node.role,
+        term: Number(node.term),
+        firstIndex: Number(node.firstIndex),
+        lastIndex: Number(node.lastIndex),
+        flushedIndex: Number(node.flushedIndex),
+        committedIndex: Number(node.committedIndex),
+        appliedIndex: Number(node.appliedIndex),
+        lag: lagOf(node, status),
+        flushedPosition: Number(node.flushedPosition),
+        endPosition: Number(node.endPosition),
+        clientAddress,
+        peerAddress,
+        uptimeMs: Number(node.uptimeMs),
+        version: node.version,
+        pid: node.pid,
+      };
+    }),
+  };
+}
+
+function textOf(status: ClusterStatusResponse): string {
+  const rows = status.nodes.map((node) => {
+    if (!node.reachable) return [node.nodeId, 'unreachable', '', '', '', '', '', '', node.clientAddress, ''];
+    return [
+      node.nodeId,
+      node.role,
+      node.term,
+      grouped(node.lastIndex),
+      grouped(node.committedIndex),
+      grouped(node.appliedIndex),
+      grouped(lagOf(node, status) ?? ''),
+      grouped(node.flushedPosition),
+      node.clientAddress,
+      duration(Number(node.uptimeMs)),
+    ];
+  });
+  const head = ['NODE', 'ROLE', 'TERM', 'LAST', 'COMMITTED', 'APPLIED', 'LAG', 'FLUSHED', 'ADDRESS', 'UPTIME'];
+  const leader = status.leaderId === '' ? 'no leader' : `leader ${status.leaderId}`;
+  const silent = status.nodes.filter(({ reachable }) => !reachable).map(({ nodeId, error }) => `${nodeId}: ${error}`);
+  return [`cluster ${status.cluster}, group ${status.group}, ${leader}`, '', table(head, rows), ...silent].join('\n');
+}

@@ -1,0 +1,70 @@
+// tledger consume: the bodies of a topic's messages to stdout.
+import type { Command } from 'commander';
+import type { StartPosition } from '../../client/options.ts';
+import { type CliContext, withSession } from '../context.ts';
+import { messageDocument } from '../messages.ts';
+import { integer, list, startPosition } from '../parsing.ts';
+
+interface ConsumeCommandOptions {
+  readonly topic: string;
+  readonly queue?: number[];
+  readonly from: StartPosition;
+  readonly count?: number;
+  readonly follow?: boolean;
+  readonly raw?: boolean;
+}
+
+const HELP = `
+Ends when it has printed everything that was committed when it began, or --count messages if that is less. With --follow
+it waits for more instead; with both it ends after --count messages. Order holds within a queue, not between queues.
+
+A body is followed by a newline. With --raw it is not: what "produce --keep-newline" sent comes back byte for byte.
+With --format json each message is one line; its body is base64.
+
+Examples:
+  tledger consume --topic orders
+  tledger consume --topic orders --queue 2 --from 1000 --count 10
+  tledger consume --topic orders --from latest --follow --format json
+  tledger consume --topic logs --queue 0 --raw > copy.txt`;
+
+const NEWLINE = Buffer.from('\n');
+
+/** Adds the command. */
+export function register(program: Command, context: CliContext): void {
+  program
+    .command('consume')
+    .description('print the bodies of messages, a line each')
+    .requiredOption('--topic <topic>', 'the topic')
+    .option('--queue <n>', 'only this queue; may be given several times', list(integer(0)))
+    .option('--from <where>', 'earliest, latest, or an offset', startPosition, 'earliest')
+    .option('--count <n>', 'print at most so many messages', integer(1))
+    .option('--follow', 'wait for more at the end, until Ctrl-C')
+    .option('--raw', 'print bodies without adding newlines')
+    .addHelpText('after', HELP)
+    .action((options: ConsumeCommandOptions, command: Command) => consume(options, command, context));
+}
+
+function consume(options: ConsumeCommandOptions, command: Command, context: CliContext): Promise<void> {
+  return withSession(command, context, async ({ client, output, timeoutMs }) => {
+    const batches = client.consumeBatches({
+      topic: options.topic,
+      from: options.from,
+      untilEnd: options.follow !== true,
+      signal: context.interrupted(),
+      ...(options.queue && { queues: options.queue }),
+      ...(timeoutMs !== undefined && { resumeTimeoutMs: timeoutMs }),
+    });
+    let left = options.count ?? Number.POSITIVE_INFINITY;
+    for await (const batch of batches) {
+      const messages = batch.messages.length > left ? batch.messages.slice(0, left) : batch.messages;
+      if (output.format === 'json') {
+        await output.bytes(`${messages.map((one) => JSON.stringify(messageDocument(one))).join('\n')}\n`);
+      } else {
+        const pieces = messages.flatMap(({ body }) => (options.raw === true ? [body] : [body, NEWLINE]));
+        await output.bytes(Buffer.concat(pieces));
+      }
+      left -= messages.length;
+      if (left <= 0) return;
+    }
+  });
+}

@@ -1,0 +1,53 @@
+// tledger log verify
+import type { Command } from 'commander';
+import type { VerifyLogResponse } from '../../wire/admin_messages.ts';
+import { type CliContext, withSession } from '../context.ts';
+import { exitCodes, QuietExit } from '../failure.ts';
+import { grouped, table } from '../output.ts';
+import { integer } from '../parsing.ts';
+
+/** Adds the command. */
+export function register(program: Command, context: CliContext): void {
+  const log = program.command('log').description('look at the replicated log');
+  log
+    .command('verify')
+    .description('compare all replicas at one committed index; exit code 1 unless they are byte-identical')
+    .option('--index <n>', 'the index (default: the highest that is committed on all reachable replicas)', integer(1))
+    .addHelpText(
+      'after',
+      `
+CHAIN is a checksum over every byte of the log up to that record: equal chains mean equal logs.
+
+Example:
+  tledger log verify && echo identical`,
+    )
+    .action((options: { readonly index?: number }, command: Command) =>
+      withSession(command, context, async ({ client, output, timeoutMs }) => {
+        const verified = await client.admin.verifyLog({ index: options.index, timeoutMs });
+        await output.result(documentOf(verified), () => textOf(verified));
+        if (!verified.identical) throw new QuietExit(exitCodes.failed);
+      }),
+    );
+}
+
+function documentOf({ index, identical, replicas }: VerifyLogResponse) {
+  return {
+    index: Number(index),
+    identical,
+    replicas: replicas.map((one) => {
+      if (!one.reachable || one.error !== '') return { nodeId: one.nodeId, reachable: one.reachable, error: one.error };
+      const { nodeId, reachable, chainCrc } = one;
+      return { nodeId, reachable, index: Number(one.index), chainCrc, endPosition: Number(one.endPosition) };
+    }),
+  };
+}
+
+function textOf({ index, identical, replicas }: VerifyLogResponse): string {
+  const rows = replicas.map((one) =>
+    one.reachable && one.error === ''
+      ? [one.nodeId, one.chainCrc.toString(16).padStart(8, '0'), grouped(one.endPosition), '']
+      : [one.nodeId, '', '', one.error],
+  );
+  const verdict = identical ? 'all replicas are byte-identical' : 'NOT all replicas are byte-identical';
+  return `${table(['NODE', 'CHAIN', 'BYTES', ''], rows)}\n${verdict} up to record ${grouped(index)}`;
+}

@@ -1,0 +1,71 @@
+// tledger topic create | list | describe
+import type { Command } from 'commander';
+import type { Topic } from '../../wire/ledger_messages.ts';
+import { type CliContext, withSession } from '../context.ts';
+import { grouped, table } from '../output.ts';
+import { integer } from '../parsing.ts';
+
+/** Adds the commands. */
+export function register(program: Command, context: CliContext): void {
+  const topic = program.command('topic').description('create topics and look at them');
+  topic
+    .command('create')
+    .description('create a topic; done already is fine, with other settings it is an error')
+    .argument('<topic>', 'letters, digits, _ - % |; at most 127')
+    .option('--queues <n>', 'number of queues; order holds within one (default: 4)', integer(1, 65_536))
+    .addHelpText('after', '\nExample:\n  tledger topic create orders --queues 8')
+    .action((name: string, options: { readonly queues?: number }, command: Command) =>
+      withSession(command, context, async ({ client, output, timeoutMs }) => {
+        const { topic: made, created } = await client.admin.createTopic(name, { queues: options.queues, timeoutMs });
+        const document = { created, ...(made === null ? { name } : describe(made)) };
+        const queues = made === null ? '' : ` with ${made.queues} queues`;
+        await output.result(document, () => `${created ? 'created' : 'exists already:'} ${name}${queues}`);
+      }),
+    );
+  topic
+    .command('list')
+    .description('list all topics')
+    .addHelpText('after', '\nExample:\n  tledger topic list --format json')
+    .action((_options: unknown, command: Command) =>
+      withSession(command, context, async ({ client, output, timeoutMs }) => {
+        const { topics } = await client.admin.metadata([], { timeoutMs });
+        const rows = topics.map((one) => [one.name, one.queues, grouped(heldBy(one))]);
+        const text = () => (rows.length === 0 ? 'no topics' : table(['TOPIC', 'QUEUES', 'MESSAGES'], rows));
+        await output.result({ topics: topics.map(describe) }, text);
+      }),
+    );
+  topic
+    .command('describe')
+    .description('show what each queue of a topic holds')
+    .argument('<topic>', 'the name')
+    .addHelpText('after', '\nExample:\n  tledger topic describe orders')
+    .action((name: string, _options: unknown, command: Command) =>
+      withSession(command, context, async ({ client, output, timeoutMs }) => {
+        const found = await client.admin.topic(name, { timeoutMs });
+        const rows = found.ranges.map(({ queue, minOffset, maxOffset }) => [
+          queue,
+          minOffset,
+          maxOffset,
+          String(BigInt(maxOffset) - BigInt(minOffset)),
+        ]);
+        await output.result(describe(found), () => table(['QUEUE', 'FIRST', 'NEXT', 'MESSAGES'], rows));
+      }),
+    );
+}
+
+function heldBy(topic: Topic): string {
+  return String(topic.ranges.reduce((sum, one) => sum + BigInt(one.maxOffset) - BigInt(one.minOffset), 0n));
+}
+
+function describe(topic: Topic) {
+  return {
+    name: topic.name,
+    queues: topic.queues,
+    createdTimestamp: Number(topic.createdTimestamp),
+    ranges: topic.ranges.map(({ queue, minOffset, maxOffset }) => ({
+      queue,
+      minOffset: Number(minOffset),
+      maxOffset: Number(maxOffset),
+    })),
+  };
+}

@@ -1,0 +1,38 @@
+// How a command ends: its exit code, and what is said about a failure.
+import { type ErrorCode, TLedgerError } from '../base/errors.ts';
+
+/** DESIGN.md section 6. */
+export const exitCodes = { done: 0, failed: 1, usage: 2, unavailable: 3 } as const;
+
+/** Ends a command with an exit code, having said already what there is to say. */
+export class QuietExit extends Error {
+  override readonly name = 'QuietExit';
+  readonly exitCode: number;
+
+  constructor(exitCode: number) {
+    super(`exit code ${exitCode}`);
+    this.exitCode = exitCode;
+  }
+}
+
+const unavailable: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'UNREACHABLE',
+  'NO_LEADER',
+  'NOT_LEADER',
+  'SHUTTING_DOWN',
+  'DEADLINE_EXCEEDED',
+]);
+
+/** The exit code for a failure. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof QuietExit) return error.exitCode;
+  return error instanceof TLedgerError && unavailable.has(error.code) ? exitCodes.unavailable : exitCodes.failed;
+}
+
+/** One line for stderr; in JSON for programs. */
+export function describeFailure(error: unknown, format: 'text' | 'json'): string {
+  const code = error instanceof TLedgerError ? error.code : 'INTERNAL';
+  const message = error instanceof Error ? error.message : String(error);
+  if (format === 'json') return JSON.stringify({ error: { code, message } });
+  return `tledger: ${message} (${code})`;
+}

@@ -1,0 +1,56 @@
+// Values on the command line. A wrong one is wrong usage (exit code 2) and the message names what was expected.
+import { InvalidArgumentError } from 'commander';
+import type { StartPosition } from '../client/options.ts';
+
+/** Parses an integer from `min` to `max`. */
+export function integer(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = /^-?[0-9]+$/.test(text) ? Number(text) : Number.NaN;
+    if (!Number.isSafeInteger(value) || value < min || value > max) {
+      const range = max === Number.MAX_SAFE_INTEGER ? `${min} or more` : `${min} to ${max}`;
+      throw new InvalidArgumentError(`An integer of ${range} is expected.`);
+    }
+    return value;
+  };
+}
+
+/** Parses `a,b,c` into its parts; each must be host:port, checked by the client. */
+export function endpointList(text: string): string[] {
+  const endpoints = text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '');
+  if (endpoints.length === 0) throw new InvalidArgumentError('host:port[,host:port…] is expected.');
+  for (const endpoint of endpoints) {
+    if (!/^.+:[0-9]{1,5}$/.test(endpoint)) throw new InvalidArgumentError(`${endpoint} is not host:port.`);
+  }
+  return endpoints;
+}
+
+/** Parses --from. */
+export function startPosition(text: string): StartPosition {
+  if (text === 'earliest' || text === 'latest') return text;
+  const value = /^[0-9]+$/.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('earliest, latest or an offset is expected.');
+  return value;
+}
+
+/** Parses --delimiter: one or more characters; \t and \0 stand for tab and NUL. */
+export function delimiter(text: string): Buffer {
+  const bytes = Buffer.from(text.replaceAll('\\t', '\t').replaceAll('\\0', '\0'));
+  if (bytes.length === 0 || bytes.includes(0x0a))
+    throw new InvalidArgumentError('Characters without a newline are expected.');
+  return bytes;
+}
+
+/** Gathers `name=value` options. */
+export function propertyOption(text: string, before: Record<string, string> = {}): Record<string, string> {
+  const at = text.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('name=value is expected.');
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+/** Gathers an option that may be given several times. */
+export function list<T>(parse: (text: string) => T): (text: string, before?: T[]) => T[] {
+  return (text, before = []) => [...before, parse(text)];
+}
