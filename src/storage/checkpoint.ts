@@ -24,12 +24,13 @@ export interface Marks {
 export class Checkpoint {
   readonly #slots: SlotFile;
   readonly #payload = Buffer.alloc(2 * TIP_BYTES);
-  /** What the file said when it was opened; null when it was damaged: then nothing is known. */
+  /** What the file said when it was opened; null when it was missing or damaged: then nothing is known. */
   readonly loaded: Marks | null;
 
   constructor(disk: Disk, path: string) {
+    const exists = disk.exists(path);
     this.#slots = SlotFile.open(disk, path, FORMAT, this.#encode({ flushed: EMPTY_TIP, mark: EMPTY_TIP }));
-    const payload = this.#slots.load();
+    const payload = exists ? this.#slots.load() : null;
     this.loaded =
       payload?.length === 2 * TIP_BYTES
         ? { flushed: decodeTip(payload, 0), mark: decodeTip(payload, TIP_BYTES) }

@@ -27,7 +27,7 @@ export class LogFlusher {
   /** Where the next recovery begins; at or before `#flushed`. */
   #mark: LogTip;
   /** The flush under way and what it will vouch for. */
-  #running: { target: LogTip; readonly done: Promise<unknown> } | null = null;
+  #running: { target: LogTip; rolled: boolean; readonly done: Promise<unknown> } | null = null;
   #next: Promise<Flushed> | null = null;
   #failure: { readonly error: unknown } | null = null;
   #closed = false;
@@ -69,12 +69,17 @@ export class LogFlusher {
     return this.#next;
   }
 
-  /** Flushes the tail segment before the next one is made. */
+  /** Flushes the tail segment before the next one is made, and saves that it is complete. */
   flushTailNow(): void {
     this.#parts.segments.tail.file.flushNow();
-    // A flush that runs meanwhile may get to know of a failure that ours did not see: then it alone may vouch.
-    if (this.#running !== null) this.#running.target = this.#parts.tip;
-    else this.#vouchFor(this.#parts.tip);
+    if (this.#running === null) {
+      this.#flushed = this.#parts.tip;
+      this.saveCheckpoint();
+    } else {
+      // The flush that runs may get to know of a failure that ours did not see, so it alone may vouch for the segment.
+      this.#running.target = this.#parts.tip;
+      this.#running.rolled = true;
+    }
   }
 
   /** Durably takes back what was vouched for behind `tip`, and what a running flush is about to vouch for. */
@@ -112,7 +117,7 @@ export class LogFlusher {
     const target = this.#parts.tip;
     if (target.index <= this.#flushed.index) return { index: target.index, term: target.term };
     const done = this.#parts.segments.tail.file.flush();
-    const running = { target, done };
+    const running = { target, rolled: false, done };
     this.#running = running;
     try {
       await done;
@@ -123,15 +128,15 @@ export class LogFlusher {
     }
     if (this.#failure !== null) throw this.#failure.error;
     if (this.#closed) throw new TLedgerError('SHUTTING_DOWN', 'the log was closed during a flush');
-    this.guard(() => this.#vouchFor(running.target));
+    this.guard(() => this.#vouchFor(running.target, running.rolled));
     return { index: running.target.index, term: running.target.term };
   }
 
   /** Only ever called after the flush has returned. */
-  #vouchFor(tip: LogTip): void {
+  #vouchFor(tip: LogTip, rolled: boolean): void {
     if (tip.index <= this.#flushed.index) return;
     this.#flushed = tip;
-    if (tip.end - this.#mark.end >= CHECKPOINT_EVERY_BYTES) this.saveCheckpoint();
+    if (rolled || tip.end - this.#mark.end >= CHECKPOINT_EVERY_BYTES) this.saveCheckpoint();
     else this.#checkpoint.note({ flushed: tip, mark: this.#mark });
   }
 }

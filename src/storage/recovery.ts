@@ -4,8 +4,9 @@
 //   |-- trusted --|-- verified --|-- verified or cut ---|.. zeroed ..
 //
 // Up to `flushed` this replica may have vouched for the records, so a bad one there is corruption and recovery refuses.
-// Beyond it a bad record is a torn tail and is cut, but only in the last segment: a segment is flushed as a whole
-// before the next one is made. Recovery only repeats itself if it is interrupted.
+// Beyond it a bad record is a torn tail and is cut, whatever lies behind it: the sectors of unflushed writes reach the
+// device in any order. If nobody knows what was flushed, only the last segment can have a torn tail, since a segment
+// is flushed before the next one is made. Recovery only repeats itself if it is interrupted.
 import { TLedgerError } from '../base/errors.ts';
 import {
   chainCrcAt,
@@ -70,10 +71,8 @@ export function recoverLog({ segments, index, checkpoint }: Parts): RecoveredLog
   if (trusted === null) index.truncateAfter(logIndex(0));
 
   const scanner = new LogScanner();
-  const end = scanAll(segments, scanner, { from, flushed, runs, index });
-  const { tip } = end;
-  const bytesCut = tailBytes(segments, tip);
-  cut(segments, tip);
+  const tip = scanAll(segments, scanner, { from, flushed, runs, index, strict: checkpoint.loaded === null });
+  const bytesCut = cut(segments, tip);
   rewrite(segments.tail, flushed, tip);
   segments.tail.file.flushNow();
   index.truncateAfter(tip.index);
@@ -96,19 +95,21 @@ export function recoverLog({ segments, index, checkpoint }: Parts): RecoveredLog
 /** Writes the log index of records 1 … `tip` anew. @throws TLedgerError DATA_CORRUPTED when the log itself is damaged. */
 export function rebuildIndex(segments: Segments, index: LogIndexFiles, tip: LogTip): void {
   index.truncateAfter(logIndex(0));
-  scanAll(segments, new LogScanner(), { from: EMPTY_TIP, flushed: tip, runs: new TermRuns(), index });
+  scanAll(segments, new LogScanner(), { from: EMPTY_TIP, flushed: tip, runs: new TermRuns(), index, strict: true });
   index.truncateAfter(tip.index);
 }
 
-/** Scans every segment from `from` on; stops at the end of the log, or throws at the first sign of corruption. */
+/**
+ * Scans the segments from `from` on; returns the last good record, or throws at the first sign of corruption: a bad
+ * record up to `flushed`, and with `strict` one in any segment but the last.
+ */
 function scanAll(
   segments: Segments,
   scanner: LogScanner,
-  options: { from: LogTip; flushed: LogTip; runs: TermRuns; index: LogIndexFiles },
-): ScanEnd {
-  const { from, flushed, runs, index } = options;
+  options: { from: LogTip; flushed: LogTip; runs: TermRuns; index: LogIndexFiles; strict: boolean },
+): LogTip {
+  const { from, flushed, runs, index, strict } = options;
   let tip = from;
-  let end: ScanEnd = { tip, kind: 'blank', reason: 'no record' };
   let chainAtFlushed = from.index === flushed.index ? from.chainCrc : -1;
   const visit = (at: number, term: number, position: number, sizeBytes: number, chainCrc: number): void => {
     if (at === flushed.index) chainAtFlushed = chainCrc;
@@ -119,10 +120,12 @@ function scanAll(
   for (let number = segments.numberAt(from.end); number < segments.count; number++) {
     const segment = segments.get(number)!;
     segment.firstIndex = tip.end > segment.start ? segment.firstIndex : logIndex(tip.index + 1);
-    end = scanner.scan(segment, tip, visit);
+    const end = scanner.scan(segment, tip, visit);
     tip = end.tip;
     const isLast = number === segments.count - 1;
-    if (isLast ? tip.index < flushed.index : end.kind !== 'filler') throw damaged(segment, end);
+    if (end.kind === 'filler' && !isLast) continue;
+    if (tip.index < flushed.index || (strict && !isLast)) throw damaged(segment, end);
+    break;
   }
   index.write();
   if (chainAtFlushed !== flushed.chainCrc) {
@@ -131,14 +134,21 @@ function scanAll(
       `the log at index ${flushed.index} is not the one that was flushed: its chain checksum differs`,
     );
   }
-  return end;
+  return tip;
 }
 
-/** Removes what lies behind the last good record: a last segment without records, the filler before it, a torn tail. */
-function cut(segments: Segments, tip: LogTip): void {
-  if (segments.count > 1 && segments.tail.start >= tip.end) segments.removeTail();
+/** Removes what lies behind the last good record: segments, the filler before them, a torn tail. Returns its bytes. */
+function cut(segments: Segments, tip: LogTip): number {
+  let bytes = 0;
+  while (segments.count > 1 && segments.tail.start >= tip.end) {
+    bytes += usedBytes(segments.tail, segments.tail.start);
+    segments.removeTail();
+  }
+  bytes += usedBytes(segments.tail, Math.max(tip.end, segments.tail.start));
   // Also when nothing seems to be there: sectors of a lost write may lie anywhere behind the end.
   segments.clearAfter(tip.end);
+  segments.checkSizes();
+  return bytes;
 }
 
 /**
@@ -199,14 +209,10 @@ function trustedRuns(segments: Segments, index: LogIndexFiles, mark: LogTip): Te
   return TermRuns.search(mark.index, (at) => index.get(at)?.term ?? null);
 }
 
-/** Bytes behind the end that are not zero, counted up to the last of them. */
-function tailBytes(segments: Segments, tip: LogTip): number {
-  const { tail } = segments;
-  const from = Math.max(tip.end, tail.start);
-  const piece = Buffer.allocUnsafe(Math.min(REWRITE_PIECE_BYTES, tail.end - from));
-  // Only the neighbourhood is looked at: the number is for people.
-  const count = tail.file.read(piece, from - tail.start);
-  let last = count;
+/** Bytes from `from` to the last one that is not zero; only the neighbourhood is looked at: the number is for people. */
+function usedBytes(segment: Segment, from: number): number {
+  const piece = Buffer.allocUnsafe(Math.min(REWRITE_PIECE_BYTES, segment.end - from));
+  let last = segment.file.read(piece, from - segment.start);
   while (last > 0 && piece[last - 1] === 0) last--;
   return last;
 }

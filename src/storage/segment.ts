@@ -36,7 +36,7 @@ export class Segments {
 
   /**
    * Opens all segments; makes the first one in an empty directory. Files of other names are left alone.
-   * @throws TLedgerError DATA_CORRUPTED when a segment is missing, or has a size that it can't have.
+   * @throws TLedgerError DATA_CORRUPTED when a segment is missing or too long.
    */
   static open(disk: Disk, directory: string, sizeBytes: number): Segments {
     assert(sizeBytes >= SEGMENT_SIZE_BYTES_MIN, () => `a segment of ${sizeBytes} bytes can't hold a record`);
@@ -52,7 +52,7 @@ export class Segments {
     names.forEach((name, number) => {
       segments.#all.push(openSegment(disk, `${directory}/${name}`, number * sizeBytes, sizeBytes));
     });
-    for (const { file } of segments.#all) segments.#checkSize(file, file === segments.#all.at(-1)?.file);
+    for (const { file } of segments.#all) if (file.sizeBytes() > sizeBytes) throw segments.#wrongSize(file);
     if (names.length === 0) segments.add(logIndex(1));
     return segments;
   }
@@ -111,15 +111,26 @@ export class Segments {
     file.truncate(this.sizeBytes);
   }
 
+  /**
+   * Every segment has its full size. On opening the last ones may have been caught before they grew; recovery first
+   * decides what belongs to the log.
+   * @throws TLedgerError DATA_CORRUPTED naming the file that has another size.
+   */
+  checkSizes(): void {
+    for (const { file } of this.#all) {
+      if (file.sizeBytes() !== this.sizeBytes) throw this.#wrongSize(file);
+    }
+  }
+
   close(): void {
     for (const { file } of this.#all) file.close();
   }
 
-  #checkSize(file: DiskFile, isLast: boolean): void {
-    const found = file.sizeBytes();
-    // The last one may have been caught between its creation and its growth to the full size.
-    if (found === this.sizeBytes || (isLast && found < this.sizeBytes)) return;
-    throw new TLedgerError('DATA_CORRUPTED', `${file.path} has ${found} bytes instead of ${this.sizeBytes}`);
+  #wrongSize(file: DiskFile): TLedgerError {
+    return new TLedgerError(
+      'DATA_CORRUPTED',
+      `${file.path} has ${file.sizeBytes()} bytes instead of ${this.sizeBytes}`,
+    );
   }
 }
 

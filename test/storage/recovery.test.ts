@@ -1,0 +1,362 @@
+import { expect } from 'chai';
+import { logIndex, term } from '../../src/raft/types.ts';
+import { MemoryDisk } from '../../src/storage/memory_disk.ts';
+import {
+  append,
+  blankBatch,
+  codeOf,
+  contentOf,
+  DIRECTORY,
+  expectConsistent,
+  openLog,
+  recordsOf,
+  replicate,
+  SEGMENT_BYTES,
+} from './log_fixture.ts';
+
+const segmentPath = (number: number) => `${DIRECTORY}/commitlog/${String(number * SEGMENT_BYTES).padStart(20, '0')}`;
+const checkpointPath = `${DIRECTORY}/checkpoint`;
+
+/** A killed process whose last records were not flushed: `flushed` batches, then `unflushed` ones. */
+function killedDisk(flushed: readonly (readonly number[])[], unflushed: readonly (readonly number[])[]): MemoryDisk {
+  const disk = new MemoryDisk();
+  const log = openLog(disk);
+  flushed.forEach((sizes, number) => void append(log, sizes, 1, number));
+  log.saveCheckpoint();
+  log.close();
+  const again = openLog(disk);
+  unflushed.forEach((sizes, number) => void append(again, sizes, 2, 100 + number));
+  disk.kill();
+  return disk;
+}
+
+/** What a clean process would find: records and where each ends. */
+function readAll(disk: MemoryDisk): { records: string[]; ends: number[] } {
+  const log = openLog(disk.clone());
+  const ends = [0];
+  for (let at = 1; at <= log.lastIndex; at++) {
+    const { position, sizeBytes } = log.locate(logIndex(at));
+    ends.push(position + sizeBytes);
+  }
+  return { records: recordsOf(log), ends };
+}
+
+/** Zeroes a file from `from` on, as if its last sectors had never arrived. */
+function zeroFrom(disk: MemoryDisk, path: string, from: number): void {
+  disk.corrupt(path, from, Buffer.alloc(Math.max(0, disk.bytes(path).length - from)));
+}
+
+describe('recovery: a torn tail', () => {
+  const shapes: readonly [string, number[][], number[][]][] = [
+    ['small records', [[10, 20, 30]], [[5, 0, 17], [40]]],
+    ['records without a body', [[0]], [[0, 0, 0, 0]]],
+    ['a first record ever', [], [[100]]],
+    ['larger records', [[300]], [[520], [640, 40]]],
+    ['the first records of a second segment', [[3900]], [[200, 100], [50]]],
+    ['a segment filled to its end', [[3000]], [[SEGMENT_BYTES - 8 - 3048 - 48]]],
+  ];
+  for (const [name, flushed, unflushed] of shapes) {
+    for (const fill of ['zeros', 'a shorter file', 'garbage'] as const) {
+      it(`cut at every byte (${name}; ${fill} behind the cut) leaves exactly the whole records before`, () => {
+        const disk = killedDisk(flushed, unflushed);
+        const { records, ends } = readAll(disk);
+        const flushedCount = flushed.flat().length;
+        const path = disk.files().findLast((file) => file.includes('/commitlog/'))!;
+        const start = Number(path.slice(-20));
+        const bytes = disk.bytes(path);
+        const to = ends.at(-1)! - start;
+        for (let cut = Math.max(0, ends[flushedCount]! - start); cut <= to; cut++) {
+          const torn = disk.clone();
+          if (fill === 'zeros') zeroFrom(torn, path, cut);
+          else if (fill === 'garbage') torn.corrupt(path, cut, Buffer.alloc(Math.max(0, to - cut), 0xa5));
+          else torn.open(path).truncate(cut);
+          // Zeros that were cut off and read as zeros again are not missing.
+          let reach = cut;
+          if (fill !== 'garbage') while (reach < to && bytes[reach] === 0) reach++;
+          const whole = ends.findLastIndex((end) => end <= start + reach);
+          const log = openLog(torn);
+          expect(log.lastIndex, `cut at ${cut}`).to.equal(whole);
+          expect(log.flushedIndex).to.equal(whole);
+          expect(recordsOf(log)).to.deep.equal(records.slice(0, whole));
+          if (cut % 16 !== 0 && cut !== to) continue;
+          append(log, [33, 44], 3);
+          expectConsistent(log);
+          torn.kill();
+          expect(openLog(torn).lastIndex).to.equal(whole + 2);
+        }
+      });
+    }
+  }
+
+  it('of a closed segment goes together with the filler, so that a smaller record takes its place', () => {
+    const disk = killedDisk([[3000]], [[2000]]);
+    expect(disk.exists(segmentPath(1))).to.equal(true);
+    zeroFrom(disk, segmentPath(1), 1000);
+    const log = openLog(disk);
+    expect(log.lastIndex).to.equal(1);
+    expect(disk.exists(segmentPath(1))).to.equal(false);
+    append(log, [500], 2);
+    const reference = openLog(new MemoryDisk());
+    replicate(log, reference);
+    expect(log.locate(logIndex(2)).position).to.equal(3048);
+    expectConsistent(log);
+  });
+
+  it('does not come back: what lay behind the cut is zeroed', () => {
+    const disk = killedDisk([[10]], [[100], [100], [100]]);
+    const { records } = readAll(disk);
+    disk.corrupt(segmentPath(0), 58 + 20, Buffer.of(0xff));
+    const log = openLog(disk);
+    expect(log.lastIndex).to.equal(1);
+    expect(log.recovery.bytesCut).to.equal(3 * 148);
+    expect(
+      disk
+        .bytes(segmentPath(0))
+        .subarray(58)
+        .equals(Buffer.alloc(SEGMENT_BYTES - 58)),
+    ).to.equal(true);
+    // The very same record again: a replica that had kept the others would now find them valid.
+    const { buffer, start, end } = blankBatch([100], 100);
+    log.appendBlank(buffer, start, end, term(2));
+    disk.kill();
+    expect(recordsOf(openLog(disk))).to.deep.equal(records.slice(0, 2));
+  });
+
+  it('makes durable what it keeps, even if a failed flush had left the page cache lying', async () => {
+    const disk = new MemoryDisk();
+    const log = openLog(disk);
+    append(log, [100, 200]);
+    disk.failAt(1, 'EIO');
+    expect(await log.flush().catch((error) => error.code)).to.equal('STORAGE_FAILED');
+    disk.kill();
+    const records = recordsOf(openLog(disk));
+    expect(records).to.have.length(2);
+    disk.crash({ mode: 'lost' });
+    expect(recordsOf(openLog(disk))).to.deep.equal(records);
+  });
+});
+
+describe('recovery: corruption', () => {
+  /** Three segments and a bit, checkpointed at the start of the third, flushed further, and then killed. */
+  async function damagedable(): Promise<{ disk: MemoryDisk; records: string[] }> {
+    const disk = new MemoryDisk();
+    const log = openLog(disk);
+    for (let batch = 0; batch < 9; batch++) append(log, [600, 300], 1 + (batch >> 2), batch);
+    log.saveCheckpoint();
+    for (let batch = 0; batch < 3; batch++) append(log, [150, 10], 4, batch);
+    await log.flush();
+    const records = recordsOf(log);
+    disk.kill();
+    return { disk, records };
+  }
+
+  it('of any bit of a flushed record is refused at the start or when the record is read, never cut off', async () => {
+    const { disk, records } = await damagedable();
+    const lengths = { refused: 0, detected: 0 };
+    const tail = openLog(disk.clone()).endPosition;
+    for (let position = 0; position < tail; position += 3) {
+      const path = segmentPath(Math.floor(position / SEGMENT_BYTES));
+      const inFile = position % SEGMENT_BYTES;
+      const copy = disk.clone();
+      const byte = copy.bytes(path)[inFile]!;
+      copy.corrupt(path, inFile, Buffer.of(byte ^ (1 << (position % 8))));
+      let found: string[] | null = null;
+      const code = codeOf(() => {
+        const log = openLog(copy);
+        expect(log.lastIndex, `position ${position}`).to.equal(records.length);
+        found = recordsOf(log);
+      });
+      if (code === 'DATA_CORRUPTED') lengths[found === null ? 'refused' : 'detected']++;
+      // What is left unnoticed lies between records: fillers, and the unused bytes behind them.
+      else expect(found, `position ${position}: ${code}`).to.deep.equal(records);
+    }
+    expect(lengths.refused).to.be.greaterThan(100);
+  });
+
+  it('is named by file, position and index', async () => {
+    const { disk } = await damagedable();
+    const { position } = openLog(disk.clone()).locate(logIndex(19));
+    const path = segmentPath(Math.floor(position / SEGMENT_BYTES));
+    disk.corrupt(path, (position % SEGMENT_BYTES) + 60, Buffer.of(0xaa, 0xbb));
+    expect(() => openLog(disk)).to.throw(
+      `${path} is damaged at position ${position}, where record 19 should be: the body does not match its checksum`,
+    );
+  });
+
+  it('leaves the disk as it is', async () => {
+    const { disk } = await damagedable();
+    const { position } = openLog(disk.clone()).locate(logIndex(19));
+    disk.corrupt(segmentPath(Math.floor(position / SEGMENT_BYTES)), (position % SEGMENT_BYTES) + 60, Buffer.of(0xaa));
+    const before = contentOf(disk, `${DIRECTORY}/commitlog`);
+    expect(codeOf(() => openLog(disk))).to.equal('DATA_CORRUPTED');
+    expect(codeOf(() => openLog(disk))).to.equal('DATA_CORRUPTED');
+    expect(contentOf(disk, `${DIRECTORY}/commitlog`)).to.deep.equal(before);
+  });
+
+  it('in a closed segment is refused even if nobody knows what was flushed', async () => {
+    const { disk } = await damagedable();
+    disk.remove(checkpointPath);
+    disk.corrupt(segmentPath(0), 700, Buffer.of(0xaa));
+    expect(() => openLog(disk)).to.throw(`${segmentPath(0)} is damaged at position 648, where record 2 should be`);
+  });
+
+  it('that replaced the whole log by another valid one is refused', async () => {
+    const { disk } = await damagedable();
+    const other = new MemoryDisk();
+    const log = openLog(other);
+    for (let batch = 0; batch < 9; batch++) append(log, [600, 300], 1 + (batch >> 2), batch + 1);
+    for (let batch = 0; batch < 3; batch++) append(log, [150, 10], 4, batch);
+    log.close();
+    for (const path of other.files()) if (path.includes('/commitlog/')) disk.corrupt(path, 0, other.bytes(path));
+    expect(codeOf(() => openLog(disk))).to.equal('DATA_CORRUPTED');
+  });
+
+  const strange: readonly [string, (disk: MemoryDisk) => void][] = [
+    ['the first segment is missing', (disk) => disk.remove(segmentPath(0))],
+    ['a segment in the middle is missing', (disk) => disk.remove(segmentPath(1))],
+    ['the last segment is missing', (disk) => disk.remove(segmentPath(2))],
+    ['all segments are missing', (disk) => [0, 1, 2].map((number) => disk.remove(segmentPath(number)))],
+    ['a segment is shorter than it can be', (disk) => disk.open(segmentPath(1)).truncate(SEGMENT_BYTES - 1)],
+    ['a segment is longer than it can be', (disk) => disk.open(segmentPath(2)).truncate(SEGMENT_BYTES + 1)],
+    ['a segment is empty', (disk) => disk.open(segmentPath(2)).truncate(0)],
+    [
+      'two segments are swapped',
+      (disk) => {
+        disk.rename(segmentPath(0), '/aside');
+        disk.rename(segmentPath(1), segmentPath(0));
+        disk.rename('/aside', segmentPath(1));
+      },
+    ],
+    ['a segment is a copy of another', (disk) => disk.corrupt(segmentPath(1), 0, disk.bytes(segmentPath(0)))],
+    [
+      'a segment has a name between two others',
+      (disk) => disk.open(`${segmentPath(0).slice(0, -2)}77`, { create: true }).truncate(SEGMENT_BYTES),
+    ],
+    ['the filler of a closed segment is gone', (disk) => zeroFrom(disk, segmentPath(1), SEGMENT_BYTES - 400)],
+    ['an old state of the log came back', (disk) => zeroFrom(disk, segmentPath(2), 300)],
+  ];
+  for (const [what, damage] of strange) {
+    it(`is refused: ${what}`, async () => {
+      const { disk, records } = await damagedable();
+      damage(disk);
+      let found: string[] = [];
+      const code = codeOf(() => {
+        const log = openLog(disk, { cacheBytesMax: 0 });
+        expect(log.lastIndex).to.equal(records.length);
+        found = recordsOf(log);
+        // Below the checkpoint nothing is scanned at the start; a segment's end is looked at when the next scan comes by.
+        disk.remove(`${DIRECTORY}/index/${'0'.repeat(20)}`);
+        disk.kill();
+        openLog(disk);
+      });
+      expect(code, `found ${found.length} records`).to.equal('DATA_CORRUPTED');
+    });
+  }
+
+  it('is not seen in files that are no segments', async () => {
+    const { disk, records } = await damagedable();
+    disk.open(`${DIRECTORY}/commitlog/lost+found`, { create: true });
+    expect(recordsOf(openLog(disk))).to.deep.equal(records);
+  });
+});
+
+describe('recovery: the log index', () => {
+  const losses: readonly [string, (disk: MemoryDisk) => void][] = [
+    [
+      'all files are missing',
+      (disk) =>
+        disk
+          .files()
+          .filter((path) => path.includes('/index/'))
+          .map((path) => disk.remove(path)),
+    ],
+    ['the first file is missing', (disk) => disk.remove(`${DIRECTORY}/index/${'0'.repeat(20)}`)],
+    ['a file is short', (disk) => disk.open(`${DIRECTORY}/index/${String(256).padStart(20, '0')}`).truncate(100)],
+    ['a file is zeroed', (disk) => zeroFrom(disk, `${DIRECTORY}/index/${'0'.repeat(20)}`, 0)],
+    [
+      'the last unit is damaged',
+      (disk) => zeroFrom(disk, `${DIRECTORY}/index/${String(512).padStart(20, '0')}`, 3 * 32),
+    ],
+  ];
+  for (const [what, lose] of losses) {
+    it(`is made anew when ${what}`, () => {
+      const disk = new MemoryDisk();
+      const log = openLog(disk);
+      for (let batch = 0; batch < 10; batch++) append(log, [600, 300], 1 + batch, batch);
+      const records = recordsOf(log);
+      log.close();
+      const before = contentOf(disk, `${DIRECTORY}/index`);
+      lose(disk);
+      const again = openLog(disk);
+      expect(recordsOf(again)).to.deep.equal(records);
+      expectConsistent(again);
+      expect(contentOf(disk, `${DIRECTORY}/index`)).to.deep.equal(before);
+    });
+  }
+
+  it('with a unit that is valid but stands in the wrong place is not believed', () => {
+    const disk = new MemoryDisk();
+    const log = openLog(disk);
+    for (let batch = 0; batch < 4; batch++) append(log, [600], 1 + batch, batch);
+    log.close();
+    const path = `${DIRECTORY}/index/${'0'.repeat(20)}`;
+    disk.corrupt(path, 32, disk.bytes(path).subarray(64, 96));
+    expectConsistent(openLog(disk));
+  });
+});
+
+describe('recovery: the checkpoint', () => {
+  it('spares the scan of what it vouches for', () => {
+    const disk = killedDisk([[100, 100], [100]], [[50], [60]]);
+    const { recovery } = openLog(disk);
+    expect(recovery).to.deep.include({ recordsScanned: 2, scannedAfter: 3, indexRebuilt: false, bytesCut: 0 });
+    disk.kill();
+    expect(openLog(disk).recovery).to.deep.include({ recordsScanned: 0, scannedAfter: 5 });
+  });
+
+  it('is exact after a killed process: it knows the last flush', async () => {
+    const disk = new MemoryDisk();
+    const log = openLog(disk);
+    append(log, [100]);
+    await log.flush();
+    append(log, [100]);
+    disk.kill();
+    disk.corrupt(segmentPath(0), 60, Buffer.of(0xff));
+    expect(codeOf(() => openLog(disk.clone()))).to.equal('DATA_CORRUPTED');
+  });
+
+  it('that is damaged costs a scan and nothing else', () => {
+    for (const slots of [[0], [4096], [0, 4096]]) {
+      const disk = killedDisk([[100, 100], [3900], [100]], [[50]]);
+      const { records } = readAll(disk);
+      for (const at of slots) disk.corrupt(checkpointPath, at + 30, Buffer.alloc(20, 0xff));
+      const log = openLog(disk);
+      expect(recordsOf(log)).to.deep.equal(records);
+      expectConsistent(log);
+    }
+  });
+
+  it('does not vouch for records that were truncated, at whatever step the power goes', () => {
+    for (let step = 1, isOver = false; !isOver; step++) {
+      for (const mode of ['lost', 'kept'] as const) {
+        const disk = new MemoryDisk();
+        const log = openLog(disk);
+        append(log, [100, 100, 3950, 100, 100]);
+        log.saveCheckpoint();
+        const from = disk.operationCount;
+        disk.onOperation = ({ number }) => {
+          if (number >= from + step) throw new Error('crash');
+        };
+        try {
+          log.truncateAfter(logIndex(1));
+          append(log, [77], 2);
+          isOver = true;
+        } catch (error) {
+          if ((error as Error).message !== 'crash') throw error;
+        }
+        disk.crash({ mode });
+        expectConsistent(openLog(disk));
+      }
+    }
+  });
+});
