@@ -2,12 +2,16 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import * as cluster from './commands/cluster.ts';
+import * as config from './commands/config.ts';
 import * as consume from './commands/consume.ts';
+import * as demo from './commands/demo.ts';
 import * as leader from './commands/leader.ts';
 import * as log from './commands/log.ts';
 import * as message from './commands/message.ts';
+import * as node from './commands/node.ts';
 import * as produce from './commands/produce.ts';
 import * as topic from './commands/topic.ts';
+import * as up from './commands/up.ts';
 import type { CliContext } from './context.ts';
 import { describeFailure, exitCodeOf, exitCodes } from './failure.ts';
 import { endpointList, integer } from './parsing.ts';
@@ -15,10 +19,11 @@ import { endpointList, integer } from './parsing.ts';
 /** Client ports of a local cluster (`tledger up`). */
 const LOCAL_ENDPOINTS = ['127.0.0.1:8081', '127.0.0.1:8082', '127.0.0.1:8083'];
 
-const commandModules = [topic, message, produce, consume, cluster, leader, log];
+const commandModules = [up, topic, message, produce, consume, cluster, leader, log, node, config, demo];
 
 const EXAMPLES = `
 Examples:
+  tledger up                                       three nodes on this machine
   tledger topic create orders                      a topic with four queues
   tledger message send --topic orders "hello"      one message
   tledger produce --topic orders < lines.txt       each line as a message

@@ -19,6 +19,8 @@ export interface DemoOptions {
   readonly sizeBytes: number;
   readonly producers: number;
   readonly queues: number;
+  /** Gives up when aborted; the nodes are ended, too. */
+  readonly signal?: AbortSignal;
   /** Told of everything worth telling, as it happens. */
   readonly onEvent: (event: DemoEvent) => void;
 }
@@ -63,13 +65,23 @@ export async function runDemo(options: DemoOptions): Promise<DemoReport> {
   try {
     const client = new TLedgerClient({ endpoints: cluster.endpoints });
     try {
-      return await demonstrate(cluster, client, options);
+      return await Promise.race([demonstrate(cluster, client, options), givenUp(options.signal)]);
     } finally {
-      await client.close();
+      // Not awaited: after a failure it would wait for messages that nobody can take any more.
+      void client.close();
     }
   } finally {
     await cluster.stop();
   }
+}
+
+/** Rejects when the signal is aborted; never resolves. */
+function givenUp(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_, reject) => {
+    const giveUp = (): void => reject(new TLedgerError('SHUTTING_DOWN', 'interrupted'));
+    if (signal?.aborted === true) giveUp();
+    signal?.addEventListener('abort', giveUp, { once: true });
+  });
 }
 
 async function demonstrate(cluster: LocalCluster, client: TLedgerClient, options: DemoOptions): Promise<DemoReport> {
