@@ -342,8 +342,10 @@ export class Producer {
     if (pipe !== this.#pipe) return;
     this.#pipe = undefined;
     this.#isMoving = false;
-    this.#lastError = end.error;
     const { answered } = end;
+    // What keeps messages that were not sent from being sent.
+    const hindrance = answered === undefined ? 'UNREACHABLE' : isNotNow(answered) ? answered : 'DEADLINE_EXCEEDED';
+    this.#lastError = new TLedgerError(hindrance, end.error.message, end.error);
     if (answered !== undefined && !isNotNow(answered) && isRefusal(end.error) && this.#window.hasWritten) {
       this.#window.refused(end.error);
     } else {

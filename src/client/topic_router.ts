@@ -1,6 +1,7 @@
 // Chooses the queue of each message. Messages of a topic whose number of queues is not known yet wait, in order, for the
 // group to tell.
 import { TLedgerError } from '../base/errors.ts';
+import { checkTopicName } from '../format/limits.ts';
 import type { Cluster } from './cluster.ts';
 import { fetchTopic, queueOfKey } from './topics.ts';
 
@@ -43,7 +44,12 @@ export class TopicRouter {
     deadlineMs: number,
     routed: Routed,
   ): void {
-    const state = this.#topics.get(topic) ?? this.#ask(topic, deadlineMs);
+    let state = this.#topics.get(topic);
+    if (state === undefined) {
+      const refusal = nameRefusal(topic);
+      if (refusal !== undefined) return routed(refusal, queue ?? -1);
+      state = this.#ask(topic, deadlineMs);
+    }
     const waiting = { queue, orderKey, deadlineMs, routed };
     if (state.queues === undefined) state.waiting.push(waiting);
     else this.#choose(state, state.queues, waiting);
@@ -86,5 +92,14 @@ export class TopicRouter {
     if (orderKey !== undefined) return routed(null, queueOfKey(orderKey, queues));
     if (!this.#hasOpenBatch(state.name, state.turn % queues)) state.turn++;
     routed(null, state.turn % queues);
+  }
+}
+
+function nameRefusal(topic: string): TLedgerError | undefined {
+  try {
+    checkTopicName(topic);
+    return undefined;
+  } catch (error) {
+    return error instanceof TLedgerError ? error : new TLedgerError('INTERNAL', String(error), error);
   }
 }

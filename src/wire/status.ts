@@ -42,6 +42,8 @@ export function errorOf(error: unknown): TLedgerError {
 function codeOfStatus(code: status | undefined, text: string): ErrorCode {
   switch (code) {
     case status.UNAVAILABLE:
+    // A node that goes down resets its streams.
+    case status.CANCELLED:
       return 'UNREACHABLE';
     case status.DEADLINE_EXCEEDED:
       return 'DEADLINE_EXCEEDED';
@@ -53,10 +55,6 @@ function codeOfStatus(code: status | undefined, text: string): ErrorCode {
       return 'NOT_A_MEMBER';
     case status.RESOURCE_EXHAUSTED:
       return /larger than max/i.test(text) ? 'BATCH_TOO_LARGE' : 'OVERLOADED';
-    case status.CANCELLED:
-    case status.UNKNOWN:
-    case status.ABORTED:
-      return 'OUTCOME_UNKNOWN';
     default:
       return 'INTERNAL';
   }

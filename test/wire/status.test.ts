@@ -30,7 +30,8 @@ describe('wire: errors and gRPC statuses', () => {
     [status.DEADLINE_EXCEEDED, 'Deadline exceeded', 'DEADLINE_EXCEEDED'],
     [status.RESOURCE_EXHAUSTED, 'Received message larger than max (9 vs. 8)', 'BATCH_TOO_LARGE'],
     [status.RESOURCE_EXHAUSTED, 'Bandwidth exhausted or memory limit exceeded', 'OVERLOADED'],
-    [status.CANCELLED, 'Call cancelled', 'OUTCOME_UNKNOWN'],
+    [status.CANCELLED, 'Call cancelled', 'UNREACHABLE'],
+    [status.UNKNOWN, 'Unknown Error', 'INTERNAL'],
     [status.UNIMPLEMENTED, 'The server does not implement the method', 'INVALID_ARGUMENT'],
     [status.INTERNAL, 'Received RST_STREAM with code 2', 'INTERNAL'],
   ];
