@@ -94,12 +94,8 @@ export class ProducerTable {
     producer.lastSequence = sequence;
     producer.lastIndex = index as LogIndex;
     const last = runs[runs.length - 1];
-    if (
-      last !== undefined &&
-      last.queue === queue &&
-      last.firstOffset + last.count === offset &&
-      last.firstIndex + last.count === index
-    ) {
+    // Neighbours in the log for one queue are neighbours in the queue.
+    if (last !== undefined && last.queue === queue && last.firstIndex + last.count === index) {
       last.count++;
       return;
     }

@@ -130,6 +130,7 @@ describe('a batch that is refused', () => {
     ],
     ['a no-op', 'MESSAGE_CORRUPTED', () => packed(blankRecord(recordMagic.noop, Buffer.alloc(200)))],
     ['a command', 'MESSAGE_CORRUPTED', () => packed(blankRecord(recordMagic.command, Buffer.from('{}')))],
+    ['a no-op that looks like a message', 'MESSAGE_CORRUPTED', () => packed(spoiled((r) => r.writeInt32BE(2, 0)))],
     ['a filler', 'MESSAGE_CORRUPTED', () => packed(spoiled((record) => record.writeInt32BE(-1, 0)))],
     ['a foreign magic of the message', 'MESSAGE_CORRUPTED', () => packed(spoiled((r) => r.writeInt32BE(1, AT + 4)))],
     ['a wrong total size', 'MESSAGE_CORRUPTED', () => packed(spoiled((r) => r.writeUInt32BE(9, AT)))],

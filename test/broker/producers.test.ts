@@ -196,6 +196,16 @@ describe('what is remembered of producers is bounded', () => {
     expect(harness.append(sent(1, 50))).to.include({ queueOffset: 0, repeated: true });
   });
 
+  it('messages between which the log has others are two runs, so that each repeat learns its own index', async () => {
+    const harness = await Harness.start({ queues: 2 });
+    harness.append(sent(1, 2));
+    harness.append(batch(['elsewhere'], { queueId: 1 }));
+    harness.append(sent(3, 2));
+    expect(harness.append(sent(1, 2))).to.include({ queueOffset: 0, lastIndex: 3 });
+    expect(harness.append(sent(3, 2))).to.include({ queueOffset: 2, lastIndex: 6 });
+    expect(harness.append(sent(1, 4))).to.include({ queueOffset: 0, lastIndex: 6 });
+  });
+
   it('the producer that was silent for the longest is forgotten', async () => {
     const harness = await Harness.start({ queues: 1, limits: { producersMax: 3 } });
     for (const number of [1, 2, 3]) harness.append(sent(1, 1, { producerId: id(number) }));

@@ -127,6 +127,7 @@ describe('a pull', () => {
     expect(harness.pull(0, 0).count).to.equal(102);
     const sizes = harness.log.reads.map((read) => read.sizeBytes);
     expect(sizes.filter((size) => size > 8_192)).to.have.length(1);
+    expect(Math.max(...sizes)).to.be.within(20_000, 20_300);
     expect(sizes.length).to.be.lessThan(20);
   });
 

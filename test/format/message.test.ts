@@ -181,7 +181,7 @@ describe("a message in RocketMQ's layout (ROCKETMQ_GRPC.md 10.2)", () => {
 });
 
 describe('the producer stamp', () => {
-  for (const sequence of [0, 1, 255, 2 ** 24 - 1, 2 ** 24, 2 ** 31, 2 ** 32, 2 ** 48 - 1]) {
+  for (const sequence of [0, 1, 255, 2 ** 24 - 1, 2 ** 24, 2 ** 31, 2 ** 32, 0xa9f0_abcd_ef12, 2 ** 48 - 1]) {
     it(`holds the sequence ${sequence}`, () => {
       const record = encodeMessageRecord(outgoing({ properties: { a: 'b' } }));
       const parts = partsOf(record);

@@ -159,7 +159,18 @@ describe('many consume queues', () => {
   it('do not close a file while it is being flushed', async () => {
     const disk = new MemoryDisk();
     const finish: (() => void)[] = [];
+    const closed: string[] = [];
     disk.deferFlush = (done) => finish.push(done);
+    const open = disk.open.bind(disk);
+    disk.open = (path, options) => {
+      const file = open(path, options);
+      const close = file.close.bind(file);
+      file.close = () => {
+        closed.push(path);
+        close();
+      };
+      return file;
+    };
     const all = queues(disk, 8);
     const busy = all.queue('busy', 0, at(0, 0));
     fill(busy, 1);
@@ -167,9 +178,27 @@ describe('many consume queues', () => {
     for (let queueId = 0; queueId < 20; queueId++) fill(all.queue('T', queueId, at(0, 0)), 1);
     fill(busy, 1);
     expect(finish.length).to.equal(1);
+    expect(closed.length).to.be.greaterThan(5);
+    expect(closed).not.to.include(`/cq/busy/0/${FIRST_FILE}`);
     finish[0]!();
     await flushed;
     expect(unitPhysicalOffset(busy.read(queueOffset(1), 1), 0)).to.equal(148);
+  });
+
+  it('make a file durable in its directory although an earlier process died while it made it', async () => {
+    const disk = new MemoryDisk();
+    disk.makeDirectory('/cq/T/0');
+    disk.onOperation = ({ kind, path }) => {
+      if (kind === 'flush-directory' && path === '/cq/T/0') throw new Error('killed');
+    };
+    const queue = queues(disk).queue('T', 0, at(0, 0));
+    expect(() => fill(queue, 1)).to.throw('killed');
+    disk.kill();
+    const all = queues(disk);
+    fill(all.queue('T', 0, at(0, 0)), 1);
+    await all.flush();
+    disk.crash({ mode: 'lost' });
+    expect(disk.files()).to.deep.equal([`/cq/T/0/${FIRST_FILE}`]);
   });
 
   it('never flush again after a flush that failed', async () => {

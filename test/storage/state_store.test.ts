@@ -212,6 +212,19 @@ describe('the state store on LevelDB', () => {
     expect(outcomes.get('DATA_CORRUPTED') ?? 0, JSON.stringify([...outcomes])).to.be.greaterThan(20);
   }).timeout(20_000);
 
+  for (const [file, what] of [
+    ['MANIFEST', 'its list of files'],
+    ['CURRENT', 'the name of that list'],
+  ] as const) {
+    it(`says DATA_CORRUPTED when ${what} is damaged`, async () => {
+      const good = await prepare(3);
+      const name = readdirSync(good).find((known) => known.startsWith(file))!;
+      expect(await outcomeOf(good, name, (bytes) => bytes.map((byte) => byte ^ 0x15) as Buffer)).to.equal(
+        'DATA_CORRUPTED',
+      );
+    });
+  }
+
   it('notices an entry that was changed behind its back', async () => {
     const good = await prepare(3);
     const outcome = await outcomeOf(good, readdirSync(good).find((name) => name.endsWith('.log'))!, (bytes) => bytes);
