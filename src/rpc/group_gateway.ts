@@ -31,7 +31,7 @@ export interface GroupGatewayOptions {
 }
 
 /** How long a call waits for a leader to appear; then the caller is told to try elsewhere. */
-const PARK_MS_MAX = 3_000;
+const PARK_MS_MAX = 1_000;
 const PARK_RETRY_MS = 20;
 /** How long another member may take to tell its state. */
 const INSPECT_TIMEOUT_MS = 1_000;

@@ -2,6 +2,7 @@
 // and its end tells the node to stop: children never outlive their parent, however that one dies.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isErrorCode, TLedgerError } from '../base/errors.ts';
@@ -145,7 +146,7 @@ export function describeExit(exit: Pick<ChildExit, 'code' | 'signal'>): string {
 function programArguments(): string[] {
   const isSource = import.meta.url.endsWith('.ts');
   const main = fileURLToPath(new URL(isSource ? '../cli/main.ts' : '../cli/main.js', import.meta.url));
-  return isSource ? ['--import', import.meta.resolve('tsx'), main] : [main];
+  return isSource ? ['--import', createRequire(import.meta.url).resolve('tsx'), main] : [main];
 }
 
 function openLog(path: string): number {
