@@ -30,7 +30,10 @@ export interface GroupGatewayOptions {
   readonly facts: () => NodeFacts;
 }
 
-/** How long a call waits for a leader to appear; then the caller is told to try elsewhere. */
+/**
+ * How long after a leader was lost calls wait for the next one, as a failover takes less. Past it they are refused at
+ * once: whoever is told so knows that nothing was done, which nobody knows of a call that is still waiting.
+ */
 const PARK_MS_MAX = 1_000;
 const PARK_RETRY_MS = 20;
 /** How long another member may take to tell its state. */
@@ -46,6 +49,8 @@ export class GroupGateway implements Gateway {
   readonly #replica: Replica;
   readonly #forwarders = new Map<NodeId, Forwarder>();
   readonly #parking = new Parking();
+  /** Since when calls find nowhere to go; null while they do. */
+  #stuckSinceMs: number | null = null;
   #parkTimerSet = false;
   #isClosed = false;
 
@@ -56,7 +61,10 @@ export class GroupGateway implements Gateway {
     this.nodeId = options.nodeId;
     this.members = options.members;
     this.#replica = options.replica;
-    options.replica.onChange(() => this.#retryParked());
+    options.replica.onChange(() => {
+      if (this.#replica.leaderId !== null) this.#stuckSinceMs = null;
+      this.#retryParked();
+    });
   }
 
   get broker(): Broker {
@@ -197,25 +205,21 @@ export class GroupGateway implements Gateway {
     if (this.#isClosed) return call.refuse(new TLedgerError('SHUTTING_DOWN'));
     if (this.#parking.length === 0 && this.#deliver(call)) return;
     const nowMs = this.#options.clock.monotonicMs();
-    if (deadlineMs <= nowMs) return call.refuse(new TLedgerError('DEADLINE_EXCEEDED'));
-    this.#parking.park({
-      sizeBytes,
-      deadlineMs: Math.min(deadlineMs, nowMs + PARK_MS_MAX),
-      go: () => this.#deliver(call),
-      refuse: call.refuse,
-    });
+    this.#stuckSinceMs ??= nowMs;
+    const untilMs = Math.min(deadlineMs, this.#stuckSinceMs + PARK_MS_MAX);
+    if (untilMs <= nowMs) return call.refuse(new TLedgerError('NO_LEADER'));
+    this.#parking.park({ sizeBytes, deadlineMs: untilMs, go: () => this.#deliver(call), refuse: call.refuse });
     this.#armParkTimer();
   }
 
   /** @returns false when there is nowhere to deliver to at the moment. */
   #deliver(call: { here: () => void; there: (forwarder: Forwarder) => void }): boolean {
-    if (this.#replica.isLeader) {
-      call.here();
-      return true;
-    }
-    const forwarder = this.#forwarderTo(this.#replica.leaderId);
-    if (forwarder === null) return false;
-    call.there(forwarder);
+    const isHere = this.#replica.isLeader;
+    const forwarder = isHere ? null : this.#forwarderTo(this.#replica.leaderId);
+    if (!isHere && forwarder === null) return false;
+    this.#stuckSinceMs = null;
+    if (forwarder === null) call.here();
+    else call.there(forwarder);
     return true;
   }
 
