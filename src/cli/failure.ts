@@ -1,5 +1,5 @@
 // How a command ends: its exit code, and what is said about a failure.
-import { type ErrorCode, TLedgerError } from '../base/errors.ts';
+import { type ErrorCode, isErrorCode } from '../base/errors.ts';
 
 /** DESIGN.md section 6. */
 export const exitCodes = { done: 0, failed: 1, usage: 2, unavailable: 3 } as const;
@@ -26,12 +26,18 @@ const unavailable: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 /** The exit code for a failure. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof QuietExit) return error.exitCode;
-  return error instanceof TLedgerError && unavailable.has(error.code) ? exitCodes.unavailable : exitCodes.failed;
+  return unavailable.has(codeOf(error)) ? exitCodes.unavailable : exitCodes.failed;
+}
+
+/** Errors are recognised by their code: they may come from another copy of the client. */
+function codeOf(error: unknown): ErrorCode {
+  const code = (error as { readonly code?: unknown } | undefined)?.code;
+  return isErrorCode(code) ? code : 'INTERNAL';
 }
 
 /** One line for stderr; in JSON for programs. */
 export function describeFailure(error: unknown, format: 'text' | 'json'): string {
-  const code = error instanceof TLedgerError ? error.code : 'INTERNAL';
+  const code = codeOf(error);
   const message = error instanceof Error ? error.message : String(error);
   if (format === 'json') return JSON.stringify({ error: { code, message } });
   return `tledger: ${message} (${code})`;

@@ -209,12 +209,13 @@ export class FakeNode {
   }
 
   async start(): Promise<void> {
+    if (this.#server !== undefined) return;
     const server = new Server(clientPortOptions);
     server.addService(ledgerService, this.#ledger());
     server.addService(adminService, this.#admin());
+    this.#server = server;
     const address = `127.0.0.1:${this.port}`;
     this.port = await bindWithWideWindows(server, address, ServerCredentials.createInsecure(), () => {});
-    this.#server = server;
   }
 
   /** Breaks all connections and takes no new ones. */

@@ -1,0 +1,242 @@
+// Commands against a fake group, in this process: what they print, what they do, how they end.
+import { expect } from 'chai';
+import { FakeGroup } from '../client/fake_server.ts';
+import { type Run, type RunOptions, run } from './harness.ts';
+
+describe('cli: commands', () => {
+  let group: FakeGroup;
+
+  beforeEach(async () => {
+    group = await FakeGroup.start(3);
+  });
+  afterEach(() => group.stop());
+
+  const cli = (line: string, options: RunOptions = {}): Promise<Run> =>
+    run([...line.split(' '), '--endpoints', group.endpoints.join(','), '--timeout', '2000'], options);
+  const json = async (line: string, options: RunOptions = {}) => {
+    const result = await cli(`${line} --format json`, options);
+    expect(result.stderr).to.equal('');
+    return JSON.parse(result.stdout.toString());
+  };
+
+  it('topic create says whether it was made, and again that it exists', async () => {
+    expect((await cli('topic create orders --queues 2')).stdout.toString()).to.equal('created orders with 2 queues\n');
+    const again = await json('topic create orders --queues 2');
+    expect(again).to.deep.include({ created: false, name: 'orders', queues: 2 });
+  });
+
+  it('topic list and describe show what is held', async () => {
+    group.put('t', 1, 'x');
+    expect((await cli('topic list')).stdout.toString()).to.equal('TOPIC  QUEUES  MESSAGES\nt           4         1\n');
+    const described = await json('topic describe t');
+    expect(described.ranges[1]).to.deep.equal({ queue: 1, minOffset: 0, maxOffset: 1 });
+    const absent = await cli('topic describe nowhere');
+    expect(absent.exitCode).to.equal(1);
+    expect(absent.stderr).to.equal('tledger: the topic "nowhere" does not exist (TOPIC_NOT_FOUND)\n');
+  });
+
+  it('message send and read carry tags, keys and properties', async () => {
+    const sent = await json('message send --topic t --queue 2 --key k1 --key k2 --tag x --property p=q hello');
+    expect(sent).to.deep.equal({ topic: 't', queue: 2, offset: 0 });
+    const read = await json('message read --topic t --queue 2 --offset 0');
+    expect(read.messages[0]).to.deep.include({
+      offset: 0,
+      body: Buffer.from('hello').toString('base64'),
+      tag: 'x',
+      keys: ['k1', 'k2'],
+      properties: { p: 'q' },
+    });
+    const text = await cli('message read --topic t --queue 2 --offset 0');
+    expect(text.stdout.toString()).to.equal('2:0  tag=x  key=k1  key=k2  hello\n');
+  });
+
+  it('message send reads a body of any bytes from stdin', async () => {
+    const body = Buffer.from([0xff, 0x0a, 0x00]);
+    await cli('message send --topic t --queue 0 -', { stdin: body });
+    const { messages } = await json('message read --topic t --queue 0 --offset 0');
+    expect(Buffer.from(messages[0].body, 'base64')).to.deep.equal(body);
+  });
+
+  it('message tail prints what comes until it is interrupted', async () => {
+    const abort = new AbortController();
+    group.put('t', 0, 'before');
+    setTimeout(() => group.put('t', 0, 'after'), 150);
+    const tail = await cli('message tail --topic t', { interrupted: abort.signal, onStdout: () => abort.abort() });
+    expect(tail.stdout.toString()).to.equal('0:1  after\n');
+    expect(tail.exitCode).to.equal(0);
+  });
+
+  it('cluster status shows every member and its lag', async () => {
+    group.put('t', 0, 'x');
+    const { stdout } = await cli('cluster status');
+    const lines = stdout.toString().split('\n');
+    expect(lines[0]).to.equal('cluster fake, group g0, leader n0');
+    expect(lines[2]).to.match(/^NODE +ROLE +TERM +LAST +COMMITTED +APPLIED +LAG +FLUSHED +ADDRESS +UPTIME$/);
+    expect(lines[3]).to.match(/^n0 +leader +1 +1 +1 +1 +0 +4,096 +127\.0\.0\.1:\d+ +1 min$/);
+    const document = await json('cluster status');
+    expect(document.nodes).to.have.length(3);
+    expect(document.nodes[1]).to.deep.include({ nodeId: 'n1', role: 'follower', lag: 0, lastIndex: 1 });
+  });
+
+  it('leader transfer names the new leader', async () => {
+    expect((await json('leader transfer --to n2')).leader).to.deep.include({ nodeId: 'n2', term: 2 });
+    const unknown = await cli('leader transfer --to n9');
+    expect([unknown.exitCode, unknown.stderr]).to.deep.equal([1, 'tledger: no member n9 (UNKNOWN_NODE)\n']);
+  });
+
+  it('log verify ends with 0 only if all replicas are identical', async () => {
+    const same = await cli('log verify');
+    expect([same.exitCode, same.stdout.toString()]).to.deep.equal([
+      0,
+      'NODE     CHAIN  BYTES\nn0    00000001  4,096\nn1    00000001  4,096\nn2    00000001  4,096\nall replicas are byte-identical up to record 0\n',
+    ]);
+    group.divergedNode = 1;
+    const other = await cli('log verify --format json');
+    expect(other.exitCode).to.equal(1);
+    expect(JSON.parse(other.stdout.toString()).identical).to.equal(false);
+  });
+
+  describe('produce and consume', () => {
+    const bytes = Buffer.from('one\n\ntwo\r\n\xff\xfe\n\n\nlast without newline', 'latin1');
+
+    it('give back the same bytes, whatever they are: --keep-newline and --raw', async () => {
+      const totals = await json('produce --topic t --queue 1 --keep-newline', { stdin: bytes });
+      expect(totals).to.deep.include({ acknowledged: 7, failed: 0, unknown: 0, skipped: 0, bytes: bytes.length });
+      const back = await cli('consume --topic t --queue 1 --raw');
+      expect(back.exitCode).to.equal(0);
+      expect(back.stdout).to.deep.equal(bytes);
+    });
+
+    it('send a line as a message and print a body as a line', async () => {
+      const totals = await cli('produce --topic t --queue 0 --tag x', { stdin: 'a\nb\nc' });
+      expect(totals.exitCode).to.equal(0);
+      expect(totals.stdout.toString()).to.match(/^3 acknowledged, .*messages\/s/);
+      expect((await cli('consume --topic t')).stdout.toString()).to.equal('a\nb\nc\n');
+      const lines = (await cli('consume --topic t --format json')).stdout.toString().trimEnd().split('\n');
+      expect(lines.map((line) => JSON.parse(line)).map(({ body, tag, offset }) => [body, tag, offset])).to.deep.equal([
+        ['YQ==', 'x', 0],
+        ['Yg==', 'x', 1],
+        ['Yw==', 'x', 2],
+      ]);
+    });
+
+    it('stop at an empty line with its number, having sent those before it', async () => {
+      const stopped = await cli('produce --topic t --queue 0 --format json', { stdin: 'a\nb\n\nc\n' });
+      expect(stopped.exitCode).to.equal(1);
+      expect(JSON.parse(stopped.stdout.toString()).acknowledged).to.equal(2);
+      expect(JSON.parse(stopped.stderr).error.message).to.equal('line 3 is empty: use --skip-empty or --keep-newline');
+      expect(group.bodies('t', 0)).to.deep.equal(['a', 'b']);
+    });
+
+    it('leave empty lines out with --skip-empty', async () => {
+      expect(await json('produce --topic t --queue 0 --skip-empty', { stdin: '\na\n\n' })).to.deep.include({
+        acknowledged: 1,
+        skipped: 2,
+      });
+    });
+
+    it('keep equal keys together, in order', async () => {
+      const lines = Array.from({ length: 60 }, (_, at) => `v${at},key${at % 7}`);
+      await cli('produce --topic t --key-field 2 --delimiter ,', { stdin: lines.join('\n') });
+      const queues = [0, 1, 2, 3].map((queue) => group.bodies('t', queue));
+      expect(queues.flat()).to.have.length(60);
+      for (let key = 0; key < 7; key++) {
+        const holders = queues.filter((bodies) => bodies.some((body) => body.endsWith(`,key${key}`)));
+        expect(holders, `queues that hold key${key}`).to.have.length(1);
+        const mine = holders[0]!.filter((body) => body.endsWith(`,key${key}`));
+        expect(mine).to.deep.equal(lines.filter((line) => line.endsWith(`,key${key}`)));
+      }
+    });
+
+    it('name the line that has no such field', async () => {
+      const failed = await cli('produce --topic t --key-field 2 --delimiter ,', { stdin: 'a,b\nc\n' });
+      expect([failed.exitCode, failed.stderr]).to.deep.equal([
+        1,
+        'tledger: line 2 has no field 2 (INVALID_ARGUMENT)\n',
+      ]);
+    });
+
+    it('name the first line that was refused', async () => {
+      const failed = await cli('produce --topic nowhere', { stdin: 'a\nb\n' });
+      expect(failed.exitCode).to.equal(1);
+      expect(failed.stderr).to.match(/^tledger: line 1: the topic "nowhere" does not exist \(TOPIC_NOT_FOUND\)\n$/);
+    });
+
+    it('report no leader as such, with 3', async () => {
+      group.decide = () => ({ kind: 'refuse', code: 'NO_LEADER' });
+      const failed = await run(
+        ['produce', '--topic', 't', '--endpoints', group.endpoints.join(','), '--timeout', '200'],
+        { stdin: 'a\n' },
+      );
+      expect(failed.exitCode).to.equal(3);
+      expect(failed.stdout.toString()).to.match(/^0 acknowledged, 1 failed/);
+    });
+
+    it('survive broken streams: each line once, in order', async () => {
+      const lines = Array.from({ length: 3_000 }, (_, at) => `line ${at}`);
+      let frames = 0;
+      group.decide = () => (++frames % 3 === 0 ? { kind: 'drop', applied: frames % 2 === 0 } : { kind: 'apply' });
+      const produced = await cli('produce --topic t --queue 0', { stdin: `${lines.join('\n')}\n` });
+      expect(produced.exitCode).to.equal(0);
+      expect(group.bodies('t', 0)).to.deep.equal(lines);
+      expect((await cli('consume --topic t --queue 0')).stdout.toString()).to.equal(`${lines.join('\n')}\n`);
+    });
+
+    it('begin and end where told', async () => {
+      for (let at = 0; at < 10; at++) group.put('t', 0, `m${at}`);
+      const some = await cli('consume --topic t --queue 0 --from 3 --count 2');
+      expect(some.stdout.toString()).to.equal('m3\nm4\n');
+      const none = await cli('consume --topic t --queue 0 --from latest');
+      expect([none.exitCode, none.stdout.toString()]).to.deep.equal([0, '']);
+      setTimeout(() => group.put('t', 0, 'new'), 150);
+      const followed = await cli('consume --topic t --from latest --follow --count 1');
+      expect(followed.stdout.toString()).to.equal('new\n');
+    });
+
+    it('draw a progress line on a terminal and wipe it away', async () => {
+      group.decide = () => ({ kind: 'apply', delayMs: 300 });
+      const shown = await cli('produce --topic t --queue 0', { stdin: 'a\n', isStderrTerminal: true });
+      const wipe = '\r\u001b[K';
+      expect(shown.stderr.startsWith(`${wipe}0 acknowledged`), shown.stderr).to.equal(true);
+      expect(shown.stderr.endsWith(wipe), shown.stderr).to.equal(true);
+      const silent = await cli('produce --topic t --queue 0', { stdin: 'a\n' });
+      expect(silent.stderr).to.equal('');
+    });
+  });
+
+  it('say wrong usage with 2, and what was expected', async () => {
+    const wrong: readonly (readonly [string, RegExp])[] = [
+      ['topic create', /missing required argument 'topic'/],
+      ['produce', /required option '--topic <topic>' not specified/],
+      ['produce --topic t --queue 1 --key-field 1', /exclude each other/],
+      ['consume --topic t --from nowhere', /earliest, latest or an offset is expected/],
+      ['consume --topic t --bogus', /unknown option '--bogus'/],
+      ['nonsense', /unknown command 'nonsense'/],
+      ['topic list --format xml', /Allowed choices are text, json/],
+    ];
+    for (const [line, expected] of wrong) {
+      const result = await cli(line);
+      expect(result.exitCode, line).to.equal(2);
+      expect(result.stderr, line).to.match(expected);
+      expect(result.stdout.length, line).to.equal(0);
+    }
+  });
+
+  it('teach in --help, with examples', async () => {
+    for (const line of [
+      '',
+      'topic create',
+      'message send',
+      'produce',
+      'consume',
+      'cluster status',
+      'leader transfer',
+      'log verify',
+    ]) {
+      const help = await run([...line.split(' ').filter(Boolean), '--help']);
+      expect(help.exitCode, line).to.equal(0);
+      expect(help.stdout.toString(), line).to.match(/Examples?:\n/);
+      expect(help.stdout.toString(), line).to.include('--endpoints');
+    }
+  });
+});

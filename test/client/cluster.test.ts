@@ -1,0 +1,133 @@
+// Calls that find their way: to any node that answers, to the leader if it is known, until the deadline.
+import { expect } from 'chai';
+import type { TLedgerError } from '../../src/base/errors.ts';
+import { Backoff } from '../../src/client/backoff.ts';
+import { TLedgerClient } from '../../src/client/client.ts';
+import { checkEndpoints, producerSettings } from '../../src/client/options.ts';
+import { FakeGroup } from './fake_server.ts';
+
+describe('client: options', () => {
+  for (const endpoint of ['localhost', ':8081', 'a:0', 'a:65536', 'a b:1', 'http://a:1', '[::1:8081']) {
+    it(`refuses the endpoint ${JSON.stringify(endpoint)}`, () => {
+      expect(() => checkEndpoints([endpoint]))
+        .to.throw('host:port')
+        .with.property('code', 'INVALID_ARGUMENT');
+    });
+  }
+
+  it('takes names, addresses and IPv6, each once', () => {
+    expect(checkEndpoints(['a.b:1', ' a.b:1', '10.0.0.1:65535', '[::1]:8081'])).to.deep.equal([
+      'a.b:1',
+      '10.0.0.1:65535',
+      '[::1]:8081',
+    ]);
+    expect(() => checkEndpoints([])).to.throw('1 to 64 endpoints');
+  });
+
+  it('refuses a producer window that would endanger exactly-once', () => {
+    expect(producerSettings({ windowFramesMax: 64 }).windowFramesMax).to.equal(64);
+    expect(() => producerSettings({ windowFramesMax: 65 }))
+      .to.throw('windowFramesMax')
+      .with.property('code', 'INVALID_ARGUMENT');
+  });
+});
+
+describe('client: back-off', () => {
+  it('doubles from 20 to 500 ms with jitter, and begins anew', () => {
+    const longest = new Backoff({ next: () => 1, between: () => 0 });
+    expect(Array.from({ length: 7 }, () => longest.next())).to.deep.equal([20, 40, 80, 160, 320, 500, 500]);
+    longest.reset();
+    expect(longest.next()).to.equal(20);
+    const shortest = new Backoff({ next: () => 0, between: () => 0 });
+    expect([shortest.next(), shortest.next()]).to.deep.equal([10, 20]);
+  });
+});
+
+describe('client: calls', () => {
+  let group: FakeGroup;
+  let client: TLedgerClient;
+
+  async function start(nodes: number, timeoutMs = 2_000): Promise<void> {
+    group = await FakeGroup.start(nodes);
+    client = new TLedgerClient({ endpoints: group.endpoints, timeoutMs, attemptTimeoutMs: 200 });
+  }
+
+  afterEach(async () => {
+    for (const node of group.nodes) node.kill();
+    await client.close();
+  });
+
+  it('find a node that lives', async () => {
+    await start(3);
+    group.nodes[0]!.kill();
+    group.nodes[2]!.kill();
+    expect((await client.admin.clusterStatus()).nodes.map(({ nodeId }) => nodeId)).to.deep.equal(['n0', 'n1', 'n2']);
+    expect(group.nodes[1]!.unaryCalls).to.deep.equal(['clusterStatus']);
+  });
+
+  it('fail with UNREACHABLE at the deadline, naming the endpoints, when none does', async () => {
+    await start(2, 200);
+    for (const node of group.nodes) node.kill();
+    const startedAtMs = performance.now();
+    const error = await client.admin.clusterStatus().catch((failure: TLedgerError) => failure);
+    expect(error).to.have.property('code', 'UNREACHABLE');
+    expect((error as TLedgerError).message).to.include(group.endpoints[0]);
+    expect(performance.now() - startedAtMs).to.be.within(150, 1_000);
+  });
+
+  it('go to the next node when one says NO_LEADER, and fail with it when all do', async () => {
+    await start(2, 300);
+    group.nodes[0]!.refuseAll = 'NO_LEADER';
+    expect((await client.admin.createTopic('new')).created).to.equal(true);
+    group.nodes[1]!.refuseAll = 'NO_LEADER';
+    const failure = client.admin.createTopic('newer').catch((error: TLedgerError) => error.code);
+    expect(await failure).to.equal('NO_LEADER');
+  });
+
+  it('are not repeated after a refusal for good', async () => {
+    await start(2);
+    const failure = client.admin.createTopic('').catch((error: TLedgerError) => error.code);
+    expect(await failure).to.equal('ILLEGAL_TOPIC');
+    expect(group.nodes.flatMap(({ unaryCalls }) => unaryCalls)).to.deep.equal(['createTopic']);
+  });
+
+  it('prefer the leader once it is known', async () => {
+    await start(3);
+    group.lead(1);
+    await client.admin.metadata();
+    await client.admin.clusterStatus();
+    await client.admin.clusterStatus();
+    expect(group.nodes[1]!.unaryCalls).to.deep.equal(['metadata', 'clusterStatus', 'clusterStatus']);
+  });
+
+  it('create, describe, transfer and verify', async () => {
+    await start(3);
+    const { topic, created } = await client.admin.createTopic('made', { queues: 2 });
+    expect(created).to.equal(true);
+    expect(topic).to.deep.include({ name: 'made', queues: 2 });
+    expect((await client.admin.createTopic('made', { queues: 2 })).created).to.equal(false);
+    expect((await client.admin.topic('made')).ranges).to.have.length(2);
+    expect((await client.admin.transferLeadership('n2')).leader).to.deep.include({ nodeId: 'n2' });
+    expect((await client.admin.verifyLog()).identical).to.equal(true);
+    const unknown = client.admin.transferLeadership('n9').catch((error: TLedgerError) => error.code);
+    expect(await unknown).to.equal('UNKNOWN_NODE');
+  });
+
+  it('watch the group, on another node when one dies', async () => {
+    await start(3);
+    const abort = new AbortController();
+    const leaders: (string | undefined)[] = [];
+    for await (const { leader, nodeId } of client.admin.watch({ signal: abort.signal })) {
+      leaders.push(leader?.nodeId);
+      const watched = group.nodes.findIndex(({ id }) => id === nodeId);
+      if (leaders.length === 1) group.lead(1);
+      else if (leaders.length === 2) {
+        group.nodes[watched]!.kill();
+        group.lead((watched + 1) % 3);
+      } else abort.abort();
+    }
+    expect(leaders.slice(0, 2)).to.deep.equal(['n0', 'n1']);
+    expect(leaders).to.have.length(3);
+    expect(leaders[2]).to.equal(group.leader?.nodeId);
+  });
+});
