@@ -143,7 +143,7 @@ export function describeExit(exit: Pick<ChildExit, 'code' | 'signal'>): string {
 }
 
 /** How to run this very program again: the built one, or the sources through tsx in development. */
-function programArguments(): string[] {
+export function programArguments(): string[] {
   const isSource = import.meta.url.endsWith('.ts');
   const main = fileURLToPath(new URL(isSource ? '../cli/main.ts' : '../cli/main.js', import.meta.url));
   return isSource ? ['--import', createRequire(import.meta.url).resolve('tsx'), main] : [main];

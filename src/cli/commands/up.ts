@@ -1,4 +1,5 @@
 // tledger up: a group of local processes for trying things out, and what becomes of it, a line an event.
+import { basename, relative } from 'node:path';
 import type { Command } from 'commander';
 import type { ClusterEvent, LocalCluster } from '../../server/local_cluster.ts';
 import { type CliContext, globalOptionsOf } from '../context.ts';
@@ -84,6 +85,14 @@ async function run(options: Options, context: CliContext, teller: Teller): Promi
   if (!interrupted.aborted) throw new QuietExit(exitCodes.failed);
 }
 
+/** How this program is run from where the user stands: by its name if it is installed, by its path otherwise. */
+function programName(): string {
+  const script = process.argv[1] ?? '';
+  if (basename(script) === 'tledger') return 'tledger';
+  const path = relative(process.cwd(), script);
+  return `${path.endsWith('.ts') ? 'npx tsx' : 'node'} ${path.startsWith('..') ? script : path}`;
+}
+
 /** Says what happens: lines for people, documents for programs. */
 class Teller {
   readonly #context: CliContext;
@@ -153,12 +162,13 @@ class Teller {
       const { clientPort, nodes } = this.#options;
       const ports = Array.from({ length: nodes }, (_, at) => `127.0.0.1:${clientPort + at}`).join(',');
       const endpoints = clientPort === CLIENT_PORT && nodes === 3 ? '' : ` --endpoints ${ports}`;
+      const program = programName();
       lines.push(
         '',
         'Try in another terminal:',
-        `  npx tledger topic create orders${endpoints}`,
-        `  npx tledger message send --topic orders "hello"${endpoints}`,
-        `  npx tledger cluster status${endpoints}`,
+        `  ${program} topic create orders${endpoints}`,
+        `  ${program} message send --topic orders "hello"${endpoints}`,
+        `  ${program} cluster status${endpoints}`,
         '',
         'Ctrl-C stops the nodes and keeps the data.',
       );
