@@ -16,6 +16,7 @@ export interface CreateTopic {
   readonly topic: TopicInfo;
 }
 
+/** What a command record can hold. */
 export type Command = CreateTopic;
 
 /** The body of a command record. */

@@ -1,6 +1,7 @@
 // How much a broker holds and hands out. Limits of messages and batches are in format/limits.ts.
 import { assert } from '../base/assert.ts';
 
+/** Bounds of one group's broker. */
 export interface BrokerLimits {
   /** Topics of the group. */
   readonly topicsMax: number;
@@ -25,6 +26,7 @@ export interface BrokerLimits {
   readonly readGapBytesMax: number;
 }
 
+/** What holds unless said otherwise. */
 export const defaultBrokerLimits: BrokerLimits = {
   topicsMax: 10_000,
   queuesPerTopicMax: 1_024,

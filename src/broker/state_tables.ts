@@ -13,17 +13,25 @@ import type { Queue, TopicTable } from './topics.ts';
 import type { TopicInfo } from './types.ts';
 
 const STATE_VERSION = 1;
+/** Key of the index that the tables are the result of. */
 export const APPLIED_KEY = 'applied';
 
+/** Key of a topic's row. */
 export const topicKey = (name: string): string => `t/${name}`;
+/** Key of a queue's row. */
 export const queueKey = (queue: Queue): string => `q/${queue.topic.info.name}/${queue.queueId}`;
+/** Key of a producer's row. */
 export const producerKey = (id: string): string => `p/${id}`;
 
+/** The applied index as stored. */
 export const appliedValue = (index: LogIndex): string => JSON.stringify({ v: STATE_VERSION, index });
+/** A topic's row. */
 export const topicValue = (topic: TopicInfo): string =>
   JSON.stringify({ queues: topic.queues, createdAtMs: topic.createdAtMs });
+/** A queue's row: which offsets it holds. */
 export const queueValue = (queue: Queue): string => JSON.stringify([queue.units.min, queue.units.max]);
 
+/** A producer's row: its runs, oldest first. */
 export function producerValue(producer: Producer): string {
   return JSON.stringify(
     producer.runs.map((run) => [

@@ -1,0 +1,141 @@
+import { expect } from 'chai';
+import { SeededRandom } from '../../src/base/random.ts';
+import { encodeMessageRecord } from '../../src/format/message.ts';
+import { MemoryStateMedium } from '../../src/storage/memory_state_store.ts';
+import { codeOf, DIRECTORY, FakeLog, Harness, message } from './fixture.ts';
+import { modelOf, stateOf } from './model.ts';
+
+/** A log as a busy group leaves it: topics, batches with and without producers, repeats, no-ops, segment ends. */
+async function busyLog(seed: number, rounds: number): Promise<FakeLog> {
+  const random = new SeededRandom(seed);
+  const harness = await Harness.start({ queues: 0, log: new FakeLog(16_384), limits: LIMITS });
+  const names = ['T', '__proto__', '%RETRY%g', 'a|b'];
+  const sequences = new Map<string, number>();
+  for (let round = 0; round < rounds; round++) {
+    const topic = names[random.between(0, names.length - 1)]!;
+    if (harness.broker.topic(topic) === undefined) harness.createTopic(topic, random.between(1, 5));
+    const queueId = random.between(0, harness.broker.topic(topic)!.queues - 1);
+    const count = random.between(1, 12);
+    const producer = random.between(0, 8);
+    const producerId = producer < 3 ? '' : `00000000000000c${producer}`;
+    const sequence = sequences.get(producerId) ?? 1;
+    const records = Array.from({ length: count }, (_, number) => {
+      const tag = random.next() < 0.5 ? `tag${random.between(1, 3)}` : undefined;
+      return encodeMessageRecord(message({ topic, queueId, tag, body: Buffer.from(`${round}-${number}`) }));
+    });
+    const request = { topic, queueId, producerId, sequence, records: Buffer.concat(records) };
+    const code = codeOf(() => harness.admit(request));
+    if (code === 'UNKNOWN_PRODUCER') sequences.delete(producerId);
+    else sequences.set(producerId, sequence + count);
+    if (random.next() < 0.1) harness.noop();
+    if (random.next() < 0.5) harness.applyTo();
+  }
+  return harness.log;
+}
+
+/** Few producers and runs, so that forgetting happens; few files, so that closing and opening happens. */
+const LIMITS = { producersMax: 3, producerRunsMax: 4, openQueueFilesMax: 8 };
+
+/** Applies the whole log in pieces of random length, with something in between. */
+async function applyInPieces(harness: Harness, random: SeededRandom, between: () => Promise<void>): Promise<void> {
+  while (harness.broker.appliedIndex < harness.log.lastIndex) {
+    harness.applyTo(Math.min(harness.log.lastIndex, harness.broker.appliedIndex + random.between(1, 40)));
+    await between();
+  }
+}
+
+describe('the state is a function of the log', () => {
+  let log: FakeLog;
+  let reference: Awaited<ReturnType<typeof stateOf>>;
+  before(async () => {
+    log = await busyLog(7, 250);
+    const harness = new Harness({ log, limits: LIMITS });
+    await harness.open();
+    harness.applyTo();
+    reference = await stateOf(harness);
+  });
+
+  it('as an independent model says: units byte for byte, producers with their last sequences', () => {
+    const { units, last } = modelOf(log, log.lastIndex, LIMITS.producersMax);
+    expect([...reference.files.keys()]).to.deep.equal([...units.keys()].sort());
+    for (const [path, bytes] of units) expect(reference.files.get(path), path).to.equal(bytes.toString('hex'));
+    const rows = [...reference.tables].filter(([key]) => key.startsWith('p/'));
+    const lastSequences = rows.map(([key, value]) => {
+      const [firstSequence, count] = (JSON.parse(value) as number[][]).at(-1)!;
+      return [key.slice(2), firstSequence! + count! - 1];
+    });
+    expect(new Map(lastSequences as [string, number][])).to.deep.equal(new Map([...last].sort()));
+    expect(reference.tables.get('applied')).to.equal(`{"v":1,"index":${log.lastIndex}}`);
+  });
+
+  it('however it is cut into calls, with or without checkpoints in between', async () => {
+    for (let seed = 1; seed <= 6; seed++) {
+      const random = new SeededRandom(seed);
+      const harness = new Harness({ log, limits: LIMITS });
+      await harness.open();
+      await applyInPieces(harness, random, async () => {
+        if (random.next() < 0.3) await harness.broker.checkpoint();
+      });
+      expect(await stateOf(harness), `seed ${seed}`).to.deep.equal(reference);
+    }
+  });
+
+  it('through crashes at any time: what is applied again leads to the same bytes', async () => {
+    for (let seed = 1; seed <= 25; seed++) {
+      const random = new SeededRandom(seed);
+      const harness = new Harness({ log, limits: LIMITS });
+      await harness.open();
+      let crashes = 0;
+      await applyInPieces(harness, random, async () => {
+        const checkpoint = random.next() < 0.5 ? harness.broker.checkpoint() : null;
+        // A crash in the middle of a checkpoint, or of applying; or an orderly checkpoint.
+        if (random.next() < 0.2 && crashes++ < 8) {
+          for (let turn = random.between(0, 12); turn > 0; turn--) await Promise.resolve();
+          checkpoint?.catch(() => {});
+          await harness.crash(random.between(1, 1e9), 0);
+        } else if (random.next() < 0.5) {
+          await checkpoint;
+        }
+      });
+      expect(await stateOf(harness), `seed ${seed}`).to.deep.equal(reference);
+    }
+  });
+
+  it('and each stored table belongs to the index that it names', async () => {
+    const harness = new Harness({ log, limits: LIMITS });
+    await harness.open();
+    const random = new SeededRandom(3);
+    await applyInPieces(harness, random, async () => {
+      // Applying goes on while the checkpoint runs, until it has come to its end.
+      const checkpoint = harness.broker.checkpoint();
+      let isRunning = true;
+      void checkpoint.then(() => {
+        isRunning = false;
+      });
+      while (isRunning) {
+        harness.applyTo(Math.min(log.lastIndex, harness.broker.appliedIndex + 3));
+        await Promise.resolve();
+      }
+      const index = await checkpoint;
+      const again = new Harness({ log, disk: harness.disk.clone(), medium: copyOf(harness.medium), limits: LIMITS });
+      await again.open();
+      expect(again.broker.appliedIndex).to.equal(index);
+      const { units } = modelOf(log, index);
+      const ranges = again.broker
+        .topics()
+        .flatMap(({ name, queues }) =>
+          Array.from({ length: queues }, (_, queueId) => [name, again.broker.range(name, queueId)] as const),
+        );
+      for (const [name, { queueId, max }] of ranges) {
+        const path = `${DIRECTORY}/${name.replaceAll('|', '+')}/${queueId}/00000000000000000000`;
+        expect(max, `${path} at ${index}`).to.equal((units.get(path)?.length ?? 0) / 20);
+      }
+    });
+  });
+});
+
+function copyOf(medium: MemoryStateMedium): MemoryStateMedium {
+  const copy = new MemoryStateMedium();
+  for (const [key, value] of medium.durable) copy.durable.set(key, value);
+  return copy;
+}
