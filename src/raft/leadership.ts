@@ -185,7 +185,10 @@ export class Leadership {
     }
   }
 
-  /** Sends records while the window has room: lazily, so that what was proposed meanwhile travels in one message. */
+  /**
+   * Sends records while the window has room: lazily, so that what was proposed meanwhile travels in one message. A
+   * follower that needs records which are not held any more gets heartbeats only; a snapshot will have to go out here.
+   */
   #sendRecords(progress: Progress): void {
     const { log, config } = this.#state;
     while (progress.maySend && progress.next <= log.lastIndex && progress.next > log.baseIndex) {

@@ -125,7 +125,8 @@ class Interaction {
     const others = this.#group.up.filter((member) => member.id !== id);
     this.#lines = [];
     this.#group.settle();
-    while (others.some((other) => other.core.deadlineMs <= core.deadlineMs)) {
+    for (let count = 0; others.some((other) => other.core.deadlineMs <= core.deadlineMs); count++) {
+      if (count === 1000) throw new Error(`the timer of ${id} never comes next`);
       this.#group.advance(Math.min(...others.map((other) => other.core.deadlineMs)) - this.#group.nowMs);
     }
     this.#lines = lines;

@@ -124,7 +124,8 @@ export class Group {
   advance(ms: number): void {
     const untilMs = this.nowMs + ms;
     this.settle();
-    for (;;) {
+    for (let count = 0; ; count++) {
+      assert(count < this.#deliveredMax, 'every timer that fires is set anew');
       const due = this.up
         .filter(({ core }) => core.deadlineMs <= untilMs)
         .sort((a, b) => a.core.deadlineMs - b.core.deadlineMs)[0];
