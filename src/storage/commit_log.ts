@@ -219,9 +219,8 @@ export class CommitLog implements RecordSizer {
   }
 
   /**
-   * The bytes `[position, position + sizeBytes)` of one segment. From the cache they are not copied and must not be
-   * changed; from the file the bodies of whole records at the start of the range are checked.
-   * @throws TLedgerError DATA_CORRUPTED when a body doesn't match its checksum.
+   * The bytes `[position, position + sizeBytes)` of one segment, as they lie there: whoever takes records out of them
+   * checks them (broker/pull.ts does). From the cache they are not copied; they must not be changed.
    */
   readAt(position: PhysicalOffset, sizeBytes: number): Buffer {
     return this.#reader.readAt(position, sizeBytes);

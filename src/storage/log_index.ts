@@ -107,16 +107,6 @@ export class LogIndexFiles {
     };
   }
 
-  /** Whether the files are long enough for all records up to `index`. Says nothing of what they hold. */
-  reaches(index: LogIndex): boolean {
-    const whole = Math.floor(index / this.#unitsPerFile);
-    const rest = index % this.#unitsPerFile;
-    if (this.#files.length < whole + (rest > 0 ? 1 : 0)) return false;
-    const fullSize = this.#unitsPerFile * INDEX_UNIT_BYTES;
-    for (let number = 0; number < whole; number++) if (this.#files[number]!.sizeBytes() < fullSize) return false;
-    return rest === 0 || this.#files[whole]!.sizeBytes() >= rest * INDEX_UNIT_BYTES;
-  }
-
   /** Removes the units behind `index`. */
   truncateAfter(index: LogIndex): void {
     const keep = Math.floor(index / this.#unitsPerFile);

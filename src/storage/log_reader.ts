@@ -1,12 +1,10 @@
-// Reading the log: from the tail cache where it reaches, otherwise from the files, where every record is verified
-// again before it leaves: a bit that flipped on this disk must not spread to the group.
+// Reading the log: from the tail cache where it reaches, otherwise from the files. Records that are read as records are
+// verified again before they leave: a bit that flipped on this disk must not spread to the group.
 import { assert } from '../base/assert.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import {
   chainCrcAt,
   indexAt,
-  isBodyIntact,
-  isRecordWhole,
   type PhysicalOffset,
   physicalOffset,
   positionAt,
@@ -131,7 +129,6 @@ export class LogReader {
     assert(position + sizeBytes <= segments.at(position).end, 'a range lies in one segment');
     const bytes = Buffer.allocUnsafe(sizeBytes);
     this.#readFile(bytes, position);
-    this.#verifyLoosely(bytes, position);
     return bytes;
   }
 
@@ -249,17 +246,6 @@ export class LogReader {
       reason = messageOf(error);
     }
     throw this.#corrupted(position, reason);
-  }
-
-  /** Checks the bodies of the records in `bytes`, as far as it begins with a record and holds whole ones. */
-  #verifyLoosely(bytes: Buffer, position: PhysicalOffset): void {
-    let at = 0;
-    while (isRecordWhole(bytes, at, bytes.length) && positionAt(bytes, at) === position + at) {
-      if (!isBodyIntact(bytes, at)) {
-        throw this.#corrupted(physicalOffset(position + at), 'the body does not match its checksum');
-      }
-      at += sizeAt(bytes, at);
-    }
   }
 
   #unit(index: LogIndex): IndexUnit {

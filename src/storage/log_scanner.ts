@@ -23,13 +23,7 @@ import { headerFault } from './verify.ts';
 const WINDOW_BYTES = 1024 * 1024;
 
 /** Learns of each good record, in order. */
-export type RecordVisitor = (
-  index: number,
-  term: number,
-  position: number,
-  sizeBytes: number,
-  chainCrc: number,
-) => void;
+export type RecordVisitor = (index: number, term: number, position: number, sizeBytes: number) => void;
 
 /** Why a scan ended. */
 export interface ScanEnd {
@@ -89,7 +83,7 @@ export class LogScanner {
       at += size;
       end = at;
       this.bytesScanned += size;
-      visit(index, lastTerm, start, size, chain);
+      visit(index, lastTerm, start, size);
     }
   }
 
