@@ -15,7 +15,6 @@ import type { AppendRequest, MessageFields } from '../wire/ledger_messages.ts';
 export function packedAppendOf(request: AppendRequest, nowMs: number): PackedAppend {
   const { topic, queue: queueId, producerId, sequence } = request;
   checkTopicName(topic);
-  if (queueId < 0) throw new TLedgerError('QUEUE_OUT_OF_RANGE', `${queueId} is not a queue number`);
   if (checkProducerId(producerId) && sequence < 1) {
     throw new TLedgerError('INVALID_ARGUMENT', `sequence ${sequence}: a producer's first message has sequence 1`);
   }

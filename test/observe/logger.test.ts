@@ -46,6 +46,11 @@ describe('logger', () => {
       enabled = log.isEnabled('info');
       log.info('unseen');
       log.child({ a: 1 }).debug('unseen');
+      log.info('unseen', {
+        get costly(): string {
+          throw new Error('a disabled level looks at nothing');
+        },
+      });
     });
     expect(text).to.equal('');
     expect(enabled).to.equal(false);

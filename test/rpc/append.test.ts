@@ -234,6 +234,8 @@ describe('AppendStream', () => {
     harness.gateway.setLeader({ nodeId: 'n2', clientAddress: '127.0.0.1:8083', term: term(4) });
     harness.gateway.changed();
     await until(() => leaders().length === 2, 'the new leader is told');
+    harness.gateway.changed();
+    await new Promise((resolve) => setTimeout(resolve, 30));
     expect(leaders()).to.deep.equal(['n1', 'n2']);
     stream.end();
   });

@@ -78,11 +78,12 @@ describe('Consume', () => {
   it('starts at the latest message of the group, not of this replica', async () => {
     store('old');
     harness.gateway.onBarrier = () => store('committed elsewhere');
-    const { stream, bodies } = open({ start: 'LATEST' });
+    const { stream, bodies, responses } = open({ start: 'LATEST' });
     await until(() => harness.gateway.fake.listenerCount === 4, 'it listens');
     store('new');
     await until(() => bodies().length > 0, 'the new one has come');
     expect(bodies()).to.deep.equal(['0:new']);
+    expect(responses[0]!.firstOffset).to.equal('2');
     stream.cancel();
   });
 
