@@ -10,6 +10,7 @@ import { SlotFile } from './slots.ts';
 const FORMAT = { magic: 0x544c_434b, version: 1 } as const; // "TLCK"
 const TIP_BYTES = 36;
 
+/** What a checkpoint says. */
 export interface Marks {
   /** The last record known to have been flushed. Written after the flush returned, never before. */
   readonly flushed: LogTip;

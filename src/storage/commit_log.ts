@@ -36,6 +36,7 @@ const CACHE_BYTES_MAX = 8 * 1024 * 1024;
 /** A message's own header must be there for its physical offset to be written into. */
 const MESSAGE_BODY_BYTES_MIN = 88;
 
+/** Where a log lies and how it is laid out. */
 export interface CommitLogOptions {
   readonly disk: Disk;
   /** The group's directory; the log takes `commitlog/`, `index/` and `checkpoint` in it. */

@@ -21,6 +21,7 @@ export const INDEX_UNITS_PER_FILE = 1024 * 1024;
 const MAGIC_SEED = 0x544c_4958; // "TLIX"
 const STAGED_UNITS_MIN = 1024;
 
+/** What the log index knows of a record. */
 export interface IndexUnit {
   readonly position: PhysicalOffset;
   readonly sizeBytes: number;

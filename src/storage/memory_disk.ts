@@ -8,6 +8,7 @@ import type { Disk, DiskFile } from './disk.ts';
 import { diskError } from './disk_error.ts';
 import { MemoryInode } from './memory_file.ts';
 
+/** The steps that a simulated disk counts; `flush-done` ends an asynchronous flush. */
 export type DiskOperationKind =
   | 'create'
   | 'read'

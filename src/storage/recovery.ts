@@ -44,6 +44,7 @@ export interface RecoveryReport {
   readonly indexRebuilt: boolean;
 }
 
+/** The log that recovery found, all of it durable. */
 export interface RecoveredLog {
   readonly tip: LogTip;
   readonly runs: TermRuns;

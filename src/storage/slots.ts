@@ -20,6 +20,7 @@ const CRC_AT = 20;
 /** What a slot can hold, so that header and payload lie in one sector. */
 export const SLOT_PAYLOAD_BYTES_MAX = 512 - HEADER_BYTES;
 
+/** Tells one kind of slot file from another. */
 export interface SlotFormat {
   /** Four bytes that tell what kind of value this is. */
   readonly magic: number;
