@@ -29,6 +29,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 };
 
 const LINES_MAX = 420;
+/** Tests are lists of cases, and may be longer. */
+const TEST_LINES_MAX = 1_100;
 
 interface Source {
   /** Relative to the repository, with forward slashes. */
@@ -128,6 +130,9 @@ function isDocumented(lines: readonly string[], at: number): boolean {
   return head.every((line) => line === '' || line.startsWith('//') || /^import\b|^ {2}\S|^} from/.test(line));
 }
 
+/** This file holds examples of what is forbidden. */
+const isNotThis = (source: Source): boolean => source.path !== 'test/architecture.test.ts';
+
 describe('architecture', () => {
   const src = sourcesUnder('src');
   const all = [...src, ...sourcesUnder('test')];
@@ -142,7 +147,7 @@ describe('architecture', () => {
   });
 
   it('imports files that exist, by their full name', () => {
-    const missing = all.flatMap((source) =>
+    const missing = all.filter(isNotThis).flatMap((source) =>
       ownImportsOf(source)
         .filter((path) => !existsSync(join(root, path)))
         .map((path) => `${source.path} imports ${path}`),
@@ -178,8 +183,9 @@ describe('architecture', () => {
     expect(bare).to.deep.equal([]);
   });
 
-  it(`keeps files below ${LINES_MAX} lines`, () => {
-    const long = all.filter((source) => source.text.split('\n').length > LINES_MAX).map((source) => source.path);
+  it(`keeps sources below ${LINES_MAX} lines, tests below ${TEST_LINES_MAX}`, () => {
+    const lineMax = (source: Source): number => (source.path.startsWith('src/') ? LINES_MAX : TEST_LINES_MAX);
+    const long = all.filter((source) => source.text.split('\n').length > lineMax(source)).map((source) => source.path);
     expect(long).to.deep.equal([]);
   });
 
@@ -313,7 +319,10 @@ function leaks(text: string): string[] {
   const patterns = [
     new RegExp(`\\b(${'TO'}DO|${'FIX'}ME|${'XX'}X)\\b`),
     new RegExp(`(^|[\\s'"\`(=:])/(${'home'}|${'Users'}|${'work'}|${'root'})/[\\w.-]+`, 'm'),
-    new RegExp(`\\b(registry\\.${'npmjs'}\\.org|[\\w.-]+:4873|[\\w.-]*(${'arti'}factory|${'nex'}us|${'ver'}daccio)[\\w.-]*)\\b`, 'i'),
+    new RegExp(
+      `\\b(registry\\.${'npmjs'}\\.org|[\\w.-]+:4873|[\\w.-]*(${'arti'}factory|${'nex'}us|${'ver'}daccio)[\\w.-]*)\\b`,
+      'i',
+    ),
   ];
   return patterns.map((pattern) => pattern.exec(text)?.[0].trim()).filter((hit) => hit !== undefined);
 }
