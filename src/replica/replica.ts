@@ -8,18 +8,8 @@ import type { Clock } from '../base/clock.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
 import type { Broker } from '../broker/broker.ts';
-import { RECORD_HEADER_BYTES } from '../format/record.ts';
 import { Raft } from '../raft/raft.ts';
-import type {
-  FollowerAppend,
-  LogIndex,
-  NodeId,
-  RaftConfig,
-  RaftMessage,
-  Ready,
-  RecordSizer,
-  Term,
-} from '../raft/types.ts';
+import type { FollowerAppend, LogIndex, NodeId, RaftConfig, RaftMessage, Ready, Term } from '../raft/types.ts';
 import { type CommitLog, FRAME_HEADROOM_BYTES, offsetOfRecord } from '../storage/commit_log.ts';
 import type { HardStateFile } from '../storage/hard_state.ts';
 import { Alarm } from './alarm.ts';
@@ -93,7 +83,7 @@ export class Replica implements PeerEvents {
       config: options.raft,
       hardState: options.hardState.state,
       log: log.shape,
-      sizer: sizerOf(log),
+      sizer: log,
       random: options.random,
       nowMs: clock.monotonicMs(),
     });
@@ -325,7 +315,8 @@ export class Replica implements PeerEvents {
   }
 
   #onStateChanged(): void {
-    if (!this.#raft.isLeader) this.#leading.end();
+    if (this.#raft.isLeader) this.#leading.scheduleDrain();
+    else this.#leading.end();
     this.#transfer.onStateChanged(this.#raft);
     this.#clock.defer(() => {
       for (const listener of this.#listeners) listener();
@@ -354,7 +345,7 @@ export class Replica implements PeerEvents {
     const nowMs = this.#clock.monotonicMs();
     this.#leading.expire(nowMs);
     this.#reads.expire(nowMs);
-    this.#transfer.onSweep(nowMs, this.#raft);
+    this.#transfer.expire(nowMs);
     this.#leading.scheduleDrain();
     if (this.#leading.waitingCount + this.#reads.length > 0 || this.#transfer.isActive) this.#armSweep();
   }
@@ -388,16 +379,6 @@ export class Replica implements PeerEvents {
     this.#answerAll(new TLedgerError('SHUTTING_DOWN', `The node failed: ${messageOf(error)}.`));
     this.#options.onFailure(error instanceof Error ? error : new Error(String(error)));
   }
-}
-
-/** Record sizes for consensus, which may ask for the no-op it has just placed before that is written. */
-function sizerOf(log: CommitLog): RecordSizer {
-  return {
-    fit: (firstIndex, bytesMax) =>
-      firstIndex > log.lastIndex
-        ? { lastIndex: firstIndex, sizeBytes: RECORD_HEADER_BYTES }
-        : log.fit(firstIndex, bytesMax),
-  };
 }
 
 function mostCaughtUp(raft: Raft): NodeId {

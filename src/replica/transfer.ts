@@ -37,19 +37,20 @@ export class Transfer {
     });
   }
 
+  /** Another node leads now, or consensus gave the transfer up. */
   onStateChanged(raft: TransferringRaft): void {
-    if (this.#caller === null || raft.isLeader || raft.leader === null) return;
-    this.#caller.resolve();
-    this.#caller = null;
+    if (this.#caller === null) return;
+    if (raft.isLeader) {
+      if (!raft.isTransferring) this.fail(new TLedgerError('TRANSFER_FAILED'));
+    } else if (raft.leader !== null) {
+      this.#caller.resolve();
+      this.#caller = null;
+    }
   }
 
-  /** Notices that consensus gave up, or that the caller's deadline passed. */
-  onSweep(nowMs: number, raft: TransferringRaft): void {
-    if (this.#caller === null) return;
-    if (raft.isLeader && !raft.isTransferring) this.fail(new TLedgerError('TRANSFER_FAILED'));
-    else if (this.#caller.deadlineMs <= nowMs) {
-      this.fail(new TLedgerError('OUTCOME_UNKNOWN', 'the transfer had not ended before the deadline'));
-    }
+  expire(nowMs: number): void {
+    if (this.#caller === null || this.#caller.deadlineMs > nowMs) return;
+    this.fail(new TLedgerError('OUTCOME_UNKNOWN', 'the transfer had not ended before the deadline'));
   }
 
   fail(error: TLedgerError): void {
