@@ -9,6 +9,18 @@ import type { Sendable } from './send_window.ts';
  */
 export type Done = (error: TLedgerError | null, queueOffset: number | null, queue: number) => void;
 
+/** What one sender hands over. */
+export interface Submission {
+  /** Whole records, back to back. */
+  readonly records: Buffer;
+  readonly count: number;
+  /** Bytes it is charged against the producer's buffer. */
+  readonly cost: number;
+  /** Milliseconds (Date.now). */
+  readonly deadlineMs: number;
+  readonly done: Done;
+}
+
 /** Message records for one queue that travel as one frame. */
 export class Batch implements Sendable {
   readonly topic: string;
@@ -20,6 +32,7 @@ export class Batch implements Sendable {
   readonly #counts: number[] = [];
   #count = 0;
   #sizeBytes = 0;
+  #cost = 0;
 
   constructor(topic: string, queue: number, deadlineMs: number) {
     this.topic = topic;
@@ -35,8 +48,19 @@ export class Batch implements Sendable {
     return this.#sizeBytes;
   }
 
+  /** What its senders were charged against the buffer. */
+  get cost(): number {
+    return this.#cost;
+  }
+
+  /** How many senders wait for it. */
+  get calls(): number {
+    return this.#done.length;
+  }
+
   /** Adds `count` records that share one outcome. */
-  add(records: Buffer, count: number, done: Done): void {
+  add({ records, count, cost, done }: Submission): void {
+    this.#cost += cost;
     this.pieces.push(records);
     this.#done.push(done);
     this.#counts.push(count);
@@ -86,20 +110,20 @@ export class Batcher {
   }
 
   /** Adds records to the open batch of their queue, or begins one. Batches never take more than the limits allow. */
-  add(topic: string, queue: number, records: Buffer, count: number, deadlineMs: number, done: Done): void {
+  add(topic: string, queue: number, submission: Submission): void {
     let queues = this.#open.get(topic);
     if (queues === undefined) {
       queues = [];
       this.#open.set(topic, queues);
     }
     let batch = queues[queue];
-    if (batch !== undefined && !this.#fits(batch, records.length, count)) batch = undefined;
+    if (batch !== undefined && !this.#fits(batch, submission)) batch = undefined;
     if (batch === undefined) {
-      batch = new Batch(topic, queue, deadlineMs);
+      batch = new Batch(topic, queue, submission.deadlineMs);
       queues[queue] = batch;
       this.#waiting.push(batch);
     }
-    batch.add(records, count, done);
+    batch.add(submission);
     if (batch.sizeBytes >= this.#limits.bytesMax || batch.count >= this.#limits.countMax) queues[queue] = undefined;
   }
 
@@ -122,8 +146,8 @@ export class Batcher {
     return expired;
   }
 
-  #fits(batch: Batch, sizeBytes: number, count: number): boolean {
-    return batch.sizeBytes + sizeBytes <= this.#limits.bytesMax && batch.count + count <= this.#limits.countMax;
+  #fits(batch: Batch, { records, count }: Submission): boolean {
+    return batch.sizeBytes + records.length <= this.#limits.bytesMax && batch.count + count <= this.#limits.countMax;
   }
 
   #close(batch: Batch): void {

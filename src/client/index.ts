@@ -14,6 +14,7 @@ export { Admin, type AdminCallOptions } from './admin.ts';
 export type { Done } from './batch.ts';
 export { TLedgerClient } from './client.ts';
 export type { MessageBatch, PullOptions, PullResult } from './consumer.ts';
+export type { BatchReceipt, MessageToSend, SendReceipt } from './message_to_send.ts';
 export type { ClientOptions, ConsumeOptions, ProducerOptions, StartPosition } from './options.ts';
-export { type BatchReceipt, type MessageToSend, Producer, type SendReceipt } from './producer.ts';
+export { Producer } from './producer.ts';
 export { queueOfKey } from './topics.ts';

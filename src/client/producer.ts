@@ -6,57 +6,26 @@
 import { randomBytes } from 'node:crypto';
 import { assert } from '../base/assert.ts';
 import { TLedgerError } from '../base/errors.ts';
-import { messageLimits, validateMessage } from '../format/limits.ts';
-import { encodeMessageRecord, type OutgoingMessage } from '../format/message.ts';
+import { messageLimits } from '../format/limits.ts';
 import { int64ToNumber } from '../wire/int64.ts';
 import type { AppendResponse, Leader } from '../wire/ledger_messages.ts';
 import { AppendPipe, type PipeEnd } from './append_pipe.ts';
 import { Backoff } from './backoff.ts';
-import { type Batch, Batcher, type Done } from './batch.ts';
+import { type Batch, Batcher, type Done, type Submission } from './batch.ts';
 import { type Cluster, isNotNow } from './cluster.ts';
+import { type BatchReceipt, encodeRecord, type MessageToSend, type SendReceipt } from './message_to_send.ts';
 import { type ProducerOptions, type ProducerSettings, producerSettings } from './options.ts';
 import { type Frame, SendWindow } from './send_window.ts';
 import { TopicRouter } from './topic_router.ts';
 
-/** A message to send. */
-export interface MessageToSend {
-  readonly topic: string;
-  /** 1 byte to 4 MiB. Not copied until it is sent: leave it unchanged until the outcome is known. */
-  readonly body: Buffer;
-  /** The queue; by `orderKey`, or in turn, if left out. */
-  readonly queue?: number | undefined;
-  /** Messages with equal keys go to the same queue and keep their order. */
-  readonly orderKey?: string | Buffer | undefined;
-  /** For filters; at most one. */
-  readonly tag?: string | undefined;
-  /** For look-ups. */
-  readonly keys?: readonly string[] | undefined;
-  readonly properties?: Readonly<Record<string, string>> | undefined;
-  /** Milliseconds since the epoch; now, if left out. */
-  readonly bornAtMs?: number | undefined;
-}
-
-/** A message is committed: it will not be lost, and readers see it exactly once, there. */
-export interface SendReceipt {
-  readonly topic: string;
-  readonly queue: number;
-  /** Null when the answer was lost so long ago that the group remembers only that it has the message. */
-  readonly queueOffset: number | null;
-}
-
-/** A batch is committed. Its frames lie in the queue in order, those of other producers between them. */
-export interface BatchReceipt {
-  readonly topic: string;
-  readonly queue: number;
-  readonly count: number;
-  /** Offsets of consecutive messages of the batch; firstOffset as in `SendReceipt`. */
-  readonly runs: readonly { readonly firstOffset: number | null; readonly count: number }[];
-}
-
+/** What a call is charged against the buffer beside its bytes: what it takes in memory until it is settled. */
+const MESSAGE_COST = 256;
 /** How often deadlines and stalls are looked at while anything is under way. */
 const TICK_MS = 25;
 /** How long one search for a node lasts before deadlines are looked at and the next one begins. */
 const PICK_MS = 1_000;
+
+type Charge = Pick<Submission, 'cost' | 'deadlineMs' | 'done'>;
 
 /** Sends messages, each exactly once. Made by `TLedgerClient.producer`; close it to let go of its stream. */
 export class Producer {
@@ -89,7 +58,7 @@ export class Producer {
       countMax: this.#settings.windowFramesMax,
       bytesMax: this.#settings.windowBytesMax,
       newProducerId: () => randomBytes(8).toString('hex'),
-      fail: (batch, error) => batch.fail(error),
+      fail: (batch, error) => this.#fail(batch, error),
     });
   }
 
@@ -110,17 +79,17 @@ export class Producer {
 
   /** `send` with a callback, for loops in which a promise a message would be felt. Never throws. */
   append(message: MessageToSend, done: Done): void {
-    const bornAtMs = message.bornAtMs ?? Date.now();
-    const encode = (queue: number) => encodeRecord(message, queue, bornAtMs);
-    const begin = this.#admit(message.body.length, message.queue ?? -1, done);
-    if (begin === undefined) return;
-    this.#router.route(message.topic, message.queue, message.orderKey, begin.deadlineMs, (error, queue) => {
-      if (error !== null) return begin.done(error, null, queue);
-      try {
-        this.#enqueue(message.topic, queue, encode(queue), 1, begin.deadlineMs, begin.done);
-      } catch (refusal) {
-        begin.done(asTLedgerError(refusal), null, queue);
-      }
+    const { topic, orderKey } = message;
+    const refusal = this.#refusal();
+    if (refusal !== undefined) return done(refusal, null, message.queue ?? -1);
+    const now = Date.now();
+    const charge = { cost: message.body.length + MESSAGE_COST, deadlineMs: now + this.#settings.sendTimeoutMs, done };
+    this.#admit(charge);
+    const known = this.#router.queueNow(topic, message.queue, orderKey);
+    if (known >= 0) return this.#encodeAndSubmit(message, known, now, charge);
+    this.#router.route(topic, message.queue, orderKey, charge.deadlineMs, (error, queue) => {
+      if (error !== null) this.#refuse(charge, error, queue);
+      else this.#encodeAndSubmit(message, queue, now, charge);
     });
   }
 
@@ -167,14 +136,18 @@ export class Producer {
       if (count < 1 || count > messageLimits.batchCountMax || records.length > messageLimits.batchBytesMax) {
         return reject(new TLedgerError('BATCH_TOO_LARGE', `${count} records of ${records.length} bytes in one batch`));
       }
-      const begin = this.#admit(records.length, queue, (error, queueOffset) => {
+      const refusal = this.#refusal();
+      if (refusal !== undefined) return reject(refusal);
+      const done: Done = (error, queueOffset) => {
         if (error !== null) reject(error);
         else resolve({ topic, queue, queueOffset });
-      });
-      if (begin === undefined) return;
-      this.#router.route(topic, queue, undefined, begin.deadlineMs, (error) => {
-        if (error !== null) begin.done(error, null, queue);
-        else this.#enqueue(topic, queue, records, count, begin.deadlineMs, begin.done);
+      };
+      const cost = records.length + MESSAGE_COST;
+      const charge = { cost, deadlineMs: Date.now() + this.#settings.sendTimeoutMs, done };
+      this.#admit(charge);
+      this.#router.route(topic, queue, undefined, charge.deadlineMs, (error) => {
+        if (error !== null) this.#refuse(charge, error, queue);
+        else this.#submit(topic, queue, { ...charge, records, count });
       });
     });
   }
@@ -206,35 +179,54 @@ export class Producer {
     this.#pipe = undefined;
   }
 
-  /** Counts a call against the buffer until it is settled; undefined when it was refused at once. */
-  #admit(
-    sizeBytes: number,
-    queue: number,
-    done: Done,
-  ): { readonly deadlineMs: number; readonly done: Done } | undefined {
-    if (!this.isWritable) {
-      const { bufferBytesMax } = this.#settings;
-      const why = this.#isClosed
-        ? 'the producer is closed'
-        : `its buffer of ${bufferBytesMax} bytes is full: await ready()`;
-      done(new TLedgerError(this.#isClosed ? 'SHUTTING_DOWN' : 'OVERLOADED', why), null, queue);
-      return undefined;
-    }
-    this.#unsettledBytes += sizeBytes;
-    this.#unsettledCalls++;
-    this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
-    const settle: Done = (error, queueOffset, at) => {
-      this.#unsettledBytes -= sizeBytes;
-      this.#unsettledCalls--;
-      done(error, queueOffset, at);
-      this.#wake();
-    };
-    return { deadlineMs: Date.now() + this.#settings.sendTimeoutMs, done: settle };
+  /** Why nothing is taken at the moment, if so. */
+  #refusal(): TLedgerError | undefined {
+    if (this.isWritable) return undefined;
+    if (this.#isClosed) return new TLedgerError('SHUTTING_DOWN', 'the producer is closed');
+    const { bufferBytesMax } = this.#settings;
+    return new TLedgerError('OVERLOADED', `the producer's buffer of ${bufferBytesMax} bytes is full: await ready()`);
   }
 
-  #enqueue(topic: string, queue: number, records: Buffer, count: number, deadlineMs: number, done: Done): void {
-    this.#batcher.add(topic, queue, records, count, deadlineMs, done);
+  #admit({ cost }: Charge): void {
+    this.#unsettledBytes += cost;
+    this.#unsettledCalls++;
+    this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  #refuse({ cost, done }: Charge, error: TLedgerError, queue: number): void {
+    done(error, null, queue);
+    this.#release(cost, 1);
+  }
+
+  #encodeAndSubmit(message: MessageToSend, queue: number, now: number, charge: Charge): void {
+    try {
+      const records = encodeRecord(message, queue, message.bornAtMs ?? now);
+      const { cost, deadlineMs, done } = charge;
+      this.#submit(message.topic, queue, { records, count: 1, cost, deadlineMs, done });
+    } catch (refusal) {
+      this.#refuse(charge, asTLedgerError(refusal), queue);
+    }
+  }
+
+  #submit(topic: string, queue: number, submission: Submission): void {
+    this.#batcher.add(topic, queue, submission);
     this.#pumpSoon();
+  }
+
+  #succeed(batch: Batch, queueOffset: number | null): void {
+    batch.succeed(queueOffset);
+    this.#release(batch.cost, batch.calls);
+  }
+
+  #fail(batch: Batch, error: TLedgerError): void {
+    batch.fail(error);
+    this.#release(batch.cost, batch.calls);
+  }
+
+  #release(cost: number, calls: number): void {
+    this.#unsettledBytes -= cost;
+    this.#unsettledCalls -= calls;
+    this.#wake();
   }
 
   #wake(): void {
@@ -316,7 +308,7 @@ export class Producer {
     }
     const batch = this.#window.acknowledge();
     const offset = int64ToNumber(response.queueOffset, 'queueOffset');
-    batch?.succeed(offset < 0 ? null : offset);
+    if (batch !== undefined) this.#succeed(batch, offset < 0 ? null : offset);
   }
 
   #progressed(leader: Leader | null): void {
@@ -362,7 +354,9 @@ export class Producer {
     const now = Date.now();
     const reason = this.#pipe === undefined ? this.#lastError : undefined;
     this.#window.expire(now, reason);
-    for (const batch of this.#batcher.takeExpired(now)) batch.fail(reason ?? new TLedgerError('DEADLINE_EXCEEDED'));
+    for (const batch of this.#batcher.takeExpired(now)) {
+      this.#fail(batch, reason ?? new TLedgerError('DEADLINE_EXCEEDED'));
+    }
     this.#router.expire(now);
     const isStalled = this.#window.hasWritten && now - this.#progressAtMs > this.#settings.stallTimeoutMs;
     if (isStalled) this.#pipe?.abort(new TLedgerError('UNREACHABLE', 'the node has stopped answering'));
@@ -381,13 +375,6 @@ function isRefusal(error: TLedgerError): boolean {
 function requestOf(frame: Frame<Batch>) {
   const { topic, queue, pieces } = frame.load;
   return { topic, queue, producerId: frame.producerId, sequence: frame.sequence, records: pieces };
-}
-
-function encodeRecord(message: MessageToSend, queue: number, bornAtMs: number): Buffer {
-  const { topic, body, tag, keys, properties } = message;
-  const outgoing: OutgoingMessage = { topic, queueId: queue, body, tag, keys, properties, bornAtMs };
-  validateMessage(outgoing);
-  return encodeMessageRecord(outgoing);
 }
 
 function asTLedgerError(error: unknown): TLedgerError {

@@ -55,6 +55,14 @@ export class TopicRouter {
     else this.#choose(state, state.queues, waiting);
   }
 
+  /** The queue, when the topic is known and nothing is wrong; -1 when `route` has to be asked. */
+  queueNow(topic: string, queue: number | undefined, orderKey: string | Buffer | undefined): number {
+    const state = this.#topics.get(topic);
+    if (state?.queues === undefined) return -1;
+    if (queue !== undefined) return Number.isInteger(queue) && queue >= 0 && queue < state.queues ? queue : -1;
+    return orderKey === undefined ? this.#queueInTurn(state, state.queues) : queueOfKey(orderKey, state.queues);
+  }
+
   /** Refuses what has waited past its deadline. */
   expire(nowMs: number): void {
     for (const state of this.#topics.values()) {
@@ -90,8 +98,12 @@ export class TopicRouter {
       return routed(new TLedgerError('QUEUE_OUT_OF_RANGE', range), queue);
     }
     if (orderKey !== undefined) return routed(null, queueOfKey(orderKey, queues));
+    routed(null, this.#queueInTurn(state, queues));
+  }
+
+  #queueInTurn(state: TopicState, queues: number): number {
     if (!this.#hasOpenBatch(state.name, state.turn % queues)) state.turn++;
-    routed(null, state.turn % queues);
+    return state.turn % queues;
   }
 }
 

@@ -153,7 +153,7 @@ describe('client: producer', () => {
     it('more than its buffer holds: OVERLOADED, until ready', async () => {
       await start();
       group.decide = () => ({ kind: 'apply', delayMs: 10 });
-      const producer = client.producer({ bufferBytesMax: 4_096 });
+      const producer = client.producer({ bufferBytesMax: 5_000 });
       const body = 'x'.repeat(2_000);
       const sent = [send(producer, body), send(producer, body)];
       expect(producer.isWritable).to.equal(true);
@@ -230,9 +230,9 @@ describe('client: producer', () => {
   describe('the leader', () => {
     it('is followed when a reply names it, without anything becoming doubtful', async () => {
       await start(3);
-      group.lead(2);
       const producer = client.producer();
       for (let at = 0; at < 20; at++) {
+        if (at === 3) group.lead(2);
         await send(producer, `m${at}`);
         await new Promise((resolve) => setTimeout(resolve, 2));
       }

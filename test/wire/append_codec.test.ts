@@ -99,6 +99,11 @@ describe('wire: AppendRequest codec', () => {
     expect(seen).to.deep.include({ topic: 't', queue: 3, sequence: 9, records: Buffer.from('abc') });
   });
 
+  it('reads a queue of 32 bits with its sign, as protobuf does', () => {
+    const bytes = Buffer.from([0x10, 0xff, 0xff, 0xff, 0xff, 0x0f]);
+    expect(decodeAppendRequest(bytes).queue).to.equal(generic.decode(bytes).queue).and.to.equal(-1);
+  });
+
   it('refuses a sequence beyond 2^53 - 1 by name', () => {
     for (const sequence of ['9007199254740992', '18446744073709551615']) {
       const bytes = generic.encode({
