@@ -258,13 +258,17 @@ export class Producer {
     if (!this.#window.hasWritten) this.#progressAtMs = Date.now();
     for (;;) {
       const frame = this.#window.takeNext() ?? this.#nextNew();
-      if (frame === undefined) return;
+      if (frame === undefined) break;
       pipe.write(requestOf(frame));
     }
+    if (!this.#window.needsNewStream) return;
+    this.#isMoving = true;
+    if (!this.#window.hasWritten) this.#letGo(pipe);
   }
 
   #nextNew(): Frame<Batch> | undefined {
     const batch = this.#batcher.peek();
+    if (this.#window.needsNewStream) return undefined;
     if (batch === undefined || !this.#window.hasRoom(batch.sizeBytes)) return undefined;
     this.#window.push(this.#batcher.take()!);
     return this.#window.takeNext();
@@ -306,16 +310,16 @@ export class Producer {
     if (!this.#window.hasWritten) {
       return pipe.abort(new TLedgerError('INTERNAL', 'the node acknowledged what was never sent'));
     }
+    this.#progressAtMs = Date.now();
+    this.#backoff.reset();
+    this.#lastError = undefined;
+    pipe.endpoint.trust();
     const batch = this.#window.acknowledge();
     const offset = int64ToNumber(response.queueOffset, 'queueOffset');
     if (batch !== undefined) this.#succeed(batch, offset < 0 ? null : offset);
   }
 
   #progressed(leader: Leader | null): void {
-    this.#progressAtMs = Date.now();
-    this.#backoff.reset();
-    this.#lastError = undefined;
-    this.#pipe?.endpoint.trust();
     this.#cluster.noteLeader(leader);
     const leading = this.#cluster.leaderEndpoint();
     // Follows the leader once what is under way here is answered, so that nothing becomes doubtful by it.
@@ -324,6 +328,7 @@ export class Producer {
   }
 
   #letGo(pipe: AppendPipe): void {
+    this.#window.closed();
     this.#pipe = undefined;
     this.#isMoving = false;
     pipe.close();

@@ -7,6 +7,8 @@
 // A node recognises a repeated frame by (producer id, sequence) and refuses a sequence that leaves a gap
 // (ledger.proto). Exactly-once rests on that and on these rules:
 //
+// 0. A stream carries frames of one id only (a node refuses others): a new id waits until the frames of the old one are
+//    answered, and begins a new stream.
 // 1. Frames are written in order, and after any failure written again from the oldest on, unchanged. Whatever of them
 //    is in the log already is recognised; the rest is appended.
 // 2. A frame that was on a stream which ended without an answer to it has left a *copy* there, which may arrive late. It
@@ -88,6 +90,8 @@ export class SendWindow<Load extends Sendable> {
   #bytes = 0;
   #producerId: string;
   #nextSequence = 1;
+  /** The id of the frames on the current stream; undefined before the first. */
+  #streamId: string | undefined;
 
   constructor(options: SendWindowOptions<Load>) {
     this.#options = options;
@@ -130,11 +134,26 @@ export class SendWindow<Load extends Sendable> {
     this.#bytes += load.sizeBytes;
   }
 
-  /** The oldest frame that is not on the current stream, now taken to be on it. */
+  /** The oldest frame that is not on the current stream, now taken to be on it; none if it needs a new stream. */
   takeNext(): Frame<Load> | undefined {
     const next = this.#entries.find((entry) => !entry.isWritten);
-    if (next !== undefined) next.isWritten = true;
+    this.#streamId ??= next?.producerId;
+    if (next === undefined || next.producerId !== this.#streamId) return undefined;
+    next.isWritten = true;
     return next;
+  }
+
+  /** Whether the next frame cannot go on the current stream, as it has another id (rule 0). */
+  get needsNewStream(): boolean {
+    if (this.#streamId === undefined) return false;
+    const next = this.#entries.find((entry) => !entry.isWritten);
+    return (next?.producerId ?? this.#producerId) !== this.#streamId;
+  }
+
+  /** The current stream was ended in good order, with nothing unanswered on it. */
+  closed(): void {
+    assert(!this.hasWritten, 'a stream with unanswered frames is lost, not closed');
+    this.#streamId = undefined;
   }
 
   /**
@@ -151,6 +170,7 @@ export class SendWindow<Load extends Sendable> {
 
   /** The stream ended without an answer: what was on it may or may not be in the log. */
   lost(): void {
+    this.#streamId = undefined;
     for (const entry of this.#entries) {
       entry.hasCopy ||= entry.isWritten;
       entry.isDoubtful ||= entry.isWritten;
@@ -163,6 +183,7 @@ export class SendWindow<Load extends Sendable> {
   /** The node ended the stream because it cannot serve now: the oldest frame had no effect on this stream. */
   refusedForNow(): void {
     const head = this.#entries[0];
+    this.#streamId = undefined;
     if (head !== undefined) this.#endBehind(head);
     this.#dropSettled();
   }
@@ -208,11 +229,9 @@ export class SendWindow<Load extends Sendable> {
    * are forwarded, that is only certain for those which the gap left by `head` keeps out (rule 3).
    */
   #endBehind(head: Entry<Load>): void {
+    this.#streamId = undefined;
     for (const entry of this.#entries) {
-      if (entry !== head && entry.isWritten) {
-        entry.hasCopy = true;
-        entry.isDoubtful ||= entry.producerId !== head.producerId;
-      }
+      if (entry !== head && entry.isWritten) entry.hasCopy = true;
       entry.isWritten = false;
     }
     this.#spreadDoubt();

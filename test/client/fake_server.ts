@@ -238,6 +238,7 @@ export class FakeNode {
         this.streams++;
         let isOver = false;
         let isLate = false;
+        let producerId: string | undefined;
         let chain = Promise.resolve();
         const end = (failure: unknown) => {
           isOver = true;
@@ -246,6 +247,9 @@ export class FakeNode {
         const handle = async (incoming: Incoming<AppendRequest>) => {
           if (isOver && !isLate) return;
           const request = wellFormed(incoming);
+          producerId ??= request.producerId;
+          if (request.producerId !== producerId)
+            throw new TLedgerError('INVALID_ARGUMENT', 'two producers, one stream');
           this.seen.push(request);
           if (isLate) return void quietly(() => group.apply(request));
           const verdict = group.decide(request, this);

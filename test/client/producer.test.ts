@@ -313,6 +313,22 @@ describe('client: producer', () => {
     });
   });
 
+  it('begins a new stream for a new id, behind frames that are still unanswered', async () => {
+    await start();
+    group.decide = () => ({ kind: 'apply', delayMs: 120 });
+    const producer = client.producer({ sendTimeoutMs: 300, windowFramesMax: 2, frameCountMax: 1 });
+    // Two are under way at a time: the last ones run into their deadline unsent, those sent just before them do not.
+    const early = ['a', 'b', 'c', 'd', 'e'].map((body) => send(producer, body));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const late = send(producer, 'late');
+    const outcomes = await Promise.all([...early, late]);
+    const codes = outcomes.map(({ error }) => error?.code);
+    expect(codes).to.include('DEADLINE_EXCEEDED');
+    expect(codes).not.to.include('INVALID_ARGUMENT');
+    const lost = outcomes.filter(({ error }) => error?.code === 'DEADLINE_EXCEEDED').map(({ body }) => body);
+    for (const body of lost) expect(group.bodies('t', 0)).not.to.include(body);
+  });
+
   it('waits in close for what is under way, and takes nothing after it', async () => {
     await start();
     group.decide = () => ({ kind: 'apply', delayMs: 20 });
