@@ -94,6 +94,12 @@ describe('cli: commands', () => {
     const other = await cli('log verify --format json');
     expect(other.exitCode).to.equal(1);
     expect(JSON.parse(other.stdout.toString()).identical).to.equal(false);
+    expect((await cli('log verify')).stdout.toString()).to.match(/the replicas DIFFER up to record 0\n$/);
+    group.divergedNode = undefined;
+    group.silentNode = 2;
+    const partly = await cli('log verify');
+    expect(partly.exitCode).to.equal(1);
+    expect(partly.stdout.toString()).to.match(/n2 +it is away\nonly 2 of 3 replicas answered; what answered is/);
   });
 
   describe('produce and consume', () => {

@@ -70,6 +70,8 @@ export class FakeGroup {
   leaderAt: number | undefined = 0;
   /** Whose log VerifyLog reports to differ. */
   divergedNode: number | undefined;
+  /** Who does not answer VerifyLog. */
+  silentNode: number | undefined;
   term = 1;
   readonly #changed = new Set<() => void>();
 
@@ -401,9 +403,15 @@ export class FakeNode {
         wellFormed(call.request);
         const replicas = group.nodes.map(({ id }, at) => {
           const chainCrc = group.divergedNode === at ? 2 : 1;
-          return { nodeId: id, reachable: true, error: '', index, chainCrc, endPosition: '4096' };
+          const isSilent = group.silentNode === at;
+          const error = isSilent ? 'it is away' : '';
+          return { nodeId: id, reachable: !isSilent, error, index, chainCrc, endPosition: '4096' };
         });
-        callback(null, { index, identical: group.divergedNode === undefined, replicas });
+        callback(null, {
+          index,
+          identical: group.divergedNode === undefined && group.silentNode === undefined,
+          replicas,
+        });
       },
     };
   }

@@ -1,6 +1,6 @@
 // tledger log verify
 import type { Command } from 'commander';
-import type { VerifyLogResponse } from '../../wire/admin_messages.ts';
+import type { ReplicaDigest, VerifyLogResponse } from '../../wire/admin_messages.ts';
 import { type CliContext, withSession } from '../context.ts';
 import { exitCodes, QuietExit } from '../failure.ts';
 import { grouped, table } from '../output.ts';
@@ -48,6 +48,13 @@ function textOf({ index, identical, replicas }: VerifyLogResponse): string {
       ? [one.nodeId, one.chainCrc.toString(16).padStart(8, '0'), grouped(one.endPosition), '']
       : [one.nodeId, '', '', one.error],
   );
-  const verdict = identical ? 'all replicas are byte-identical' : 'NOT all replicas are byte-identical';
-  return `${table(['NODE', 'CHAIN', 'BYTES', ''], rows)}\n${verdict} up to record ${grouped(index)}`;
+  return `${table(['NODE', 'CHAIN', 'BYTES', ''], rows)}\n${verdictOf(identical, replicas)} up to record ${grouped(index)}`;
+}
+
+function verdictOf(identical: boolean, replicas: readonly ReplicaDigest[]): string {
+  if (identical) return 'all replicas are byte-identical';
+  const answered = replicas.filter(({ reachable, error }) => reachable && error === '');
+  const isOne = new Set(answered.map(({ chainCrc, endPosition }) => `${chainCrc} ${endPosition}`)).size === 1;
+  if (answered.length === replicas.length || !isOne) return 'the replicas DIFFER';
+  return `only ${answered.length} of ${replicas.length} replicas answered; what answered is byte-identical`;
 }
