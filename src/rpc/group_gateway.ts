@@ -1,7 +1,7 @@
 // The gateway of one group on one node: what this replica can do is done here, what only the leader can is forwarded to
 // it, and while nobody leads, calls wait in order for a while.
 import type { Clock } from '../base/clock.ts';
-import { messageOf, TLedgerError } from '../base/errors.ts';
+import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
 import type { TopicInfo } from '../broker/types.ts';
 import { physicalOffset } from '../format/record.ts';
@@ -12,6 +12,7 @@ import { encodeAppendRequest } from '../wire/append_codec.ts';
 import { int64ToNumber, uint64ToNumber } from '../wire/int64.ts';
 import type { ForwardResult } from '../wire/peer_messages.ts';
 import { codecs } from '../wire/services.ts';
+import { errorOf } from '../wire/status.ts';
 import { Forwarder } from './forwarder.ts';
 import type { Gateway, LeaderInfo, MemberDigest, MemberInfo, MemberStatus, NodeFacts } from './gateway.ts';
 import { fromNodeStatus } from './node_status.ts';
@@ -161,7 +162,7 @@ export class GroupGateway implements Gateway {
           const { status } = await this.#inspect(member.nodeId, 0);
           return { member, status: fromNodeStatus(codecs.nodeStatus.decode(status)), error: null };
         } catch (error) {
-          return { member, status: null, error: messageOf(error) };
+          return { member, status: null, error: errorOf(error).message };
         }
       }),
     );
@@ -174,7 +175,7 @@ export class GroupGateway implements Gateway {
         try {
           return { member, digest: await this.#digest(member.nodeId, at), error: null };
         } catch (error) {
-          return { member, digest: null, error: messageOf(error) };
+          return { member, digest: null, error: errorOf(error).message };
         }
       }),
     );
