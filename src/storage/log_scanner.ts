@@ -67,7 +67,7 @@ export class LogScanner {
       const window = this.#window;
       const magic = magicAt(window, offset);
       const size = sizeAt(window, offset);
-      if (magic === recordMagic.filler && size === room && at > segment.start) {
+      if (magic === recordMagic.filler && size === room) {
         return stop('filler', 'the segment is closed');
       }
       if (magic === 0 && size === 0) return stop('blank', 'no record');

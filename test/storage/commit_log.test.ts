@@ -181,16 +181,16 @@ describe('commit log: a follower', () => {
     replicate(leader, follower);
   });
 
-  it('refuses records of another chain, and goes on with the right ones', () => {
-    const leader = filledLog();
-    const other = filledLog();
-    other.truncateAfter(logIndex(2));
-    append(other, [9, 9], 3);
+  it('refuses records of another chain, though they would fit, and goes on with the right ones', () => {
+    const [leader, other] = [openLog(new MemoryDisk()), openLog(new MemoryDisk())];
+    append(leader, [50, 50, 50, 50], 1, 1);
+    append(other, [50, 50, 50, 50], 1, 2);
     const follower = openLog(new MemoryDisk());
-    const prefix = leader.read(logIndex(1), logIndex(3));
+    const prefix = leader.read(logIndex(1), logIndex(2));
     follower.appendSealed(prefix.buffer, prefix.start, prefix.end);
-    const foreign = other.read(logIndex(4), logIndex(4));
+    const foreign = other.read(logIndex(3), logIndex(4));
     expect(codeOf(() => follower.appendSealed(foreign.buffer, foreign.start, foreign.end))).to.equal('DATA_CORRUPTED');
+    expect(follower.lastIndex).to.equal(2);
     replicate(leader, follower);
     expectConsistent(follower);
   });
@@ -346,6 +346,17 @@ describe('commit log: truncating', () => {
       }
     });
   }
+
+  it('does not give out a batch that a truncation has divided', () => {
+    const log = openLog(new MemoryDisk());
+    append(log, [10, 20, 30]);
+    log.truncateAfter(logIndex(2));
+    append(log, [30], 2, 5);
+    const { buffer, start, end } = log.read(logIndex(1), logIndex(3));
+    const { lastTerm } = verifyRecords(buffer, start, end, log.read(logIndex(1), logIndex(3)));
+    expect(lastTerm).to.equal(2);
+    expectConsistent(log);
+  });
 
   it('refuses to truncate behind its end', () => {
     const log = filledLog();

@@ -230,6 +230,23 @@ describe('a failing disk', () => {
     }).timeout(20_000);
   }
 
+  it('leaves a log that refuses every change after a failed write, too, and forgets the torn records', async () => {
+    for (const failing of [1, 2]) {
+      const disk = new MemoryDisk();
+      const log = open(disk);
+      append(log, [100]);
+      await log.flush();
+      disk.failAt(failing, 'short');
+      expect(codeOf(() => append(log, [100]))).to.equal('STORAGE_FAILED');
+      expect(log.lastIndex).to.equal(1);
+      expect(codeOf(() => append(log, [100]))).to.equal('STORAGE_FAILED');
+      expect(await log.flush().catch((error) => error.code)).to.equal('STORAGE_FAILED');
+      log.close();
+      // The records were whole if only the log index failed; nobody was told of them, so both outcomes are right.
+      expect(open(disk).lastIndex).to.equal(failing);
+    }
+  });
+
   it('leaves a log that refuses every change with the first error, and still answers reads', async () => {
     const disk = new MemoryDisk();
     const log = open(disk);

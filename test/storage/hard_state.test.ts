@@ -39,7 +39,7 @@ describe('hard state', () => {
     expect(disk.bytes(path).length).to.be.greaterThan(4096);
   });
 
-  for (const mode of ['lost', 'kept', 'sectors'] as const satisfies readonly CrashMode[]) {
+  for (const mode of ['killed', 'lost', 'kept', 'sectors'] as const satisfies readonly (CrashMode | 'killed')[]) {
     it(`crashed at any step (${mode}) is one of the states around it, as a whole`, () => {
       for (let step = 1, isOver = false; !isOver; step++) {
         const disk = new MemoryDisk();
@@ -58,7 +58,8 @@ describe('hard state', () => {
         } catch (error) {
           if ((error as Error).message !== 'crash') throw error;
         }
-        disk.crash({ mode, random: new SeededRandom(step) });
+        if (mode === 'killed') disk.kill();
+        else disk.crash({ mode, random: new SeededRandom(step) });
         const found = open(disk).state;
         expect([saved, pending], `step ${step}`).to.deep.include(found);
         // Whatever it is now, it must stay: a second power loss changes nothing.

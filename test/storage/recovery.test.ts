@@ -110,6 +110,7 @@ describe('recovery: a torn tail', () => {
     const log = openLog(disk);
     expect(log.lastIndex).to.equal(1);
     expect(log.recovery.bytesCut).to.equal(3 * 148);
+    expect(disk.bytes(`${DIRECTORY}/index/${'0'.repeat(20)}`)).to.have.length(32);
     expect(
       disk
         .bytes(segmentPath(0))
@@ -121,6 +122,22 @@ describe('recovery: a torn tail', () => {
     log.appendBlank(buffer, start, end, term(2));
     disk.kill();
     expect(recordsOf(openLog(disk))).to.deep.equal(records.slice(0, 2));
+  });
+
+  it('is found in records that are larger than what is read at once', () => {
+    const options = { segmentSizeBytes: 8 * 1024 * 1024 };
+    const disk = new MemoryDisk();
+    const log = openLog(disk, options);
+    append(log, [100, 2_500_000, 100, 1_048_528, 1_048_529]);
+    disk.kill();
+    const whole = openLog(disk.clone(), options);
+    expect(whole.lastIndex).to.equal(5);
+    const { position, sizeBytes } = whole.locate(logIndex(2));
+    for (const at of [position + 60, position + 1_200_000, position + sizeBytes - 1]) {
+      const copy = disk.clone();
+      copy.corrupt(segmentPath(0), at, Buffer.of(copy.bytes(segmentPath(0))[at]! ^ 1));
+      expect(openLog(copy, options).lastIndex).to.equal(1);
+    }
   });
 
   it('makes durable what it keeps, even if a failed flush had left the page cache lying', async () => {
@@ -269,6 +286,10 @@ describe('recovery: corruption', () => {
     expect(recordsOf(openLog(disk.clone()))).to.deep.equal(records);
     disk.remove(`${DIRECTORY}/index/${'0'.repeat(20)}`);
     expect(() => openLog(disk)).to.throw(`${segmentPath(1)} is damaged at position`);
+    const wrongSize = Buffer.alloc(8, 0xff);
+    wrongSize.writeUInt32BE(2 * SEGMENT_BYTES - position - sizeBytes - 1, 4);
+    disk.corrupt(segmentPath(1), position + sizeBytes - SEGMENT_BYTES, wrongSize);
+    expect(() => openLog(disk)).to.throw(`${segmentPath(1)} is damaged at position`);
   });
 
   it('is seen in a record that was sealed for another place, though its checksums hold', () => {
@@ -352,6 +373,22 @@ describe('recovery: the checkpoint', () => {
     expect(codeOf(() => openLog(disk.clone()))).to.equal('DATA_CORRUPTED');
   });
 
+  it('spares it after a power loss, too: the log index was flushed before', async () => {
+    const disk = new MemoryDisk();
+    const log = openLog(disk);
+    append(log, [10, 10, 10]);
+    await log.flush();
+    log.saveCheckpoint();
+    append(log, [10]);
+    disk.crash({ mode: 'lost' });
+    expect(openLog(disk).recovery).to.deep.include({ scannedAfter: 3, indexRebuilt: false });
+    append(openLog(disk), [10, 10]);
+    disk.kill();
+    openLog(disk);
+    disk.crash({ mode: 'lost' });
+    expect(openLog(disk).recovery).to.deep.include({ scannedAfter: 5, indexRebuilt: false });
+  });
+
   it('that is damaged costs a scan and nothing else', () => {
     for (const slots of [[0], [4096], [0, 4096]]) {
       const disk = killedDisk([[100, 100], [3900], [100]], [[50]]);
@@ -363,27 +400,30 @@ describe('recovery: the checkpoint', () => {
     }
   });
 
-  it('does not vouch for records that were truncated, at whatever step the power goes', () => {
-    for (let step = 1, isOver = false; !isOver; step++) {
-      for (const mode of ['lost', 'kept'] as const) {
-        const disk = new MemoryDisk();
-        const log = openLog(disk);
-        append(log, [100, 100, 3950, 100, 100]);
-        log.saveCheckpoint();
-        const from = disk.operationCount;
-        disk.onOperation = ({ number }) => {
-          if (number >= from + step) throw new Error('crash');
-        };
-        try {
-          log.truncateAfter(logIndex(1));
-          append(log, [77], 2);
-          isOver = true;
-        } catch (error) {
-          if ((error as Error).message !== 'crash') throw error;
+  for (const keep of [1, 4]) {
+    it(`does not vouch for records that were truncated after ${keep}, at whatever step the power goes`, async () => {
+      for (let step = 1, isOver = false; !isOver; step++) {
+        for (const mode of ['lost', 'kept'] as const) {
+          const disk = new MemoryDisk();
+          const log = openLog(disk);
+          append(log, [100, 100, 3950, 100, 100]);
+          await log.flush();
+          log.saveCheckpoint();
+          const from = disk.operationCount;
+          disk.onOperation = ({ number }) => {
+            if (number >= from + step) throw new Error('crash');
+          };
+          try {
+            log.truncateAfter(logIndex(keep));
+            append(log, [77], 2);
+            isOver = true;
+          } catch (error) {
+            if ((error as Error).message !== 'crash') throw error;
+          }
+          disk.crash({ mode });
+          expectConsistent(openLog(disk));
         }
-        disk.crash({ mode });
-        expectConsistent(openLog(disk));
       }
-    }
-  });
+    });
+  }
 });
