@@ -1,5 +1,6 @@
 // grpc.health.v1: whether a node, or one of its services, serves.
-import { HealthImplementation } from 'grpc-health-check';
+import type { MethodDefinition } from '@grpc/grpc-js';
+import { HealthImplementation, service } from 'grpc-health-check';
 
 export { HealthImplementation };
 
@@ -15,3 +16,9 @@ export function newHealth(): HealthImplementation {
 export function setServing(health: HealthImplementation, serving: boolean): void {
   for (const name of healthServices) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
 }
+
+/** `grpc.health.v1.Health/Check`, for those who ask. */
+export const healthMethod = service.Check as MethodDefinition<
+  { readonly service: string },
+  { readonly status: 'UNKNOWN' | 'SERVING' | 'NOT_SERVING' | 'SERVICE_UNKNOWN' }
+>;

@@ -1,21 +1,34 @@
-// tledger node start
+// tledger node start | health
 import type { Command } from 'commander';
 import { messageOf, TLedgerError } from '../../base/errors.ts';
 import type { NodeConfig } from '../../config/load.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { ChildMessage } from '../../server/child_node.ts';
-import type { CliContext } from '../context.ts';
+import { type CliContext, globalOptionsOf } from '../context.ts';
 import { describeFailure, exitCodes, QuietExit } from '../failure.ts';
+import { Output } from '../output.ts';
 import { addSettingOptions, configOf, type SettingOptions } from '../settings.ts';
 
 /** A node that has stopped serving but keeps its process alive is ended after this. */
 const LINGER_MS = 2_000;
+const HEALTH_TIMEOUT_MS = 3_000;
 
 type Options = SettingOptions & { readonly supervised?: boolean };
 
-/** Adds the command. */
+/** Adds the commands. */
 export function register(program: Command, context: CliContext): void {
-  const node = program.command('node').description('run a node');
+  const node = program.command('node').description('run a node, and ask one whether it serves');
+  node
+    .command('health')
+    .description('ask the node at the first of --endpoints whether it serves; exit code 0 if so, 3 if not')
+    .addHelpText('after', '\nExample:\n  tledger node health --endpoints 127.0.0.1:8081')
+    .action(async (_options: unknown, command: Command) => {
+      const { endpoints, format, timeout } = globalOptionsOf(command);
+      const { checkHealth } = await import('../../client/health.ts');
+      const status = await checkHealth(endpoints[0]!, timeout ?? HEALTH_TIMEOUT_MS);
+      await new Output(context.stdout, format).result({ status }, () => status);
+      if (status !== 'SERVING') throw new QuietExit(exitCodes.unavailable);
+    });
   addSettingOptions(node.command('start'))
     .description('run one node of a group in this process until SIGTERM or SIGINT, which let it finish its work')
     .option('--supervised', 'report to the parent process over its IPC channel, and stop when that closes')
