@@ -78,7 +78,7 @@ export class Applying {
 
   async #save(): Promise<void> {
     try {
-      this.#options.log.saveCheckpoint();
+      await this.#options.log.advanceCheckpoint();
       this.#savedIndex = await this.#options.broker.checkpoint();
     } catch (error) {
       this.#isStopped = true;

@@ -75,6 +75,9 @@ export class Replica implements PeerEvents {
     const { clock, log, broker, limits } = options;
     const turn = (task: () => void): void => this.#turn(task);
     const onFailure = (error: unknown): void => this.#fail(error);
+    if (options.hardState.state.term < log.lastTerm) {
+      throw new TLedgerError('DATA_CORRUPTED', 'the hard state is older than the log: a vote may have been forgotten');
+    }
     this.broker = broker;
     this.#options = options;
     this.#clock = clock;

@@ -43,6 +43,11 @@ export class Checkpoint {
     this.#slots.write(this.#encode(marks));
   }
 
+  /** Makes durable what was noted before the call, without blocking. */
+  flush(): Promise<void> {
+    return this.#slots.flush();
+  }
+
   save(marks: Marks): void {
     this.note(marks);
     this.#slots.flushNow();

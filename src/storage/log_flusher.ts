@@ -29,6 +29,8 @@ export class LogFlusher {
   /** The flush under way and what it will vouch for. */
   #running: { target: LogTip; rolled: boolean; readonly done: Promise<unknown> } | null = null;
   #next: Promise<Flushed> | null = null;
+  /** The checkpoint under way and where the mark will be when it is saved. */
+  #advancing: { target: LogTip; readonly done: Promise<void> } | null = null;
   #failure: { readonly error: unknown } | null = null;
   #closed = false;
 
@@ -85,10 +87,39 @@ export class LogFlusher {
   /** Durably takes back what was vouched for behind `tip`, and what a running flush is about to vouch for. */
   lowerTo(tip: LogTip): void {
     if (this.#running !== null) this.#running.target = earlier(this.#running.target, tip);
+    if (this.#advancing !== null) this.#advancing.target = earlier(this.#advancing.target, tip);
     if (this.#flushed.index <= tip.index) return;
     this.#flushed = tip;
     this.#mark = earlier(this.#mark, tip);
     this.#checkpoint.lower({ flushed: this.#flushed, mark: this.#mark });
+  }
+
+  /** Saves the checkpoint without blocking; a call during another one waits for that. */
+  advanceCheckpoint(): Promise<void> {
+    if (this.#advancing !== null) return this.#advancing.done;
+    const flushed = this.#parts.index.flush();
+    const advancing = { target: this.#flushed, done: Promise.resolve() };
+    advancing.done = flushed
+      .then(() => this.#noteMark(advancing.target))
+      .catch((error: unknown) => {
+        if (this.#closed) return;
+        this.#failure ??= { error };
+        throw error;
+      })
+      .finally(() => {
+        this.#advancing = null;
+      });
+    this.#advancing = advancing;
+    return advancing.done;
+  }
+
+  /** The index up to `target` is durable: the mark may move there. */
+  async #noteMark(target: LogTip): Promise<void> {
+    if (this.#closed || this.#failure !== null) return;
+    // A roll may have moved it further meanwhile.
+    if (target.index > this.#mark.index) this.#mark = target;
+    this.#checkpoint.note({ flushed: this.#flushed, mark: this.#mark });
+    await this.#checkpoint.flush();
   }
 
   saveCheckpoint(): void {
@@ -136,7 +167,9 @@ export class LogFlusher {
   #vouchFor(tip: LogTip, rolled: boolean): void {
     if (tip.index <= this.#flushed.index) return;
     this.#flushed = tip;
-    if (rolled || tip.end - this.#mark.end >= CHECKPOINT_EVERY_BYTES) this.saveCheckpoint();
+    if (rolled) this.saveCheckpoint();
     else this.#checkpoint.note({ flushed: tip, mark: this.#mark });
+    // Its failure makes the log final, which the next call tells.
+    if (tip.end - this.#mark.end >= CHECKPOINT_EVERY_BYTES) this.advanceCheckpoint().catch(() => {});
   }
 }

@@ -124,6 +124,14 @@ export class LogIndexFiles {
     }
   }
 
+  /** Makes durable what was written before the call, without blocking. A failure is final for the log. */
+  async flush(): Promise<void> {
+    const dirty = this.#files.slice(this.#dirtyFrom);
+    // What is written from now on makes its file dirty again.
+    this.#dirtyFrom = this.#files.length;
+    await Promise.all(dirty.map((file) => file.flush()));
+  }
+
   /** Makes durable whatever was written since the last time. */
   flushNow(): void {
     for (let number = this.#dirtyFrom; number < this.#files.length; number++) this.#files[number]!.flushNow();

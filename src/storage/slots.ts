@@ -95,6 +95,10 @@ export class SlotFile {
     this.flushNow();
   }
 
+  flush(): Promise<void> {
+    return this.#file.flush();
+  }
+
   flushNow(): void {
     this.#file.flushNow();
   }
