@@ -1,6 +1,6 @@
 // The house rules as a test: what may import what, that nothing goes in circles, that the public words are explained,
 // and that nothing of one machine leaks into the sources.
-import { execFileSync } from 'node:child_process';
+import { type ExecFileSyncOptionsWithStringEncoding, execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { expect } from 'chai';
@@ -303,7 +303,11 @@ function readManifest(): Manifest {
 /** The repository's files, tracked or about to be; what a source archive without git holds otherwise. */
 function trackedFiles(): string[] {
   try {
-    const options = { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] } as const;
+    const options: ExecFileSyncOptionsWithStringEncoding = {
+      cwd: root,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    };
     return execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], options)
       .split('\n')
       .filter((path) => path !== '' && existsSync(join(root, path)));
