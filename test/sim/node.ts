@@ -1,0 +1,206 @@
+// One simulated node: a disk and a state medium that outlive its processes, and the real replica, log, broker and hard
+// state that run on them. It can be told to die or to fail at the worst moments.
+import { type Random, SeededRandom } from '../../src/base/random.ts';
+import { Broker } from '../../src/broker/broker.ts';
+import type { LogIndex, NodeId, RaftMessage } from '../../src/raft/types.ts';
+import { Replica } from '../../src/replica/replica.ts';
+import type { RecordBytes } from '../../src/replica/types.ts';
+import { CommitLog } from '../../src/storage/commit_log.ts';
+import { HardStateFile } from '../../src/storage/hard_state.ts';
+import { type CrashMode, type DiskFailure, type DiskOperation, MemoryDisk } from '../../src/storage/memory_disk.ts';
+import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
+import type { Life } from './life.ts';
+import type { GroupPlan } from './plan.ts';
+
+/** Where a node's group lies on its disk. */
+export const DIRECTORY = '/data/g0';
+
+/** Thrown inside a process that ends here and now. */
+export class Death extends Error {
+  override readonly name = 'Death';
+}
+
+/** What is about to happen to a node at one of its next disk operations. */
+export interface Fuse {
+  /** Operations that are let through before it. */
+  left: number;
+  /** Only operations that it fits are counted. */
+  readonly fits: (operation: DiskOperation) => boolean;
+  readonly effect: DiskFailure | 'die';
+}
+
+/** What a node needs of the world around it. */
+export interface NodePort {
+  newLife(node: SimNode): Life;
+  /** How long the next flush takes. */
+  flushMs(): number;
+  send(from: SimNode, message: RaftMessage, records: RecordBytes | null): void;
+  /** The process wants to end, or has just been ended by a fuse. */
+  ended(node: SimNode, how: 'failed' | 'died' | 'refused', error: Error): void;
+  /** The replica runs and can be asked. */
+  started(node: SimNode): void;
+  warned(node: SimNode, message: string): void;
+  diskFailed(node: SimNode, operation: DiskOperation, effect: DiskFailure): void;
+}
+
+/** What runs during one life. */
+export interface Process {
+  readonly life: Life;
+  readonly replica: Replica;
+  readonly log: CommitLog;
+  readonly broker: Broker;
+  readonly hardState: HardStateFile;
+  readonly appliedAtStart: LogIndex;
+}
+
+/** See the head of the file. */
+export class SimNode {
+  readonly number: number;
+  readonly id: NodeId;
+  readonly disk = new MemoryDisk();
+  readonly medium = new MemoryStateMedium();
+  readonly #voters: readonly NodeId[];
+  readonly #plan: GroupPlan;
+  readonly #random: Random;
+  readonly #port: NodePort;
+  /** The life that is under way, also while the process is still opening its files. */
+  life: Life | null = null;
+  process: Process | null = null;
+  fuse: Fuse | null = null;
+  /** While set, the disk is only looked at by the checker. */
+  isObserved = false;
+  /** Ends by itself soon: it must not be started again before. */
+  isStopping = false;
+  lives = 0;
+
+  constructor(number: number, voters: readonly NodeId[], plan: GroupPlan, random: Random, port: NodePort) {
+    this.number = number;
+    this.id = voters[number]!;
+    this.#voters = voters;
+    this.#plan = plan;
+    this.#random = random;
+    this.#port = port;
+  }
+
+  /** Begins a life; it is told to the port when the replica runs. */
+  start(): void {
+    const life = this.#port.newLife(this);
+    this.life = life;
+    this.lives++;
+    this.disk.deferFlush = (finish) => {
+      life.plan('io', this.#port.flushMs(), finish);
+    };
+    this.disk.onOperation = (operation) => this.#onOperation(operation);
+    this.#open(life).then(
+      (process) => {
+        if (!life.isAlive) return;
+        this.process = process;
+        process.replica.start();
+        this.#port.started(this);
+      },
+      (error: Error) => {
+        if (life.isAlive) this.#port.ended(this, 'refused', error);
+      },
+    );
+  }
+
+  /** The process has ended; with a mode, so has the power. */
+  end(mode: CrashMode | 'kill', random: Random): void {
+    this.silence();
+    this.life = null;
+    this.process = null;
+    this.fuse = null;
+    this.isStopping = false;
+    if (mode === 'kill') return;
+    this.disk.crash({ mode, random });
+    this.medium.crash(mode === 'lost' ? 0 : random.between(0, this.medium.unsynced.length));
+  }
+
+  /** Stops as a node does that is told to: leadership is handed over, state saved, files closed. */
+  async stop(graceMs: number): Promise<void> {
+    const { process } = this;
+    if (process === null) return;
+    this.isStopping = true;
+    await process.replica.stop(graceMs);
+    await process.broker.close();
+    process.log.close();
+    process.hardState.close();
+  }
+
+  /** Looks at what the process has, without that counting as its own doing. */
+  observe<T>(look: (process: Process) => T): T {
+    const before = this.isObserved;
+    this.isObserved = true;
+    try {
+      return look(this.process!);
+    } finally {
+      this.isObserved = before;
+    }
+  }
+
+  /** Ends the process in the middle of what it does. */
+  die(why: string): never {
+    const death = new Death(why);
+    this.#port.ended(this, 'died', death);
+    this.silence();
+    throw death;
+  }
+
+  /** From here on the process does nothing any more, whatever its promises had planned. */
+  silence(): void {
+    if (this.life !== null) this.life.isAlive = false;
+    this.disk.kill();
+    this.medium.crash(Number.POSITIVE_INFINITY);
+  }
+
+  #onOperation(operation: DiskOperation): void {
+    const { fuse } = this;
+    if (this.isObserved || fuse === null || !fuse.fits(operation) || fuse.left-- > 0) return;
+    this.fuse = null;
+    if (fuse.effect === 'die') this.die(`${operation.kind} ${operation.path}`);
+    this.#port.diskFailed(this, operation, fuse.effect);
+    this.disk.failAt(0, fuse.effect);
+  }
+
+  async #open(life: Life): Promise<Process> {
+    const { disk, medium } = this;
+    const plan = this.#plan;
+    const { segmentSizeBytes } = plan;
+    disk.makeDirectory(DIRECTORY);
+    const hardState = HardStateFile.open({ disk, directory: DIRECTORY });
+    const { cacheBytesMax, indexUnitsPerFile } = plan;
+    const log = CommitLog.open({ disk, directory: DIRECTORY, segmentSizeBytes, cacheBytesMax, indexUnitsPerFile });
+    const broker = await Broker.open({
+      disk,
+      directory: `${DIRECTORY}/consumequeue`,
+      store: new MemoryStateStore(medium),
+      readLog: log.readAt.bind(log),
+      flushLog: async (upTo) => {
+        if (log.flushedIndex < upTo) await log.flush();
+      },
+      segmentSizeBytes,
+      limits: { producerRunsMax: plan.producerRunsMax, openQueueFilesMax: 8 },
+    });
+    const replica = new Replica({
+      raft: { ...plan, id: this.id, voters: this.#voters },
+      limits: { ...plan, countMax: 200, bytesMax: 256 * 1024 },
+      flush: plan.flush,
+      checkpointIntervalMs: plan.checkpointIntervalMs,
+      clock: life,
+      random: new SeededRandom(this.#random.between(0, 0xffff_ffff)),
+      log,
+      hardState,
+      broker,
+      transport: {
+        send: (message, records) => {
+          if (life.isAlive) this.#port.send(this, message, records);
+        },
+      },
+      onWarning: (message) => this.#port.warned(this, message),
+      onFailure: (error) => {
+        if (life.isAlive) this.#port.ended(this, 'failed', error);
+      },
+    });
+    return { life, replica, log, broker, hardState, appliedAtStart: broker.appliedIndex };
+  }
+}

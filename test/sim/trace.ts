@@ -1,0 +1,52 @@
+// What happened, as a number that two runs of one seed must agree on, and as lines for people if they are wanted.
+import type { RaftMessage } from '../../src/raft/types.ts';
+
+const LINES_MAX = 100_000;
+
+/** A running hash (FNV-1a over 32-bit words), and lines. */
+export class Trace {
+  readonly isVerbose: boolean;
+  readonly lines: string[] = [];
+  nowMs = 0;
+  #hash = 0x811c9dc5;
+
+  constructor(isVerbose: boolean) {
+    this.isVerbose = isVerbose;
+  }
+
+  get hash(): string {
+    return (this.#hash >>> 0).toString(16).padStart(8, '0');
+  }
+
+  /** Adds to the hash. */
+  mix(value: number): void {
+    this.#hash = Math.imul(this.#hash ^ (value | 0), 0x01000193);
+    this.#hash ^= this.#hash >>> 15;
+  }
+
+  /** Adds a line, made only if somebody will read it. */
+  say(line: () => string): void {
+    if (!this.isVerbose) return;
+    this.lines.push(`${this.nowMs.toFixed(3).padStart(12)}  ${line()}`);
+    if (this.lines.length > LINES_MAX) this.lines.splice(0, LINES_MAX / 10);
+  }
+}
+
+/** A message in a few words. */
+export function wordsOf(message: RaftMessage): string {
+  const { from, to, term } = message;
+  const head = `${from} > ${to} t${term}`;
+  switch (message.type) {
+    case 'append':
+      return `${head} append ${message.prevIndex}@${message.prevTerm}..${message.lastIndex} commit ${message.commit}`;
+    case 'append-response':
+      if (message.reject !== null) return `${head} rejects ${JSON.stringify(message.reject)}`;
+      return `${head} has ${message.match} round ${message.round}`;
+    case 'vote-request':
+      return `${head} ${message.preVote ? 'pre-vote?' : 'vote?'} ${message.lastIndex}@${message.lastTerm}`;
+    case 'vote-response':
+      return `${head} ${message.preVote ? 'pre-vote' : 'vote'}: ${message.granted ? 'yes' : 'no'}`;
+    default:
+      return `${head} ${message.type}`;
+  }
+}

@@ -1,0 +1,502 @@
+// One run: a group of real replicas in a world made from one seed, in which everything that can go wrong does, and then
+// nothing any more. Time is an agenda of events; between two events a fixed number of microtasks run, so that promises
+// inside the nodes move on in the same way each time.
+import { assert, InvariantError } from '../../src/base/assert.ts';
+import { messageOf } from '../../src/base/errors.ts';
+import { type Random, SeededRandom } from '../../src/base/random.ts';
+import type { TopicInfo } from '../../src/broker/types.ts';
+import type { RaftMessage } from '../../src/raft/types.ts';
+import type { RecordBytes } from '../../src/replica/types.ts';
+import type { CrashMode, DiskFailure, DiskOperation } from '../../src/storage/memory_disk.ts';
+import { Agenda, type Event } from './agenda.ts';
+import { Checker, hold, Violation } from './checker.ts';
+import {
+  BarrierReader,
+  ClientCounts,
+  type ClientShared,
+  type ClientWorld,
+  codeOf,
+  createTopic,
+  Floors,
+  Historian,
+  type Outcome,
+  Producer,
+  Sender,
+  Tail,
+  type Work,
+} from './clients.ts';
+import { Life } from './life.ts';
+import { checkLinearizable, logModel } from './linearizability.ts';
+import { Network } from './network.ts';
+import { SimNode } from './node.ts';
+import { drawPlan, type LoadPlan, type Plan, type Profile } from './plan.ts';
+import { Strikes } from './strikes.ts';
+import { Trace } from './trace.ts';
+
+/** Enough for the longest chain of promises between two events of a node; more only costs time. */
+const MICROTASKS_PER_EVENT = 12;
+/** A group that needs more per simulated second is running in circles. */
+const EVENTS_PER_SECOND_MAX = 60_000;
+const HISTORY_TOPIC = 'history';
+/** After the last fault: this long until everything is as it should be. */
+const REST_MS_MAX = 30_000;
+
+/** What a run is asked to be. */
+export interface RunOptions {
+  readonly seed: number;
+  /** Null draws one. */
+  readonly profile: Profile | null;
+  readonly isVerbose?: boolean;
+}
+
+/** What a run was. */
+export interface RunReport {
+  readonly seed: number;
+  readonly profile: Profile;
+  readonly simulatedMs: number;
+  readonly events: number;
+  readonly hash: string;
+  /** How often each thing happened, by name. */
+  readonly counts: Readonly<Record<string, number>>;
+  /** The broken promise, if any. */
+  readonly failure: Error | null;
+  readonly lines: readonly string[];
+}
+
+/** Runs one seed to its end. */
+export async function runSeed(options: RunOptions): Promise<RunReport> {
+  const { stackTraceLimit } = Error;
+  // Refusals are part of the game, and their stacks cost more than all the rest; a replay with a trace has them.
+  Error.stackTraceLimit = options.isVerbose ? 30 : 0;
+  try {
+    return await new World(options).run();
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}
+
+/** See the head of the file. */
+export class World implements ClientWorld {
+  readonly plan: Plan;
+  readonly random: Random;
+  readonly trace: Trace;
+  readonly nodes: readonly SimNode[];
+  readonly network: Network;
+  readonly checker: Checker;
+  readonly topics: TopicInfo[] = [];
+  readonly counts = new Map<string, number>();
+  readonly #seed: number;
+  readonly #agenda = new Agenda<Life>();
+  readonly #faults: Random;
+  readonly #strikes: Strikes;
+  readonly #clientCounts = new ClientCounts();
+  readonly #dying = new Map<SimNode, CrashMode | 'kill'>();
+  /** Nodes whose disk was made to fail in their present life: they may stop. */
+  readonly #diskFailed = new Set<SimNode>();
+  #waiting: () => number = () => 0;
+  #histories: Historian[] = [];
+  #senders: Sender[] = [];
+  #acted: SimNode | null = null;
+  #failure: Error | null = null;
+  #nowMs = 0;
+  #events = 0;
+  isCalm = false;
+  isClosing = false;
+
+  constructor({ seed, profile, isVerbose = false }: RunOptions) {
+    this.#seed = seed;
+    const draw = new SeededRandom(seed);
+    this.plan = drawPlan(draw, profile);
+    this.random = new SeededRandom(draw.between(0, 0xffff_ffff));
+    this.#faults = new SeededRandom(draw.between(0, 0xffff_ffff));
+    this.trace = new Trace(isVerbose);
+    const voters = Array.from({ length: this.plan.group.nodes }, (_, number) => `n${number}`);
+    const nodeRandom = new SeededRandom(draw.between(0, 0xffff_ffff));
+    this.nodes = voters.map((_, number) => new SimNode(number, voters, this.plan.group, nodeRandom, this));
+    this.checker = new Checker(this.nodes);
+    const networkRandom = new SeededRandom(draw.between(0, 0xffff_ffff));
+    this.network = new Network(voters.length, this.plan.network, networkRandom, this, this.trace);
+    this.#strikes = new Strikes(this, this.#faults);
+  }
+
+  get nowMs(): number {
+    return this.#nowMs;
+  }
+
+  get load(): LoadPlan {
+    return this.plan.load;
+  }
+
+  async run(): Promise<RunReport> {
+    this.trace.say(() => `seed ${this.#seed} ${JSON.stringify(this.plan)}`);
+    try {
+      for (const node of this.nodes) node.start();
+      this.#startClients();
+      this.#strikes.start();
+      await this.#runUntil(this.plan.faultyMs);
+      await this.#rest();
+    } catch (error) {
+      this.fail(error);
+    }
+    for (const node of this.nodes) node.silence();
+    await microtasks(MICROTASKS_PER_EVENT);
+    return this.#report();
+  }
+
+  // What nodes, network and clients ask of the world.
+
+  newLife(node: SimNode): Life {
+    const { clockDrift } = this.plan;
+    return new Life(node.number, this, this.#agenda, {
+      startMs: this.#faults.between(0, 1_000_000),
+      rate: 1 + clockDrift * (2 * this.#faults.next() - 1),
+      wallOffsetMs: clockDrift * this.#faults.between(-5_000, 5_000),
+    });
+  }
+
+  flushMs(): number {
+    const { flushMsMax, flushStall } = this.plan;
+    if (this.isCalm) return this.#faults.next();
+    const isStalled = this.#faults.next() < flushStall;
+    if (isStalled) this.count('stalled flush');
+    return this.#faults.next() * flushMsMax * (isStalled ? 100 : 1);
+  }
+
+  send(from: SimNode, message: RaftMessage, records: RecordBytes | null): void {
+    this.checker.onSend(from, message);
+    const to = Number(message.to.slice(1));
+    this.network.send(from.number, to, message, records);
+    this.#strikes.afterSend(from, message);
+  }
+
+  receive(to: number, message: RaftMessage, records: RecordBytes | null): void {
+    this.#atNode(to, (node) => {
+      this.trace.say(() => `  at ${node.id} from ${message.from}: ${message.type} t${message.term}`);
+      node.process!.replica.onMessage(message, records);
+    });
+  }
+
+  tell(node: number, peer: number, isUp: boolean): void {
+    this.later(0.1, () => {
+      this.#atNode(node, ({ process, id }) => {
+        this.trace.say(() => `  ${id} is told that n${peer} is ${isUp ? 'up' : 'down'}`);
+        if (isUp) process!.replica.onUp(`n${peer}`);
+        else process!.replica.onDown(`n${peer}`);
+      });
+    });
+  }
+
+  later(delayMs: number, run: () => void): void {
+    this.#agenda.add(null, 'timer', this.#nowMs + delayMs, run);
+  }
+
+  started(node: SimNode): void {
+    const { recovery, lastIndex } = node.process!.log;
+    this.trace.say(() => `${node.id} runs, ${lastIndex} records; ${JSON.stringify(recovery)}`);
+    for (const peer of this.nodes) if (peer !== node) this.tell(peer.number, node.number, true);
+    this.checker.afterEvent(node);
+  }
+
+  ended(node: SimNode, how: 'failed' | 'died' | 'refused', error: Error): void {
+    this.trace.say(() => `${node.id} ${how}: ${messageOf(error)}`);
+    if (how !== 'died' && !(this.#diskFailed.has(node) && !(error instanceof InvariantError))) {
+      this.fail(error instanceof Violation ? error : new Violation(`${node.id} ${how}: ${error.stack ?? error}`));
+    }
+    this.#learnFrom(node);
+    node.silence();
+    this.#dying.set(node, how === 'died' ? this.#strikes.drawEnd() : 'kill');
+  }
+
+  warned(node: SimNode, message: string): void {
+    this.count('warning');
+    this.trace.say(() => `${node.id} warns: ${message}`);
+  }
+
+  diskFailed(node: SimNode, operation: DiskOperation, effect: DiskFailure): void {
+    this.count(`disk ${effect}`);
+    this.#diskFailed.add(node);
+    this.trace.say(() => `${node.id}: ${effect} at ${operation.kind} ${operation.path}`);
+  }
+
+  call<T>(to: number, work: Work<T>, timeoutMs: number, done: (outcome: Outcome<T>) => void): void {
+    let isOver = false;
+    const end = (outcome: Outcome<T>): void => {
+      if (isOver) return;
+      isOver = true;
+      try {
+        done(outcome);
+      } catch (error) {
+        this.fail(error);
+      }
+    };
+    const nobody = { result: null, leader: null, message: '' };
+    this.later(timeoutMs, () => end({ ...nobody, code: 'TIMEOUT' }));
+    if (this.network.losesForClient()) return;
+    this.later(this.network.clientDelayMs(), () => {
+      const node = this.nodes[to]!;
+      if (node.process === null) {
+        this.later(this.network.clientDelayMs(), () => end({ ...nobody, code: 'UNREACHABLE' }));
+        return;
+      }
+      this.#atNode(to, ({ process }) => {
+        const { life, replica } = process!;
+        const reply = (error: unknown, result: T | null): void => {
+          if (!life.isAlive || this.network.losesForClient()) return;
+          const leader = replica.leaderId === null ? null : Number(replica.leaderId.slice(1));
+          const code = result === null ? codeOf(error) : null;
+          const message = result === null ? messageOf(error) : '';
+          this.later(this.network.clientDelayMs(), () => end({ result, code, message, leader }));
+        };
+        try {
+          work(process!, reply);
+        } catch (error) {
+          reply(error, null);
+        }
+      });
+    });
+  }
+
+  /** Notes the first broken promise; the run ends with it. */
+  fail(error: unknown): void {
+    if (this.#failure !== null) return;
+    this.#failure = error instanceof Error ? error : new Error(String(error));
+    this.trace.say(() => `BROKEN: ${messageOf(error)}`);
+  }
+
+  // What the strikes do.
+
+  count(what: string, by = 1): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + by);
+  }
+
+  /** The node that believes to lead in the latest term. */
+  leader(): SimNode | null {
+    let best: SimNode | null = null;
+    for (const node of this.nodes) {
+      if (node.process === null || !node.process.replica.isLeader) continue;
+      if (best === null || node.process.replica.term > best.process!.replica.term) best = node;
+    }
+    return best;
+  }
+
+  /** Ends a process from outside, now. */
+  kill(node: SimNode, mode: CrashMode | 'kill'): void {
+    if (node.life === null) return;
+    this.trace.say(() => `${node.id} ends: ${mode}`);
+    this.#learnFrom(node);
+    node.silence();
+    this.#dying.set(node, mode);
+    this.#bury();
+  }
+
+  /** Runs something as an input of the node's process; as ever, it happens after a stall, and not to the dead. */
+  act(node: SimNode, run: (node: SimNode) => void): void {
+    this.#atNode(node.number, run);
+  }
+
+  #atNode(number: number, run: (node: SimNode) => void): void {
+    const node = this.nodes[number]!;
+    if (node.process === null) return;
+    const { life } = node.process;
+    if (life.stalledUntilMs > this.#nowMs) {
+      life.plan('io', 0, () => run(node));
+      return;
+    }
+    this.#acted = node;
+    run(node);
+  }
+
+  async #runUntil(untilMs: number): Promise<void> {
+    const agenda = this.#agenda;
+    while (this.#failure === null && agenda.nextMs <= untilMs) {
+      const event = agenda.take();
+      if (event.run === null) continue;
+      this.#nowMs = event.atMs;
+      this.trace.nowMs = event.atMs;
+      this.#perform(event);
+      await microtasks(MICROTASKS_PER_EVENT);
+      this.#afterEvent(event);
+      this.#events++;
+    }
+    if (this.#failure !== null) throw this.#failure;
+    this.#nowMs = Math.max(this.#nowMs, untilMs);
+    this.trace.nowMs = this.#nowMs;
+    assert(this.#events < 20_000 + (EVENTS_PER_SECOND_MAX * this.#nowMs) / 1_000, 'the group does not run in circles');
+  }
+
+  #perform(event: Event<Life>): void {
+    const { owner, run } = event;
+    if (owner !== null) {
+      if (!owner.isAlive) return;
+      if (owner.stalledUntilMs > this.#nowMs) {
+        owner.hold(event);
+        return;
+      }
+      this.#acted = this.nodes[owner.node]!;
+    }
+    event.run = null;
+    try {
+      run!();
+    } catch (error) {
+      if ((error as Error).name !== 'Death') this.fail(error);
+    }
+  }
+
+  #afterEvent(event: Event<Life>): void {
+    const node = this.#acted;
+    this.#acted = null;
+    this.trace.mix(event.atMs * 1000);
+    if (this.#dying.size > 0) this.#bury();
+    if (node === null || node.process === null) return;
+    try {
+      this.checker.afterEvent(node);
+    } catch (error) {
+      this.fail(error);
+    }
+    const { log, broker, replica } = node.process;
+    this.trace.mix(node.number);
+    this.trace.mix(log.lastChain);
+    this.trace.mix(broker.appliedIndex);
+    this.trace.mix(replica.term);
+  }
+
+  #learnFrom(node: SimNode): void {
+    try {
+      this.checker.beforeEnd(node);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #bury(): void {
+    for (const [node, mode] of this.#dying) {
+      const wasStopping = node.isStopping;
+      this.count(mode === 'kill' ? (wasStopping ? 'stop' : 'kill') : `power loss: ${mode}`);
+      node.end(mode, this.#faults);
+      this.#diskFailed.delete(node);
+      this.network.forget(node.number);
+      for (const peer of this.nodes) {
+        if (peer !== node && this.#faults.next() < 0.7) this.tell(peer.number, node.number, false);
+      }
+      const { downMsMax } = this.plan.strikes;
+      const isQuick = this.isCalm || this.#faults.next() < 0.6;
+      this.later(this.#faults.next() * (isQuick ? 40 : downMsMax), () => {
+        if (node.life === null) node.start();
+      });
+    }
+    this.#dying.clear();
+  }
+
+  #startClients(): void {
+    const shared: ClientShared = { world: this, floors: new Floors(), counts: this.#clientCounts };
+    const { producers, queues } = this.load;
+    createTopic(this, { name: 'first', queues }, () => this.addTopic({ name: 'first', queues }));
+    createTopic(this, { name: HISTORY_TOPIC, queues: 1 }, () => {});
+    const all = Array.from({ length: producers }, (_, number) => new Producer(shared, number));
+    this.#senders = [new Sender(shared, 0), new Sender(shared, 1)];
+    this.#waiting = () => [...all, ...this.#senders].reduce((sum, client) => sum + client.waiting, 0);
+    new Tail(shared);
+    new BarrierReader(shared);
+    new BarrierReader(shared);
+    const thinkMs = Math.min(this.plan.faultyMs / 16, 2_000);
+    this.#histories = [0, 1, 2].map(
+      (client) => new Historian(shared, { topic: HISTORY_TOPIC, client, countMax: 12, thinkMs }),
+    );
+  }
+
+  addTopic(topic: { readonly name: string; readonly queues: number }): void {
+    this.topics.push({ ...topic, createdAtMs: 0 });
+  }
+
+  /** No more faults: the group must come to rest, with everything that it promised. */
+  async #rest(): Promise<void> {
+    this.trace.say(() => 'no more faults');
+    this.isCalm = true;
+    this.network.isCalm = true;
+    this.#strikes.stop();
+    this.network.healAll();
+    for (const node of this.nodes) {
+      node.fuse = null;
+      if (node.life === null) node.start();
+    }
+    const { electionTimeoutMsMax } = this.plan.group;
+    const slackMs = 1_000 + this.plan.flushMsMax * 100 + this.plan.network.delayMsMax * 30 + this.plan.load.timeoutMs;
+    const healedMs = this.#nowMs;
+    await this.#until('a leader', 10 * electionTimeoutMsMax + slackMs, () => this.leader() !== null);
+    await this.#runUntil(this.#nowMs + 2 * electionTimeoutMsMax);
+    this.isClosing = true;
+    await this.#until('all answers', REST_MS_MAX, () => this.#waiting() === 0);
+    await this.#until('everybody at the end', REST_MS_MAX, () => this.#isAtRest());
+    this.count('ms to rest', this.#nowMs - healedMs);
+    this.checker.checkRest(this.nodes);
+    for (const sender of this.#senders) sender.check();
+    this.#checkHistory();
+    await this.#runUntil(this.#nowMs + 3 * this.plan.group.checkpointIntervalMs);
+    await this.#until('all saved', REST_MS_MAX, () => this.#isSaved());
+    this.checker.checkTables(this.nodes);
+  }
+
+  #checkHistory(): void {
+    const history = this.#histories.flatMap((historian) => historian.history);
+    if (history.length === 0) return;
+    this.count('history operations', history.length);
+    const verdict = checkLinearizable(logModel, history, 200_000);
+    if (verdict === 'unknown') this.count('history given up');
+    hold(verdict !== 'not linearizable', () => `the history is not linearizable: ${JSON.stringify(history)}`);
+  }
+
+  #isAtRest(): boolean {
+    const end = this.checker.truth.last;
+    return this.nodes.every(({ process }) => {
+      if (process === null) return false;
+      return process.log.lastIndex === end && process.broker.appliedIndex === end;
+    });
+  }
+
+  #isSaved(): boolean {
+    const end = this.checker.truth.last;
+    return this.nodes.every(({ medium }) => {
+      const applied = medium.durable.get('applied') ?? '{}';
+      return (JSON.parse(applied) as { index?: number }).index === end;
+    });
+  }
+
+  async #until(what: string, forMs: number, isSo: () => boolean): Promise<void> {
+    const limitMs = this.#nowMs + forMs;
+    while (!isSo()) {
+      hold(this.#nowMs < limitMs, () => `not within ${Math.round(forMs)} ms of quiet: ${what}; ${this.#summary()}`);
+      await this.#runUntil(this.#nowMs + 20);
+    }
+  }
+
+  #summary(): string {
+    const states = this.nodes.map(({ process }) => (process === null ? 'down' : process.replica.status()));
+    return `${this.#waiting()} callers wait; ${JSON.stringify(states)}`;
+  }
+
+  #report(): RunReport {
+    const { checker, network } = this;
+    const counts: Record<string, number> = Object.fromEntries(this.counts);
+    for (const [what, count] of Object.entries(network.counts)) counts[`messages ${what}`] = count;
+    for (const [what, count] of Object.entries(this.#clientCounts)) counts[`client ${what}`] = count as number;
+    counts['records committed'] = checker.truth.last;
+    counts['messages committed'] = checker.truth.messageCount;
+    counts.leaders = checker.counts.leaders;
+    counts.truncations = checker.counts.truncations;
+    counts.checks = checker.counts.checks;
+    return {
+      seed: this.#seed,
+      profile: this.plan.profile,
+      simulatedMs: this.#nowMs,
+      events: this.#events,
+      hash: this.trace.hash,
+      counts,
+      failure: this.#failure,
+      lines: this.trace.lines,
+    };
+  }
+}
+
+async function microtasks(count: number): Promise<void> {
+  for (let done = 0; done < count; done++) await null;
+}
