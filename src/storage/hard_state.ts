@@ -39,7 +39,9 @@ export class HardStateFile {
       slots.close();
       throw new TLedgerError('DATA_CORRUPTED', `${path}: neither slot holds a valid term and vote`);
     }
-    // A killed process may have written this state without having flushed it; from here on messages rely on it.
+    // From here on messages rely on this state, and it may be in the page cache only: a killed process had not flushed it,
+    // or a flush failed and the cache forgot that it is dirty. Only what is written again is carried by the next flush.
+    slots.write(payload);
     slots.flushNow();
     return new HardStateFile(slots, decode(payload));
   }

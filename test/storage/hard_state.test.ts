@@ -119,6 +119,18 @@ describe('hard state', () => {
     }
   });
 
+  it('that a failed flush left in the page cache only is durable once it was read back', () => {
+    const disk = new MemoryDisk();
+    const file = open(disk);
+    file.save(state(1, 'n0'));
+    disk.failAt(2, 'EIO');
+    expect(codeOf(() => file.save(state(2, 'n1')))).to.equal('STORAGE_FAILED');
+    disk.kill();
+    const found = open(disk).state;
+    disk.crash({ mode: 'lost' });
+    expect(open(disk).state, 'what messages relied on after the restart').to.deep.equal(found);
+  });
+
   it('refuses a state of a newer format', () => {
     const disk = new MemoryDisk();
     const newer = Buffer.from(FUTURE_SLOT, 'hex');
