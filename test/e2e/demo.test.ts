@@ -14,9 +14,9 @@ describe('tledger demo', function () {
   it('kills leaders under load and finds nothing lost, doubled or out of order', async () => {
     const args = ['--import', tsx, main, 'demo', '--messages', '6000', '--kills', '2', '--format', 'json'];
     const { stdout } = await promisify(execFile)(process.execPath, args);
-    const verdict = JSON.parse(stdout) as Record<string, unknown> & { failoverGapMs: number[] };
+    const verdict = JSON.parse(stdout) as Record<string, unknown> & { byteIdentical: boolean; failoverGapMs: number[] };
     expect(verdict).to.include({ acknowledged: 6_000, read: 6_000, lost: 0, duplicated: 0, outOfOrder: 0 });
-    expect(verdict['byteIdentical']).to.equal(true);
+    expect(verdict.byteIdentical).to.equal(true);
     expect(verdict.failoverGapMs).to.have.length(2);
   });
 });
