@@ -395,6 +395,7 @@ export class Historian {
   readonly #countMax: number;
   readonly #thinkMs: number;
   readonly #client: number;
+  #count = 0;
 
   constructor(shared: ClientShared, options: { topic: string; client: number; countMax: number; thinkMs: number }) {
     this.#shared = shared;
@@ -421,8 +422,10 @@ export class Historian {
 
   #append(): void {
     const { world } = this.#shared;
-    const value = `h${this.#client}:${this.history.length}`;
-    const callMs = world.nowMs;
+    const value = `h${this.#client}:${++this.#count}`;
+    const head = { client: this.#client, callMs: world.nowMs, input: { kind: 'append', value } } as const;
+    // Until it is answered it may have taken effect at any moment.
+    const at = this.history.push({ ...head, returnMs: Number.POSITIVE_INFINITY, output: null }) - 1;
     const work: Work<AppendResult> = (process, reply) => {
       const records = encode(this.#topic, 0, [value], world.random);
       append(process, { topic: this.#topic, queueId: 0, producerId: '', sequence: 0, records }, 400, reply);
@@ -431,12 +434,8 @@ export class Historian {
       checkCode('a historian', outcome);
       this.#guess.learn(outcome);
       const { result, code } = outcome;
-      const isUnknown = result === null && !harmless.has(code!);
-      if (result !== null || isUnknown) {
-        const returnMs = isUnknown ? Number.POSITIVE_INFINITY : world.nowMs;
-        const offset = result?.queueOffset ?? null;
-        this.history.push({ client: this.#client, callMs, returnMs, input: { kind: 'append', value }, output: offset });
-      }
+      if (result !== null) this.history[at] = { ...head, returnMs: world.nowMs, output: result.queueOffset };
+      else if (harmless.has(code!)) this.history.splice(at, 1);
       this.#again();
     });
   }

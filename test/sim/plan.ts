@@ -15,7 +15,7 @@ const weights: Readonly<Record<Profile, number>> = {
   crash: 17,
   hostile: 45,
   swarm: 18,
-  long: 5,
+  long: 12,
 };
 
 /** Settings of the group under test. */
@@ -137,7 +137,7 @@ export function drawPlan(random: Random, wanted: Profile | null): Plan {
     flushMsMax: drawFlushMs(random, profile),
     flushStall: has('crash', 'hostile', 'swarm', 'long') ? 0.01 : 0,
     clockDrift: has('swarm', 'long', 'network') ? random.next() * 0.4 : 0,
-    faultyMs: profile === 'long' ? 600_000 : election * random.between(20, 60),
+    faultyMs: profile === 'long' ? 900_000 : election * random.between(20, 60),
   };
 }
 
