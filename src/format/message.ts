@@ -75,38 +75,53 @@ const BLANK_STAMP = Buffer.concat([
   Buffer.of(PROPERTY_VALUE_END),
 ]);
 
-/** The properties of a message as bytes: tag first, keys, the user's, room for the producer stamp last. */
-export function encodeProperties(message: OutgoingMessage): Buffer {
+/** The properties of a message as text: tag first, keys, then the user's; without the producer stamp. */
+function propertiesText(message: OutgoingMessage): string {
   let text = '';
   if (message.tag) text += `${property.tag}\u0001${message.tag}\u0002`;
   if (message.keys?.length) text += `${property.keys}\u0001${message.keys.join(' ')}\u0002`;
-  for (const [name, value] of Object.entries(message.properties ?? {})) text += `${name}\u0001${value}\u0002`;
-  return text === '' ? BLANK_STAMP : Buffer.concat([Buffer.from(text), BLANK_STAMP]);
+  for (const name in message.properties) {
+    if (Object.hasOwn(message.properties, name)) text += `${name}\u0001${message.properties[name]}\u0002`;
+  }
+  return text;
+}
+
+/** The topic encoded last: producers send many messages to one topic in a row. */
+let lastTopic = { name: '', bytes: Buffer.alloc(0) };
+
+function topicBytes(name: string): Buffer {
+  if (lastTopic.name !== name) lastTopic = { name, bytes: Buffer.from(name) };
+  return lastTopic.bytes;
 }
 
 /**
  * One unsealed message record. Queue offset, store time and producer stamp are left for the leader.
- * Limits are the caller's business (broker/limits.ts); the layout itself holds topics up to 255 bytes and properties up
- * to 65,535 bytes.
+ * Limits are the caller's business (limits.ts); the layout itself holds topics up to 255 bytes and properties up to
+ * 65,535 bytes.
  */
 export function encodeMessageRecord(message: OutgoingMessage): Buffer {
-  const topic = Buffer.from(message.topic);
-  const properties = encodeProperties(message);
-  const messageBytes = MESSAGE_BODY_AT + message.body.length + 1 + topic.length + 2 + properties.length;
-  const record = Buffer.alloc(RECORD_HEADER_BYTES + messageBytes);
-  writeBlankHeader(record, 0, recordMagic.message, messageBytes);
+  const { body } = message;
+  const topic = topicBytes(message.topic);
+  const text = propertiesText(message);
+  const textBytes = text === '' ? 0 : Buffer.byteLength(text);
+  const propertiesBytes = textBytes + BLANK_STAMP.length;
+  const messageBytes = MESSAGE_BODY_AT + body.length + 1 + topic.length + 2 + propertiesBytes;
+  const record = Buffer.allocUnsafe(RECORD_HEADER_BYTES + messageBytes);
   const at = RECORD_HEADER_BYTES;
+  writeBlankHeader(record, 0, recordMagic.message, messageBytes);
+  record.fill(0, at, at + MESSAGE_BODY_AT);
   record.writeUInt32BE(messageBytes, at + MESSAGE_TOTAL_SIZE_AT);
   record.writeInt32BE(MESSAGE_MAGIC, at + MESSAGE_MAGIC_AT);
-  record.writeUInt32BE(crc32(message.body) & 0x7fff_ffff, at + MESSAGE_BODY_CRC_AT);
+  record.writeUInt32BE(crc32(body) & 0x7fff_ffff, at + MESSAGE_BODY_CRC_AT);
   record.writeUInt32BE(message.queueId, at + MESSAGE_QUEUE_ID_AT);
   writeUint64(record, message.bornAtMs, at + MESSAGE_BORN_TIMESTAMP_AT);
-  record.writeUInt32BE(message.body.length, at + MESSAGE_BODY_SIZE_AT);
-  let cursor = at + MESSAGE_BODY_AT + message.body.copy(record, at + MESSAGE_BODY_AT);
+  record.writeUInt32BE(body.length, at + MESSAGE_BODY_SIZE_AT);
+  let cursor = at + MESSAGE_BODY_AT + body.copy(record, at + MESSAGE_BODY_AT);
   cursor = record.writeUInt8(topic.length, cursor);
   cursor += topic.copy(record, cursor);
-  cursor = record.writeUInt16BE(properties.length, cursor);
-  properties.copy(record, cursor);
+  cursor = record.writeUInt16BE(propertiesBytes, cursor);
+  if (textBytes > 0) cursor += record.write(text, cursor);
+  BLANK_STAMP.copy(record, cursor);
   return record;
 }
 
