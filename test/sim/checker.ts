@@ -55,6 +55,9 @@ interface Seen {
   last: number;
   lastChain: number;
   ledTerm: number;
+  ledSinceMs: number;
+  hasCommitted: boolean;
+  committedInTerm: number;
 }
 
 /** The committed log and what follows from it, made without the broker's code. */
@@ -134,6 +137,8 @@ export class Truth {
 export class Checker {
   readonly truth = new Truth();
   readonly #seen: Seen[];
+  /** When each node last heard each other one as its leader. */
+  readonly #heardMs: readonly Map<NodeId, number>[];
   readonly #leaders = new Map<number, NodeId>();
   readonly #votes = new Map<string, NodeId>();
   /** For each index, the chain of every (index, term) that any node ever held. */
@@ -142,6 +147,7 @@ export class Checker {
 
   constructor(nodes: readonly SimNode[]) {
     this.#seen = nodes.map(newSeen);
+    this.#heardMs = nodes.map(() => new Map());
   }
 
   /** A message leaves: what it vouches for binds its sender for ever, whatever becomes of the process. */
@@ -168,11 +174,44 @@ export class Checker {
     });
   }
 
+  /** A node has taken in a message; `termBefore` was its term. */
+  afterReceive(node: SimNode, message: RaftMessage, termBefore: number, nowMs: number): void {
+    if (node.process === null) return;
+    const { replica } = node.process;
+    const isPreVote = message.type === 'vote-request' && message.preVote;
+    hold(!isPreVote || replica.term === termBefore, () => `${node.id}: a pre-vote changed the term`);
+    if (message.type === 'append-response' && message.term === replica.term) {
+      this.#heardMs[node.number]!.set(message.from, nowMs);
+    }
+  }
+
+  /** Whether the node leads and its last event committed something. */
+  newlyCommitted(node: SimNode): { readonly isFirst: boolean } | null {
+    const seen = this.#seen[node.number]!;
+    if (!seen.hasCommitted || node.process === null || !node.process.replica.isLeader) return null;
+    const isFirst = seen.committedInTerm !== seen.term;
+    seen.committedInTerm = seen.term;
+    return { isFirst };
+  }
+
+  /** Check-quorum: a leader that has not heard a majority for long, and had its chance to notice, is none any more. */
+  checkQuorum(node: SimNode, nowMs: number, withinMs: number): void {
+    const { process } = node;
+    if (process === null || !process.replica.isLeader) return;
+    const seen = this.#seen[node.number]!;
+    const since = Math.max(seen.ledSinceMs, process.life.stalledUntilMs);
+    if (nowMs - since < withinMs) return;
+    const heard = this.#heardMs[node.number]!;
+    let recent = 1;
+    for (const atMs of heard.values()) if (nowMs - atMs < withinMs) recent++;
+    hold(recent * 2 > this.#seen.length, () => `${node.id} leads on though it hears ${recent} of ${this.#seen.length}`);
+  }
+
   /** After each event of a node. */
-  afterEvent(node: SimNode): void {
+  afterEvent(node: SimNode, nowMs: number): void {
     if (node.process === null) return;
     this.counts.checks++;
-    node.observe(() => this.#look(node));
+    node.observe(() => this.#look(node, nowMs));
   }
 
   /** Every message that the node shows of a queue is the one that was committed there. @returns how many it showed. */
@@ -246,7 +285,7 @@ export class Checker {
     hold(bytes.equals(expected), () => `${node.id}: the units of ${topic}/${queueId} are not what the log says`);
   }
 
-  #look(node: SimNode): void {
+  #look(node: SimNode, nowMs: number): void {
     const { replica, log, broker, appliedAtStart } = node.process!;
     const seen = this.#seen[node.number]!;
     const status = replica.status();
@@ -274,8 +313,10 @@ export class Checker {
       this.#lead(node.id, term);
       this.#checkNewLeader(node, term, last);
       seen.ledTerm = term;
+      seen.ledSinceMs = nowMs;
     }
     seen.term = term;
+    seen.hasCommitted = commit > seen.commit;
     seen.commit = commit;
     seen.applied = applied;
     seen.last = last;
@@ -355,5 +396,6 @@ export class Checker {
 }
 
 function newSeen(): Seen {
-  return { process: null, term: 0, commit: 0, applied: 0, last: 0, lastChain: 0, ledTerm: 0 };
+  const numbers = { term: 0, commit: 0, applied: 0, last: 0, lastChain: 0, ledTerm: 0, ledSinceMs: 0 };
+  return { process: null, ...numbers, hasCommitted: false, committedInTerm: 0 };
 }

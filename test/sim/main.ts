@@ -1,4 +1,5 @@
-// Runs seeds: `npm run test:sim -- [--seeds N] [--budget 5m] [--seed S] [--profile P] [--trace] [--workers N]`.
+// Runs seeds: `npm run test:sim -- [--seeds N] [--budget 5m] [--seed S] [--profile P] [--trace] [--workers N] [--failures N]
+// [--format text|json]`.
 // Without a seed it begins at a random one and prints it. A seed that breaks a promise prints the command that replays
 // it; the exit code is then 1.
 import { type ChildProcess, fork } from 'node:child_process';
@@ -11,7 +12,6 @@ import { type RunReport, runSeed } from './world.ts';
 const SEED_MAX = 2 ** 31;
 /** A worker pays for itself from here on. */
 const WORKERS_BUDGET_MS_MIN = 20_000;
-const FAILURES_MAX = 5;
 const units: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
 /** What several runs were, together. */
@@ -32,6 +32,8 @@ interface Job {
   readonly seeds: number;
   readonly untilMs: number;
   readonly profile: Profile | null;
+  /** Stops after so many seeds that broke a promise. */
+  readonly failuresMax: number;
 }
 
 const { values } = parseArgs({
@@ -42,6 +44,7 @@ const { values } = parseArgs({
     profile: { type: 'string' },
     trace: { type: 'boolean', default: false },
     workers: { type: 'string' },
+    failures: { type: 'string', default: '5' },
     format: { type: 'string', default: 'text' },
   },
 });
@@ -62,8 +65,16 @@ async function main(): Promise<number> {
   process.stdout.write(`seeds from ${first}, ${workers} worker(s)\n`);
   const startMs = performance.now();
   const untilMs = Date.now() + budgetMs;
+  const failuresMax = Number(values.failures);
   const jobs = Array.from({ length: workers }, (_, at): Job => {
-    return { first: first + at, stride: workers, seeds: Math.ceil((seeds - at) / workers), untilMs, profile };
+    return {
+      first: first + at,
+      stride: workers,
+      seeds: Math.ceil((seeds - at) / workers),
+      untilMs,
+      profile,
+      failuresMax,
+    };
   });
   const parts = workers === 1 ? [await runJob(jobs[0]!)] : await Promise.all(jobs.map(runInChild));
   const totals = sum(parts);
@@ -88,12 +99,12 @@ async function work(job: Job): Promise<void> {
   process.send!(totals, () => process.disconnect());
 }
 
-async function runJob({ first, stride, seeds, untilMs, profile }: Job): Promise<Totals> {
+async function runJob({ first, stride, seeds, untilMs, profile, failuresMax }: Job): Promise<Totals> {
   const totals = newTotals();
   const cpu = process.cpuUsage();
   for (let at = 0; at < seeds && Date.now() < untilMs; at++) {
     add(totals, await runSeed({ seed: (first + at * stride) % SEED_MAX, profile }));
-    if (totals.failures.length >= FAILURES_MAX) break;
+    if (totals.failures.length >= failuresMax) break;
   }
   const used = process.cpuUsage(cpu);
   totals.cpuMs = (used.user + used.system) / 1_000;

@@ -80,6 +80,8 @@ export interface StrikePlan {
   readonly targetLeader: number;
   /** Chance to die right after an answer that something was vouched for with. */
   readonly crashAfterAnswer: number;
+  /** Chance that a leader dies as soon as it has committed something, and the rest regroups without whoever helped it. */
+  readonly crashAfterCommit: number;
   /** Whether a crash may take the power along. */
   readonly powerLoss: boolean;
   readonly downMsMax: number;
@@ -131,13 +133,14 @@ export function drawPlan(random: Random, wanted: Profile | null): Plan {
       topicMs: strike(profile !== 'long', 3, 20),
       targetLeader: random.next() < 0.5 ? 0.8 : 0.3,
       crashAfterAnswer: has('hostile', 'crash', 'swarm') ? random.next() ** 2 * 0.05 : 0,
+      crashAfterCommit: has('hostile', 'swarm') ? random.next() ** 2 * 0.04 : 0,
       powerLoss,
       downMsMax: election * (random.next() < 0.5 ? 1 : 6),
     },
     flushMsMax: drawFlushMs(random, profile),
     flushStall: has('crash', 'hostile', 'swarm', 'long') ? 0.01 : 0,
     clockDrift: has('swarm', 'long', 'network') ? random.next() * 0.4 : 0,
-    faultyMs: profile === 'long' ? 900_000 : election * random.between(20, 60),
+    faultyMs: profile === 'long' ? 900_000 : election * random.between(15, 50),
   };
 }
 
@@ -157,11 +160,13 @@ function drawGroup(random: Random, profile: Profile, powerLoss: boolean): GroupP
   const pick = (low: number, high: number): number => random.between(low, small ? Math.min(low * 8, high) : high);
   const electionTimeoutMsMin = isSlow ? 500 : heartbeatIntervalMs * random.between(3, 5);
   const segmentSizeBytes = pick(8, 64) * 1024;
+  // Timeouts that are nearly equal make candidates meet.
+  const spread = !isSlow && profile !== 'calm' && random.next() < 0.4 ? 1.15 : 2;
   return {
     nodes: random.next() < 0.7 ? 3 : random.next() < 0.85 ? 5 : random.next() < 0.5 ? 1 : 4,
     heartbeatIntervalMs,
     electionTimeoutMsMin,
-    electionTimeoutMsMax: electionTimeoutMsMin * 2,
+    electionTimeoutMsMax: Math.round(electionTimeoutMsMin * spread),
     appendBytesMax: pick(300, 16_000),
     inflightCountMax: pick(1, 32),
     inflightBytesMax: pick(400, 64_000),

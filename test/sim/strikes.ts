@@ -60,6 +60,35 @@ export class Strikes {
     node.die('after an answer');
   }
 
+  /** A leader has just committed something, for the first time in its term or not. */
+  afterCommit(leader: SimNode, isFirst: boolean): void {
+    const chance = this.#plan.crashAfterCommit * (isFirst ? 10 : 1);
+    if (this.#isOver || chance === 0 || this.#random.next() >= chance) return;
+    const { network, nodes, trace, plan } = this.#world;
+    this.#world.count('death after a commit');
+    trace.say(() => `${leader.id} has committed, and dies`);
+    network.healAll();
+    if (this.#random.next() < 0.6) {
+      const others = nodes.filter((node) => node !== leader);
+      const alone = others[this.#random.between(0, others.length - 1)];
+      for (const { number } of nodes) {
+        if (alone === undefined) break;
+        network.cut(alone.number, number);
+        network.cut(number, alone.number);
+      }
+      this.#world.later(plan.group.electionTimeoutMsMax * 4 * this.#random.next(), () => network.healAll());
+    }
+    this.#world.kill(leader, this.drawEnd());
+  }
+
+  /** A disk has failed; it is not unusual that a power loss follows. */
+  afterFailure(node: SimNode): void {
+    if (this.#isOver || !this.#plan.powerLoss || this.#random.next() < 0.4) return;
+    this.#world.later(this.#world.plan.group.electionTimeoutMsMax * 3 * this.#random.next(), () => {
+      if (!this.#isOver) this.#world.kill(node, this.#drawPowerLoss());
+    });
+  }
+
   /** How a process that dies by itself ends. */
   drawEnd(): CrashMode | 'kill' {
     if (!this.#plan.powerLoss || this.#random.next() < 0.3) return 'kill';

@@ -172,7 +172,9 @@ export class World implements ClientWorld {
   receive(to: number, message: RaftMessage, records: RecordBytes | null): void {
     this.#atNode(to, (node) => {
       this.trace.say(() => `  at ${node.id} from ${message.from}: ${message.type} t${message.term}`);
+      const termBefore = node.process!.replica.term;
       node.process!.replica.onMessage(message, records);
+      this.checker.afterReceive(node, message, termBefore, this.#nowMs);
     });
   }
 
@@ -194,7 +196,7 @@ export class World implements ClientWorld {
     const { recovery, lastIndex } = node.process!.log;
     this.trace.say(() => `${node.id} runs, ${lastIndex} records; ${JSON.stringify(recovery)}`);
     for (const peer of this.nodes) if (peer !== node) this.tell(peer.number, node.number, true);
-    this.checker.afterEvent(node);
+    this.checker.afterEvent(node, this.#nowMs);
   }
 
   ended(node: SimNode, how: 'failed' | 'died' | 'refused', error: Error): void {
@@ -204,6 +206,7 @@ export class World implements ClientWorld {
     }
     this.#learnFrom(node);
     node.silence();
+    if (how === 'failed') this.#strikes.afterFailure(node);
     this.#dying.set(node, how === 'died' ? this.#strikes.drawEnd() : 'kill');
   }
 
@@ -349,10 +352,15 @@ export class World implements ClientWorld {
     if (this.#dying.size > 0) this.#bury();
     if (node === null || node.process === null) return;
     try {
-      this.checker.afterEvent(node);
+      this.checker.afterEvent(node, this.#nowMs);
+      const { group, clockDrift } = this.plan;
+      this.checker.checkQuorum(node, this.#nowMs, (3 * group.electionTimeoutMsMax) / (1 - clockDrift));
     } catch (error) {
       this.fail(error);
     }
+    const committed = this.checker.newlyCommitted(node);
+    if (committed !== null) this.#strikes.afterCommit(node, committed.isFirst);
+    if (node.process === null) return;
     const { log, broker, replica } = node.process;
     this.trace.mix(node.number);
     this.trace.mix(log.lastChain);

@@ -1,0 +1,141 @@
+// Breaks the code on purpose, one line at a time, in a copy of the tree, and sees whether the simulator notices:
+// `npm run test:mutants -- [--only name,name] [--seeds 500] [--budget 60s] [--workers 2]`. Exit code 1 when one survives.
+import { spawn } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import Table from 'cli-table3';
+import { mutants } from './mutants/all.ts';
+import type { Mutant } from './mutants/mutant.ts';
+
+const root = resolve(import.meta.dirname, '../..');
+/** A mutant that does not come to an end is stopped this long after its budget. */
+const HANG_MS = 30_000;
+
+interface Result {
+  readonly mutant: string;
+  readonly fate: 'caught' | 'hangs' | 'SURVIVED';
+  readonly seeds: number;
+  readonly seconds: number;
+  /** The seed that caught it. */
+  readonly seed: number | null;
+  readonly how: string;
+}
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    seeds: { type: 'string', default: '500' },
+    budget: { type: 'string', default: '120s' },
+    seed: { type: 'string' },
+    workers: { type: 'string', default: String(availableParallelism()) },
+  },
+});
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const wanted = values.only?.split(',');
+  const queue = mutants.filter(({ name }) => wanted === undefined || wanted.includes(name));
+  const results: Result[] = [];
+  const copies: string[] = [];
+  try {
+    await Promise.all(
+      Array.from({ length: Number(values.workers) }, async () => {
+        const copy = copyTree();
+        copies.push(copy);
+        for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
+          const result = await tryMutant(copy, mutant);
+          process.stderr.write(`${result.fate} ${result.mutant} (${result.seeds} seeds, ${result.seconds} s)\n`);
+          results.push(result);
+        }
+      }),
+    );
+  } finally {
+    for (const copy of copies) rmSync(copy, { recursive: true, force: true });
+  }
+  return print(results);
+}
+
+/** The sources as they are now; what is installed is shared. */
+function copyTree(): string {
+  const copy = mkdtempSync(join(tmpdir(), 'tledger-mutants-'));
+  for (const part of ['src', 'test/sim', 'package.json', 'tsconfig.json']) {
+    cpSync(join(root, part), join(copy, part), { recursive: true });
+  }
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'), 'dir');
+  return copy;
+}
+
+async function tryMutant(copy: string, mutant: Mutant): Promise<Result> {
+  const path = join(copy, mutant.file);
+  const source = readFileSync(path, 'utf8');
+  const parts = source.split(mutant.original);
+  if (parts.length !== 2)
+    throw new Error(`${mutant.name}: its line stands ${parts.length - 1} times in ${mutant.file}`);
+  writeFileSync(path, parts.join(mutant.replacement));
+  const startMs = performance.now();
+  try {
+    const output = await simulate(copy);
+    const seconds = Math.round((performance.now() - startMs) / 1_000);
+    if (output === null) return { mutant: mutant.name, fate: 'hangs', seeds: 0, seconds, seed: null, how: 'no end' };
+    const { seeds, failures } = output;
+    const failure = failures[0];
+    const fate = failure === undefined ? 'SURVIVED' : 'caught';
+    const how = (failure?.message ?? mutant.breaks).split('\n', 1).join().slice(0, 70);
+    return { mutant: mutant.name, fate, seeds, seconds, seed: failure?.seed ?? null, how };
+  } finally {
+    writeFileSync(path, source);
+  }
+}
+
+interface Output {
+  readonly seeds: number;
+  readonly failures: readonly { readonly seed: number; readonly message: string }[];
+}
+
+/** Null when it did not come to an end. */
+function simulate(copy: string): Promise<Output | null> {
+  const args = ['--import', 'tsx', 'test/sim/main.ts', '--workers', '1', '--failures', '1', '--format', 'json'];
+  args.push('--seeds', values.seeds, '--budget', values.budget);
+  if (values.seed !== undefined) args.push('--seed', values.seed);
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, args, { cwd: copy, stdio: ['ignore', 'pipe', 'pipe'] });
+    let stdout = '';
+    let stderr = '';
+    let hangs = false;
+    const budgetMs = Number.parseInt(values.budget, 10) * (values.budget.endsWith('m') ? 60_000 : 1_000);
+    const timer = setTimeout(() => {
+      hangs = true;
+      child.kill('SIGKILL');
+    }, budgetMs + HANG_MS);
+    child.stdout.on('data', (data) => {
+      stdout += String(data);
+    });
+    child.stderr.on('data', (data) => {
+      stderr += String(data);
+    });
+    child.once('exit', () => {
+      clearTimeout(timer);
+      const json = stdout.split('\n').find((line) => line.startsWith('{'));
+      if (json !== undefined) resolve(JSON.parse(json) as Output);
+      else if (hangs) resolve(null);
+      // A process that a mutant brings down is as good as a broken promise.
+      else if (stderr.includes('Error')) resolve({ seeds: 1, failures: [{ seed: -1, message: stderr.slice(-70) }] });
+      else reject(new Error(`the simulator ended without a word: ${stderr}`));
+    });
+  });
+}
+
+function print(results: readonly Result[]): number {
+  const table = new Table({ head: ['mutant', 'fate', 'seeds', 's', 'seed', 'how'], style: { head: [], border: [] } });
+  const order = new Map(mutants.map(({ name }, at) => [name, at]));
+  const sorted = [...results].sort((a, b) => order.get(a.mutant)! - order.get(b.mutant)!);
+  for (const { mutant, fate, seeds, seconds, seed, how } of sorted) {
+    table.push([mutant, fate, seeds, seconds, seed ?? '', how.padEnd(1)]);
+  }
+  const survivors = results.filter(({ fate }) => fate === 'SURVIVED');
+  process.stdout.write(`${table.toString()}\n${results.length - survivors.length} of ${results.length} caught\n`);
+  return survivors.length === 0 ? 0 : 1;
+}

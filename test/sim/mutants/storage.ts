@@ -1,0 +1,111 @@
+// Breaks of what is on disk.
+import { inFile, type Mutant } from './mutant.ts';
+
+/** See the head of the file. */
+export const storageMutants: readonly Mutant[] = [
+  ...inFile('src/storage/hard_state.ts', [
+    {
+      name: 'hard-state-not-flushed',
+      original: '      this.#slots.flushNow();\n',
+      replacement: '',
+      breaks: 'A power loss takes away a vote that was given.',
+    },
+    {
+      name: 'hard-state-believed-from-cache',
+      original: '    slots.write(payload);\n    slots.flushNow();\n',
+      replacement: '    slots.flushNow();\n',
+      breaks: 'After a failed flush a restart relies on a vote that never reaches the device.',
+    },
+  ]),
+  ...inFile('src/storage/slots.ts', [
+    {
+      name: 'one-slot-only',
+      original: '(this.#generation % 2) * SLOT_BYTES);',
+      replacement: '0 * SLOT_BYTES);',
+      breaks: 'A torn write of the term and vote leaves neither the old nor the new ones.',
+    },
+  ]),
+  ...inFile('src/storage/log_flusher.ts', [
+    {
+      name: 'flush-vouches-for-the-end',
+      original: 'this.guard(() => this.#vouchFor(running.target, running.rolled));',
+      replacement:
+        'running.target = this.#parts.tip; this.guard(() => this.#vouchFor(running.target, running.rolled));',
+      breaks: 'What was written during a flush counts as flushed.',
+    },
+    {
+      name: 'flush-outlives-truncation',
+      original: 'if (this.#running !== null) this.#running.target = earlier(this.#running.target, tip);',
+      replacement: '',
+      breaks: 'A running flush vouches for records that have been replaced meanwhile.',
+    },
+    {
+      name: 'truncation-keeps-the-mark',
+      original: '    this.#checkpoint.lower({ flushed: this.#flushed, mark: this.#mark });\n',
+      replacement: '',
+      breaks: 'After a crash the checkpoint vouches for records that were removed.',
+    },
+  ]),
+  ...inFile('src/storage/commit_log.ts', [
+    {
+      name: 'roll-without-flush',
+      original: '    this.#flusher.flushTailNow();\n',
+      replacement: '',
+      breaks: 'A new segment is begun before the one before it is durable.',
+    },
+    {
+      name: 'cache-outlives-truncation',
+      original: '    parts.cache.truncateAfter(tip);\n',
+      replacement: '',
+      breaks: 'Removed records are read from memory.',
+    },
+    {
+      name: 'index-outlives-truncation',
+      original: '      parts.index.truncateAfter(index);\n',
+      replacement: '',
+      breaks: 'The log index names places of removed records.',
+    },
+  ]),
+  ...inFile('src/storage/recovery.ts', [
+    {
+      name: 'recovery-does-not-flush',
+      original: '  segments.tail.file.flushNow();\n',
+      replacement: '',
+      breaks: 'A restart vouches for records that are only in the page cache.',
+    },
+    {
+      name: 'recovery-believes-the-cache',
+      original: '  rewrite(segments.tail, flushed, tip);\n',
+      replacement: '',
+      breaks: 'After a failed flush a restart vouches for records that never reach the device.',
+    },
+    {
+      name: 'recovery-keeps-the-torn-tail',
+      original: '  segments.clearAfter(tip.end);\n',
+      replacement: '',
+      breaks: 'Sectors of lost writes lie behind the end, where the next record will not cover them.',
+    },
+    {
+      name: 'recovery-cuts-what-was-flushed',
+      original: 'const { flushed } = marks;',
+      replacement: 'const flushed = { ...marks.flushed, index: logIndex(0) };',
+      breaks: 'Damage in the vouched-for part would pass for a torn tail.',
+    },
+  ]),
+  ...inFile('src/storage/verify.ts', [
+    {
+      name: 'damaged-body-accepted',
+      original: "if (!isBodyIntact(buffer, at)) throw corrupted(index + 1, 'the body does not match its checksum');",
+      replacement: '',
+      breaks: 'A body that was damaged on the way is stored.',
+    },
+  ]),
+  ...inFile('src/storage/consume_queue.ts', [
+    {
+      name: 'units-at-the-wrong-place',
+      original: 'const end = this.#max * UNIT_BYTES;',
+      replacement: 'const end = (this.#max > 40 ? this.#max - 1 : this.#max) * UNIT_BYTES;',
+      breaks: 'Units overwrite each other.',
+    },
+  ]),
+];
