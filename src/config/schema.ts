@@ -85,12 +85,12 @@ const shape = {
   pendingBytesMax: quantity(
     'bytes',
     [KIB, 4 * GIB, 128 * MIB],
-    'Most bytes of appends waiting to be committed; more are refused.',
+    'Most bytes of appends waiting to be taken into the log; more are refused.',
   ),
   pendingCountMax: quantity(
     'count',
     [1, 10_000_000, 100_000],
-    'Most appends waiting to be committed; more are refused.',
+    'Most appends waiting for their answer; more are refused.',
   ),
 
   shutdownTimeoutMs: quantity('ms', [0, 600_000, 10_000], 'How long a stopping node waits for calls under way.'),

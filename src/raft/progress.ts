@@ -197,9 +197,15 @@ export class Progress {
     this.#becomeProbe(this.#state === 'replicate' ? this.#match + 1 : this.#next);
   }
 
+  /**
+   * The connection is back. Whoever is at its other end vouches anew: it may be a process that came back with less than
+   * it had (flush async, another disk), and its rejections must not be taken for late ones.
+   */
   connect(): void {
+    const next = this.#state === 'replicate' ? this.#match + 1 : this.#next;
     this.#connected = true;
-    this.#becomeProbe(this.#state === 'replicate' ? this.#match + 1 : this.#next);
+    this.#match = logIndex(0);
+    this.#becomeProbe(next);
   }
 
   status(): ProgressStatus {

@@ -31,6 +31,8 @@ export interface RaftOptions {
   readonly hardState: HardState;
   /** The log as recovered; all of it counts as flushed. */
   readonly log: LogShape;
+  /** What is known to be committed from before, e.g. because it was applied; the log's base by default. */
+  readonly commit?: LogIndex;
   readonly sizer: RecordSizer;
   readonly random: Random;
   readonly nowMs: number;
@@ -54,7 +56,7 @@ export class Raft {
   /** @throws InvariantError when the options contradict themselves. */
   constructor(options: RaftOptions) {
     checkConfig(options.config);
-    this.#state = new RaftState(options.config, options.hardState, options.log, options.nowMs);
+    this.#state = new RaftState(options.config, options.hardState, options.log, options.nowMs, options.commit);
     this.#sizer = options.sizer;
     this.#election = new Election(this.#state, options.random);
     this.#follower = new FollowerLog(this.#state);
@@ -108,11 +110,6 @@ export class Raft {
   /** When `tick` next has something to do. */
   get deadlineMs(): number {
     return this.#leadership === null ? this.#election.deadlineMs : this.#leadership.deadlineMs;
-  }
-
-  /** Terms of the whole log. */
-  logShape(): LogShape {
-    return this.#state.log.shape();
   }
 
   status(): RaftStatus {

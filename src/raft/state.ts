@@ -65,7 +65,7 @@ export class RaftState {
   #truncationCount = 0;
   #nowMs: number;
 
-  constructor(config: RaftConfig, hardState: HardState, shape: LogShape, nowMs: number) {
+  constructor(config: RaftConfig, hardState: HardState, shape: LogShape, nowMs: number, commit = shape.baseIndex) {
     this.config = config;
     this.quorum = new Quorum(config.voters);
     assert(this.quorum.isVoter(config.id), 'a node is one of the voters of its group');
@@ -74,7 +74,8 @@ export class RaftState {
     assert(hardState.term >= this.log.lastTerm, 'no record is of a later term than the hard state');
     this.#term = hardState.term;
     this.#vote = hardState.vote;
-    this.#commit = this.log.baseIndex;
+    assert(commit >= this.log.baseIndex && commit <= this.log.lastIndex, 'what is committed is in the log');
+    this.#commit = commit;
     this.#flushedIndex = this.log.lastIndex;
     this.#nowMs = nowMs;
   }

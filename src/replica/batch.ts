@@ -7,8 +7,10 @@ import type { LogIndex } from '../raft/types.ts';
 import { FRAME_HEADROOM_BYTES } from '../storage/commit_log.ts';
 import { type Pending, type PendingAppend, type PendingQueue, type PendingTopic, sizeOf } from './pending.ts';
 
-/** A caller of the batch: answered once its last record is applied. */
+/** A caller of the batch: answered once its records are applied. */
 export interface BatchMember {
+  /** Of the records that it adds; of those it repeats, the last one. */
+  readonly firstIndex: LogIndex;
   readonly lastIndex: LogIndex;
   readonly deadlineMs: number;
   readonly settle: (error: TLedgerError | null) => void;
@@ -50,7 +52,7 @@ export function takeBatch(pending: PendingQueue, broker: Broker, place: BatchPla
   for (let next = pending.peek(); next !== undefined; next = pending.peek()) {
     if (bytes > 0 && bytes + sizeOf(next) > place.bytesMax) break;
     pending.shift();
-    const admitted = admitSafely(next, broker, (place.firstIndex + count) as LogIndex, place.nowMs);
+    const admitted = admitSafely(next, members, broker, (place.firstIndex + count) as LogIndex, place.nowMs);
     if (admitted === null) continue;
     members.push(admitted.member);
     if (admitted.piece === null) continue;
@@ -67,15 +69,27 @@ interface Admitted {
   readonly member: BatchMember;
 }
 
-function admitSafely(item: Pending, broker: Broker, firstIndex: LogIndex, nowMs: number): Admitted | null {
+/** Refusals go to their caller. Anything else ends the replica, but not before all whom it took along are told. */
+function admitSafely(
+  item: Pending,
+  earlier: readonly BatchMember[],
+  broker: Broker,
+  firstIndex: LogIndex,
+  nowMs: number,
+): Admitted | null {
   try {
     return item.kind === 'append'
       ? admitAppend(item, broker, firstIndex, nowMs)
       : admitTopic(item, broker, firstIndex, nowMs);
   } catch (error) {
-    if (!(error instanceof TLedgerError)) throw error;
-    item.done(error, null);
-    return null;
+    if (error instanceof TLedgerError) {
+      item.done(error, null);
+      return null;
+    }
+    const notWritten = new TLedgerError('INTERNAL', 'the node failed before it wrote the request');
+    for (const member of earlier) member.settle(notWritten);
+    item.done(notWritten, null);
+    throw error;
   }
 }
 
@@ -83,12 +97,15 @@ function admitAppend(item: PendingAppend, broker: Broker, firstIndex: LogIndex, 
   const admission = broker.admit(item.request, { firstIndex, nowMs });
   const { result } = admission;
   const settle = (error: TLedgerError | null): void => item.done(error, error === null ? result : null);
-  const member = { lastIndex: result.lastIndex, deadlineMs: item.deadlineMs, settle };
-  if (admission.kind === 'repeated') return { piece: null, count: 0, member };
+  const { lastIndex } = result;
+  const { deadlineMs } = item;
+  if (admission.kind === 'repeated') {
+    return { piece: null, count: 0, member: { firstIndex: lastIndex, lastIndex, deadlineMs, settle } };
+  }
   return {
     piece: { buffer: item.request.records, start: admission.start, end: admission.end },
-    count: result.lastIndex - firstIndex + 1,
-    member,
+    count: lastIndex - firstIndex + 1,
+    member: { firstIndex, lastIndex, deadlineMs, settle },
   };
 }
 
@@ -100,11 +117,8 @@ function admitTopic(item: PendingTopic, broker: Broker, firstIndex: LogIndex, no
     if (error !== null || topic === undefined) item.done(error ?? new TLedgerError('INTERNAL'), null);
     else item.done(null, { topic, created });
   };
-  const member = {
-    lastIndex: created ? firstIndex : ((firstIndex - 1) as LogIndex),
-    deadlineMs: item.deadlineMs,
-    settle,
-  };
+  const lastIndex = created ? firstIndex : ((firstIndex - 1) as LogIndex);
+  const member = { firstIndex: lastIndex, lastIndex, deadlineMs: item.deadlineMs, settle };
   if (!created) return { piece: null, count: 0, member };
   const record = blankRecord(recordMagic.command, proposal.body);
   return { piece: { buffer: record, start: 0, end: record.length }, count: 1, member };

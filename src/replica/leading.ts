@@ -56,7 +56,11 @@ export class Leading {
   /** Puts a request into the queue, or answers it at once with why not. */
   enqueue(item: Pending): void {
     try {
-      if (!this.#options.raft.isLeader) throw new TLedgerError('NOT_LEADER');
+      const { raft, limits } = this.#options;
+      if (!raft.isLeader) throw new TLedgerError('NOT_LEADER');
+      if (this.waitingCount >= limits.countMax) {
+        throw new TLedgerError('OVERLOADED', `${this.waitingCount} requests wait for their answer already`);
+      }
       this.#pending.push(item);
     } catch (error) {
       item.done(error as TLedgerError, null);
@@ -127,6 +131,11 @@ export class Leading {
       bytesMax: limits.batchBytesMax,
       nowMs: clock.wallMs(),
     });
+    // Whoever is in the batch waits from here on, so that everybody is answered even if the write fails.
+    for (const member of batch.members) {
+      const term = member.lastIndex < firstIndex ? log.termAt(member.lastIndex) : raft.term;
+      this.#waiters.push({ ...member, term }, raft.term);
+    }
     if (batch.count > 0) {
       const proposed = raft.propose(batch.count);
       const written = log.appendBlank(batch.buffer, batch.start, batch.end, proposed.term);
@@ -135,7 +144,6 @@ export class Leading {
         'consensus, broker and log number records alike',
       );
     }
-    for (const member of batch.members) this.#waiters.push({ ...member, term: log.termAt(member.lastIndex) });
     if (batch.count === 0) this.#answer();
     this.scheduleDrain();
   }

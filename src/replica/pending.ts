@@ -29,10 +29,14 @@ export interface PendingLimits {
   readonly bytesMax: number;
 }
 
+/** Taken requests are forgotten this many at a time. */
+const COMPACT_COUNT = 1_024;
+
 /** First in, first out. */
 export class PendingQueue {
   readonly #limits: PendingLimits;
-  #items: Pending[] = [];
+  /** Those before `#head` were taken and are let go of. */
+  #items: (Pending | undefined)[] = [];
   #head = 0;
   #bytes = 0;
 
@@ -62,9 +66,9 @@ export class PendingQueue {
     const item = this.#items[this.#head];
     if (item === undefined) return undefined;
     this.#bytes -= sizeOf(item);
-    this.#head++;
-    if (this.#head === this.#items.length) {
-      this.#items = [];
+    this.#items[this.#head++] = undefined;
+    if (this.#head === this.#items.length || this.#head > COMPACT_COUNT) {
+      this.#items = this.#items.slice(this.#head);
       this.#head = 0;
     }
     return item;

@@ -68,6 +68,7 @@ export class Replica implements PeerEvents {
   #state: 'idle' | 'running' | 'stopped' | 'failed' = 'idle';
   /** Records of the append message in hand. */
   #incoming: RecordBytes | null = null;
+  #stopping: Promise<void> | undefined;
   #isTurnScheduled = false;
   #isSweepScheduled = false;
 
@@ -86,6 +87,7 @@ export class Replica implements PeerEvents {
       config: options.raft,
       hardState: options.hardState.state,
       log: log.shape,
+      commit: broker.appliedIndex,
       sizer: log,
       random: options.random,
       nowMs: clock.monotonicMs(),
@@ -101,6 +103,7 @@ export class Replica implements PeerEvents {
       clock,
       onDurable: (index, term) =>
         turn(() => {
+          assert(index <= log.flushedIndex, 'consensus is told of nothing that the log does not vouch for');
           raft.flushed(index, term);
           this.#leading.scheduleDrain();
         }),
@@ -118,8 +121,9 @@ export class Replica implements PeerEvents {
 
   /** Appends a batch; only the leader can. Every outcome goes to `done`, possibly at once; nothing is thrown. */
   append(request: PackedAppend, deadlineMs: number, done: AppendDone): void {
-    if (this.#state !== 'running') return done(new TLedgerError('SHUTTING_DOWN'), null);
-    this.#leading.enqueue({ kind: 'append', request, deadlineMs, done });
+    const guarded: AppendDone = (error, result) => this.#callOut(() => done(error, result));
+    if (this.#state !== 'running') return guarded(new TLedgerError('SHUTTING_DOWN'), null);
+    this.#leading.enqueue({ kind: 'append', request, deadlineMs, done: guarded });
     this.#armSweep();
   }
 
@@ -233,14 +237,19 @@ export class Replica implements PeerEvents {
   }
 
   /** Hands leadership over if it can within `graceMs`, answers all that waits, saves state. Idempotent. */
-  async stop(graceMs: number): Promise<void> {
-    if (this.#state !== 'running') return;
+  stop(graceMs: number): Promise<void> {
+    this.#stopping ??= this.#state === 'running' ? this.#stop(graceMs) : Promise.resolve();
+    return this.#stopping;
+  }
+
+  async #stop(graceMs: number): Promise<void> {
     if (this.#raft.isLeader && this.#options.raft.voters.length > 1) {
       // Consensus gives a transfer up after one election timeout; if nobody took over by then, nobody will.
       const untilMs = this.#clock.monotonicMs() + Math.min(graceMs, this.#options.raft.electionTimeoutMsMax);
       await this.transferLeadership(null, untilMs).catch(() => {});
       await this.#answered(untilMs);
     }
+    if (this.#state !== 'running') return;
     this.#state = 'stopped';
     this.#alarm.cancel();
     this.#answerAll(new TLedgerError('SHUTTING_DOWN'));
@@ -305,6 +314,7 @@ export class Replica implements PeerEvents {
   #appendFromLeader({ truncateAfter, firstIndex, lastIndex }: FollowerAppend): void {
     const records = this.#incoming;
     assert(records !== null, 'records are written while the message that brought them is in hand');
+    assert(truncateAfter === null || truncateAfter >= this.broker.appliedIndex, 'what is applied is never truncated');
     if (truncateAfter !== null) this.#log.truncateAfter(truncateAfter);
     const start = offsetOfRecord(records.buffer, records.start, records.end, firstIndex);
     this.#log.appendSealed(records.buffer, start, records.end);
@@ -322,8 +332,17 @@ export class Replica implements PeerEvents {
     else this.#leading.end();
     this.#transfer.onStateChanged(this.#raft);
     this.#clock.defer(() => {
-      for (const listener of this.#listeners) listener();
+      for (const listener of this.#listeners) this.#callOut(listener);
     });
+  }
+
+  /** Calls somebody else's code: what it throws is its own fault and no reason to stop. */
+  #callOut(task: () => void): void {
+    try {
+      task();
+    } catch (error) {
+      this.#options.onWarning(`a caller failed while it was told the outcome: ${messageOf(error)}`);
+    }
   }
 
   #scheduleTurn(): void {
@@ -379,8 +398,8 @@ export class Replica implements PeerEvents {
     this.#state = 'failed';
     this.#alarm.cancel();
     this.#applying.abandon();
-    this.#answerAll(new TLedgerError('SHUTTING_DOWN', `The node failed: ${messageOf(error)}.`));
     this.#options.onFailure(error instanceof Error ? error : new Error(String(error)));
+    this.#answerAll(new TLedgerError('SHUTTING_DOWN', `The node failed: ${messageOf(error)}.`));
   }
 }
 

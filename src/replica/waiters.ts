@@ -1,67 +1,103 @@
-// Callers whose records are in the log but not committed yet, in log order. Each remembers index and term of its last
-// record: if that very record is applied, the request took effect; if another one is applied at that index, it
-// certainly did not and never will; if the deadline passes first, nobody can tell.
+// Callers whose records are in the log but not committed yet. Each remembers the indexes and the term of its records: if
+// those very records are applied, the request took effect; if others are applied in their place, it certainly did not and
+// never will; if only its end was replaced, or the deadline passes first, the caller is told that nobody can tell.
 import { TLedgerError } from '../base/errors.ts';
 import type { LogIndex, Term } from '../raft/types.ts';
 
 /** One caller. `settle` is called exactly once: with null when the records were committed and applied. */
 export interface Waiter {
+  readonly firstIndex: LogIndex;
   readonly lastIndex: LogIndex;
+  /** Of its records. */
   readonly term: Term;
   readonly deadlineMs: number;
   readonly settle: (error: TLedgerError | null) => void;
 }
 
-/** Callers of one replica, in log order. */
+/** Those of one leadership, in log order; the ones before `head` are answered, null ones were answered early. */
+interface Queue {
+  readonly leadership: Term;
+  items: (Waiter | null)[];
+  head: number;
+}
+
+/** Answered callers are forgotten this many at a time. */
+const COMPACT_COUNT = 4_096;
+
+/** Callers of one replica. */
 export class Waiters {
-  #items: (Waiter | null)[] = [];
-  #head = 0;
+  /** By leadership, oldest first: a later one may begin at a lower index, and must not wait for the earlier ones. */
+  #queues: Queue[] = [];
+  #count = 0;
 
   get length(): number {
-    return this.#items.length - this.#head;
+    return this.#count;
   }
 
-  /** Waiters come in the order of their indexes within one term; a later term's may begin lower. */
-  push(waiter: Waiter): void {
-    this.#items.push(waiter);
+  /** @param leadership term in which the caller is served; its records may be older if it only repeats a request. */
+  push(waiter: Waiter, leadership: Term): void {
+    let queue = this.#queues.at(-1);
+    if (queue === undefined || queue.leadership !== leadership) {
+      queue = { leadership, items: [], head: 0 };
+      this.#queues.push(queue);
+    }
+    queue.items.push(waiter);
+    this.#count++;
   }
 
   /**
-   * Answers all whose index is applied.
+   * Answers all whose records are applied.
    * @param termAt term of an applied record.
    */
   release(appliedIndex: LogIndex, termAt: (index: LogIndex) => Term): void {
-    while (this.#head < this.#items.length) {
-      const waiter = this.#items[this.#head]!;
-      if (waiter !== null) {
-        if (waiter.lastIndex > appliedIndex) break;
-        const replaced = termAt(waiter.lastIndex) !== waiter.term;
-        waiter.settle(
-          replaced ? new TLedgerError('NOT_LEADER', 'leadership was lost; the request had no effect') : null,
-        );
+    for (const queue of this.#queues) {
+      while (queue.head < queue.items.length) {
+        const waiter = queue.items[queue.head]!;
+        if (waiter !== null && waiter.lastIndex > appliedIndex) break;
+        queue.items[queue.head++] = null;
+        if (waiter !== null) this.#settle(waiter, outcomeOf(waiter, termAt));
       }
-      this.#items[this.#head++] = null;
+      if (queue.head > COMPACT_COUNT) {
+        queue.items = queue.items.slice(queue.head);
+        queue.head = 0;
+      }
     }
-    if (this.#head === this.#items.length || this.#head > 4_096) {
-      this.#items = this.#items.slice(this.#head);
-      this.#head = 0;
-    }
+    this.#queues = this.#queues.filter((queue) => queue.head < queue.items.length);
   }
 
   /** Tells those whose deadline has passed that the outcome is unknown. */
   expire(nowMs: number): void {
-    for (let at = this.#head; at < this.#items.length; at++) {
-      const waiter = this.#items[at];
-      if (waiter == null || waiter.deadlineMs > nowMs) continue;
-      this.#items[at] = null;
-      waiter.settle(new TLedgerError('OUTCOME_UNKNOWN', 'no majority confirmed the request before its deadline'));
+    const late = new TLedgerError('OUTCOME_UNKNOWN', 'no majority confirmed the request before its deadline');
+    this.#answer((waiter) => (waiter.deadlineMs > nowMs ? null : late));
+  }
+
+  /** Answers everybody with `error`. */
+  failAll(error: TLedgerError): void {
+    this.#answer(() => error);
+    this.#queues = [];
+  }
+
+  #answer(errorFor: (waiter: Waiter) => TLedgerError | null): void {
+    for (const { items, head } of this.#queues) {
+      for (let at = head; at < items.length; at++) {
+        const waiter = items[at];
+        const error = waiter == null ? null : errorFor(waiter);
+        if (waiter == null || error === null) continue;
+        items[at] = null;
+        this.#settle(waiter, error);
+      }
     }
   }
 
-  failAll(error: TLedgerError): void {
-    const rest = this.#items.slice(this.#head);
-    this.#items = [];
-    this.#head = 0;
-    for (const waiter of rest) waiter?.settle(error);
+  #settle(waiter: Waiter, error: TLedgerError | null): void {
+    this.#count--;
+    waiter.settle(error);
   }
+}
+
+function outcomeOf({ firstIndex, lastIndex, term }: Waiter, termAt: (index: LogIndex) => Term): TLedgerError | null {
+  if (termAt(lastIndex) === term) return null;
+  return termAt(firstIndex) === term
+    ? new TLedgerError('OUTCOME_UNKNOWN', 'leadership was lost; only a part of the request took effect')
+    : new TLedgerError('NOT_LEADER', 'leadership was lost; the request had no effect');
 }

@@ -28,8 +28,8 @@ export const limits = {
 };
 
 interface Member {
-  readonly disk: MemoryDisk;
-  readonly medium: MemoryStateMedium;
+  disk: MemoryDisk;
+  medium: MemoryStateMedium;
   replica: Replica | null;
   log: CommitLog | null;
   failure: Error | null;
@@ -140,6 +140,13 @@ export class Group {
     member.log = null;
     member.life++;
     this.#tellPeers(id, 'onDown');
+  }
+
+  /** The process is gone, and so is all that it had stored. */
+  replaceDisk(id: NodeId): void {
+    this.crash(id, 'kill');
+    this.member(id).disk = new MemoryDisk();
+    this.member(id).medium = new MemoryStateMedium();
   }
 
   member(id: NodeId): Member {

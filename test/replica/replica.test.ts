@@ -1,7 +1,9 @@
 import { expect } from 'chai';
 import { TLedgerError } from '../../src/base/errors.ts';
 import type { AppendResult } from '../../src/broker/types.ts';
-import { logIndex } from '../../src/raft/types.ts';
+import { blankRecord, physicalOffset, recordMagic, sealRecord } from '../../src/format/record.ts';
+import { logIndex, type Term } from '../../src/raft/types.ts';
+import type { RecordBytes } from '../../src/replica/types.ts';
 import { batchOf, Group, limits } from './group.ts';
 
 const PRODUCER = '00000000000000aa';
@@ -239,6 +241,121 @@ describe('replica: a group of three', () => {
     expect(await unconfirmed).to.equal('NOT_LEADER');
   });
 
+  it('calls a batch of which only a part survived a leader unknown, never without effect', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    await group.run(300);
+    const [first, second] = group.ids.filter((id) => id !== leader) as [string, string];
+    group.cut.add(`${leader}>${second}`);
+    const replica = group.replica(first);
+    const receive = replica.onMessage.bind(replica);
+    replica.onMessage = (message, records) => {
+      receive(message, records);
+      if (message.type === 'append' && message.lastIndex > message.prevIndex) group.isolate(leader);
+    };
+    const bodies = Array.from({ length: 30 }, (_, at) => `${at}`.padStart(1_000, '.'));
+    const told = outcome(group.append(leader, batchOf('T', bodies), 60_000));
+    await group.until('another leader', () => group.leader() !== leader && group.leader() !== null);
+    replica.onMessage = receive;
+    const next = group.leader()!;
+    await group.until(
+      'its no-op',
+      () => group.replica(next).broker.appliedIndex === group.replica(next).status().lastIndex,
+    );
+    const survived = group.bodies(next, 'T').length;
+    expect(survived).to.be.within(1, 29);
+    for (let at = survived; at <= bodies.length; at++) void outcome(group.append(next, batchOf('T', ['later'])));
+    await group.run(100);
+    group.cut.clear();
+    await group.run(2_000);
+    expect(await told).to.equal('OUTCOME_UNKNOWN');
+  });
+
+  it('answers whoever was in a batch that could not be written', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    const { disk } = group.member(leader);
+    disk.onOperation = (operation) => {
+      if (operation.kind === 'write' && operation.path.includes('commitlog')) disk.failAt(1, 'ENOSPC');
+    };
+    const told = outcome(group.append(leader, batchOf('T', ['x'])));
+    await group.run(10);
+    expect(await told).to.equal('OUTCOME_UNKNOWN');
+    expect(group.member(leader).failure).to.have.property('code', 'STORAGE_FAILED');
+  });
+
+  it('survives a caller that throws when it is told the outcome', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    let calls = 0;
+    group.replica(leader).append(batchOf('T', ['x']), group.clock.monotonicMs() + 1_000, () => {
+      calls++;
+      throw new Error('a bug of the caller');
+    });
+    await group.run(50);
+    expect(calls).to.equal(1);
+    expect(group.member(leader).failure).to.equal(null);
+    expect(group.member(leader).warnings.join()).to.include('a bug of the caller');
+  });
+
+  it('never takes back what it has applied, not even right after a restart', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    const told = outcome(group.append(leader, batchOf('T', ['x'])));
+    await group.run(500);
+    expect(await told).to.equal('ok');
+    const follower = group.ids.find((id) => id !== leader)!;
+    const { appliedIndex } = group.replica(follower).broker;
+    group.crash(follower, 'kill');
+    await group.start(follower);
+    expect(group.replica(follower).status().committedIndex).to.equal(appliedIndex);
+    const { term, lastIndex } = group.replica(follower).status();
+    group.replica(follower).onMessage(
+      {
+        type: 'append',
+        from: leader,
+        to: follower,
+        term: (term + 5) as typeof term,
+        prevIndex: logIndex(0),
+        prevTerm: 0 as typeof term,
+        lastIndex: logIndex(1),
+        runs: [],
+        commit: logIndex(0),
+        round: 1,
+      },
+      recordOf(term + 5),
+    );
+    expect(group.member(follower).failure, 'a leader that contradicts what is committed').not.to.equal(null);
+    expect(group.member(follower).log!.lastIndex).to.equal(lastIndex);
+  });
+
+  for (const how of ['lost what it had acknowledged (flush async)', 'came back with an empty disk'] as const) {
+    it(`repairs a follower that ${how}`, async () => {
+      const isAsync = how.startsWith('lost');
+      const group = await Group.started({ flush: isAsync ? 'async' : 'sync' });
+      await group.createTopic('T');
+      const leader = await group.elect();
+      await group.run(300);
+      const follower = group.ids.find((id) => id !== leader)!;
+      if (isAsync) group.member(follower).disk.deferFlush = () => {};
+      const before = Array.from({ length: 10 }, (_, at) => outcome(group.append(leader, batchOf('T', [`${at}`]))));
+      await group.run(100);
+      expect(new Set(await Promise.all(before))).to.deep.equal(new Set(['ok']));
+      if (isAsync) group.crash(follower, 'lost');
+      else group.replaceDisk(follower);
+      group.member(follower).disk.deferFlush = queueMicrotask;
+      await group.start(follower);
+      await group.run(500);
+      expect(group.leader()).to.equal(leader);
+      expect(group.replica(follower).status().lastIndex).to.equal(group.replica(leader).status().lastIndex);
+      expect(group.bodies(follower, 'T')).to.deep.equal(group.bodies(leader, 'T'));
+    });
+  }
+
   it('stops for good when a flush fails, and the others go on', async () => {
     const group = await Group.started();
     await group.createTopic('T');
@@ -329,6 +446,14 @@ describe('replica: a group of three', () => {
     expect(await append).to.equal('ok');
   });
 });
+
+/** A sealed record that begins a log, in a buffer with room for a frame header. */
+function recordOf(ofTerm: number): RecordBytes {
+  const record = blankRecord(recordMagic.noop, Buffer.alloc(0));
+  sealRecord(record, 0, { index: logIndex(1), term: ofTerm as Term, position: physicalOffset(0), prevChain: 0 });
+  const buffer = Buffer.concat([Buffer.alloc(64), record]);
+  return { buffer, start: 64, end: buffer.length, prevChain: 0 };
+}
 
 describe('replica: a group of one', () => {
   it('leads itself and serves', async () => {
