@@ -10,6 +10,8 @@ import { mutants } from './mutants/all.ts';
 import type { Mutant } from './mutants/mutant.ts';
 
 const root = resolve(import.meta.dirname, '../..');
+/** The code as it is must pass this many seeds first, or being caught means nothing. */
+const CONTROL_SEEDS = '40';
 /** A mutant that does not come to an end is stopped this long after its budget. */
 const HANG_MS = 30_000;
 
@@ -45,6 +47,8 @@ async function main(): Promise<number> {
       Array.from({ length: Number(values.workers) }, async () => {
         const copy = copyTree();
         copies.push(copy);
+        const control = await simulate(copy, CONTROL_SEEDS);
+        if (control?.failures.length !== 0) throw new Error(`the unbroken code fails: ${JSON.stringify(control)}`);
         for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
           const result = await tryMutant(copy, mutant);
           process.stderr.write(`${result.fate} ${result.mutant} (${result.seeds} seeds, ${result.seconds} s)\n`);
@@ -77,7 +81,7 @@ async function tryMutant(copy: string, mutant: Mutant): Promise<Result> {
   writeFileSync(path, parts.join(mutant.replacement));
   const startMs = performance.now();
   try {
-    const output = await simulate(copy);
+    const output = await simulate(copy, values.seeds);
     const seconds = Math.round((performance.now() - startMs) / 1_000);
     if (output === null) return { mutant: mutant.name, fate: 'hangs', seeds: 0, seconds, seed: null, how: 'no end' };
     const { seeds, failures } = output;
@@ -96,9 +100,9 @@ interface Output {
 }
 
 /** Null when it did not come to an end. */
-function simulate(copy: string): Promise<Output | null> {
+function simulate(copy: string, seeds: string): Promise<Output | null> {
   const args = ['--import', 'tsx', 'test/sim/main.ts', '--workers', '1', '--failures', '1', '--format', 'json'];
-  args.push('--seeds', values.seeds, '--budget', values.budget);
+  args.push('--seeds', seeds, '--budget', values.budget);
   if (values.seed !== undefined) args.push('--seed', values.seed);
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, { cwd: copy, stdio: ['ignore', 'pipe', 'pipe'] });
