@@ -101,6 +101,8 @@ export interface ConsumeResponse {
 /** Asks for members, leader and topics (all when `topics` is empty). */
 export interface MetadataRequest {
   readonly topics: readonly string[];
+  /** Show all that was committed when the request came, or fail. */
+  readonly current?: boolean;
 }
 
 /** A member of the group and its addresses, each host:port. */
