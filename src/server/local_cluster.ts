@@ -24,6 +24,14 @@ export interface LocalLeader {
   readonly term: number;
 }
 
+/** Ways to the nodes that lead through something else, e.g. proxies that can be cut. */
+export interface ClusterRoutes {
+  /** host:port under which node `from` reaches the peer port of `to`. */
+  readonly peer: (from: string, to: string) => string;
+  /** host:port that is named to clients for a node's client port. The cluster itself goes to the port directly. */
+  readonly client: (to: string) => string;
+}
+
 /** How a local cluster is made. */
 export interface LocalClusterOptions {
   /** Default 3. */
@@ -32,6 +40,8 @@ export interface LocalClusterOptions {
   readonly dataDir?: string;
   /** First client and peer port, the nodes' follow; free ports by default. */
   readonly ports?: { readonly client: number; readonly peer: number };
+  /** Makes the ways to the nodes, before the first of them starts; all are direct by default. */
+  readonly routes?: (members: readonly LocalMember[]) => Promise<ClusterRoutes>;
   /** Settings of every node beside those that tell them apart. */
   readonly settings?: Readonly<Partial<Record<SettingKey, string | number>>>;
   /** Start a node again when it died by itself or was killed from outside. Default false. */
@@ -48,7 +58,8 @@ const NODES_MAX = 9;
 const RESTART_DELAY_MS = 500;
 const LEADER_TIMEOUT_MS = 30_000;
 
-interface Member {
+/** A node of a local cluster and where it listens. */
+export interface LocalMember {
   readonly nodeId: string;
   readonly clientAddress: string;
   readonly peerAddress: string;
@@ -59,8 +70,9 @@ interface Member {
 export class LocalCluster {
   /** Directory above the nodes' own. */
   readonly dataDir: string;
-  readonly members: readonly Member[];
+  readonly members: readonly LocalMember[];
   readonly #options: LocalClusterOptions;
+  readonly #routes: ClusterRoutes | undefined;
   readonly #children = new Map<string, ChildNode>();
   readonly #expectedExits = new Set<string>();
   readonly #watching = new AbortController();
@@ -71,10 +83,16 @@ export class LocalCluster {
   #term = 0;
   #stopping: Promise<void> | undefined;
 
-  private constructor(options: LocalClusterOptions, dataDir: string, members: readonly Member[]) {
+  private constructor(
+    options: LocalClusterOptions,
+    dataDir: string,
+    members: readonly LocalMember[],
+    routes: ClusterRoutes | undefined,
+  ) {
     this.#options = options;
     this.dataDir = dataDir;
     this.members = members;
+    this.#routes = routes;
     this.#client = new TLedgerClient({ endpoints: this.endpoints });
   }
 
@@ -95,7 +113,7 @@ export class LocalCluster {
       peerAddress: `${HOST}:${peer[at]}`,
       dataDir: join(dataDir, `n${at}`),
     }));
-    const cluster = new LocalCluster(options, dataDir, members);
+    const cluster = new LocalCluster(options, dataDir, members, await options.routes?.(members));
     const started = await Promise.allSettled(members.map((member) => cluster.#startNode(member)));
     const failed = started.find((outcome) => outcome.status === 'rejected');
     if (failed !== undefined) {
@@ -178,7 +196,7 @@ export class LocalCluster {
     if (this.#options.dataDir === undefined) rmSync(this.dataDir, { recursive: true, force: true });
   }
 
-  async #startNode(member: Member): Promise<void> {
+  async #startNode(member: LocalMember): Promise<void> {
     const child = await ChildNode.start({
       nodeId: member.nodeId,
       flags: this.#flagsOf(member),
@@ -192,11 +210,15 @@ export class LocalCluster {
     else this.#emit({ kind: 'started', nodeId: member.nodeId, pid: child.pid });
   }
 
-  #flagsOf(member: Member): string[] {
+  #flagsOf(member: LocalMember): string[] {
+    const { nodeId } = member;
+    const peerOf = (one: LocalMember): string =>
+      one.nodeId === nodeId ? one.peerAddress : (this.#routes?.peer(nodeId, one.nodeId) ?? one.peerAddress);
+    const clientOf = (one: LocalMember): string => this.#routes?.client(one.nodeId) ?? one.clientAddress;
     const own: Partial<Record<SettingKey, string | number>> = {
-      nodeId: member.nodeId,
-      peers: this.members.map((one) => `${one.nodeId}=${one.peerAddress}`).join(','),
-      clientAddresses: this.members.map((one) => `${one.nodeId}=${one.clientAddress}`).join(','),
+      nodeId,
+      peers: this.members.map((one) => `${one.nodeId}=${peerOf(one)}`).join(','),
+      clientAddresses: this.members.map((one) => `${one.nodeId}=${clientOf(one)}`).join(','),
       clientListen: member.clientAddress,
       peerListen: member.peerAddress,
       dataDir: member.dataDir,
@@ -205,7 +227,7 @@ export class LocalCluster {
     return Object.entries(settings).flatMap(([key, value]) => [flagOf(key as SettingKey), String(value)]);
   }
 
-  #exited(member: Member, exit: ChildExit): void {
+  #exited(member: LocalMember, exit: ChildExit): void {
     if (this.#stopping !== undefined || !this.#children.has(member.nodeId)) return;
     this.#children.delete(member.nodeId);
     this.#emit({ kind: 'exited', nodeId: member.nodeId, ...exit });
@@ -216,7 +238,7 @@ export class LocalCluster {
     if (this.#options.restart === true && !this.#expectedExits.has(member.nodeId)) this.#restartLater(member);
   }
 
-  #restartLater(member: Member): void {
+  #restartLater(member: LocalMember): void {
     setTimeout(() => {
       if (this.#stopping !== undefined || this.isRunning(member.nodeId)) return;
       this.#startNode(member).catch((error: Error) => {

@@ -1,0 +1,80 @@
+// What the nodes hold in the end, compared: digests of the log over the wire, then the files of the consume queues.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { TLedgerClient } from '../../src/client/index.ts';
+import { type FinalLog, keyOfBody } from './history.ts';
+import { until } from './pause.ts';
+
+/** How far the replicas agree. */
+export interface Agreement {
+  /** All answered, and hold the same bytes up to `index`. */
+  readonly identical: boolean;
+  readonly index: number;
+  /** Why not, in words. */
+  readonly why: string;
+}
+
+/** Asks until all replicas answer and are equal, or the time is up. */
+export async function verifyReplicas(client: TLedgerClient, timeoutMs: number): Promise<Agreement> {
+  let agreement: Agreement = { identical: false, index: 0, why: 'nobody answered' };
+  await until(async () => {
+    try {
+      const { identical, index, replicas } = await client.admin.verifyLog({ timeoutMs: 5_000 });
+      agreement = { identical, index: Number(index), why: identical ? '' : JSON.stringify(replicas) };
+    } catch (error) {
+      agreement = { identical: false, index: 0, why: String(error) };
+    }
+    return agreement.identical;
+  }, timeoutMs);
+  return agreement;
+}
+
+/** Reads a topic from its first message to its end. */
+export async function readLog(client: TLedgerClient, topic: string, queues: number): Promise<FinalLog> {
+  const log: number[][] = Array.from({ length: queues }, () => []);
+  for await (const { queue, messages } of client.consumeBatches({ topic, untilEnd: true })) {
+    for (const message of messages) log[queue]![message.queueOffset] = keyOfBody(message.body);
+  }
+  return log;
+}
+
+/**
+ * Compares the consume queue files of stopped nodes, byte by byte. Files are as long as their last unit or, preallocated,
+ * longer: what lies behind the shorter one must be zero.
+ * @returns what differs, as sentences; nothing when all are equal.
+ */
+export function compareConsumeQueues(nodeDirectories: readonly string[], group: string): string[] {
+  const roots = nodeDirectories.map((directory) => join(directory, group, 'consumequeue'));
+  const names = new Set(roots.flatMap((root) => filesBelow(root)));
+  const differing: string[] = [];
+  if (names.size === 0) differing.push('no node has a consume queue');
+  for (const name of names) {
+    const [first, ...rest] = roots.map((root) => contentOf(join(root, name)));
+    rest.forEach((bytes, at) => {
+      const from = differsAt(first!, bytes);
+      if (from >= 0) differing.push(`${name}: ${roots[at + 1]} differs from ${roots[0]} at byte ${from}`);
+    });
+  }
+  return differing;
+}
+
+function filesBelow(root: string): string[] {
+  if (!existsSync(root)) return [];
+  return readdirSync(root, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(root.length + 1));
+}
+
+function contentOf(path: string): Buffer {
+  return existsSync(path) ? readFileSync(path) : Buffer.alloc(0);
+}
+
+/** Where two contents begin to differ, zeros at the end aside; -1 when they don't. */
+function differsAt(one: Buffer, other: Buffer): number {
+  const [short, long] = one.length <= other.length ? [one, other] : [other, one];
+  const common = long.subarray(0, short.length);
+  if (!short.equals(common)) return short.findIndex((byte, at) => byte !== common[at]);
+  const rest = long.subarray(short.length);
+  const nonZero = rest.findIndex((byte) => byte !== 0);
+  return nonZero < 0 ? -1 : short.length + nonZero;
+}

@@ -1,0 +1,235 @@
+// One run of chaos on real processes: load, readers and probes; faults from a seed; then everything is healed, read back,
+// judged and compared. A run that met too little is void: it proves nothing.
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SeededRandom } from '../../src/base/random.ts';
+import { TLedgerClient } from '../../src/client/index.ts';
+import { GapMeter } from '../../src/server/demo/gap_meter.ts';
+import { LocalCluster } from '../../src/server/local_cluster.ts';
+import { type FaultKind, faults } from './faults.ts';
+import { History } from './history.ts';
+import { isFaultless, judge } from './judge.ts';
+import { Leaders } from './leaders.ts';
+import { Load, type SenderOptions } from './load.ts';
+import { Network } from './network.ts';
+import { pause, until } from './pause.ts';
+import { planOf, type Step } from './plan.ts';
+import { Prober, Reader } from './readers.ts';
+import { compareConsumeQueues, readLog, verifyReplicas } from './replicas.ts';
+import { type ChaosReport, FaultStatistics, voidReasons } from './report.ts';
+import { Stage } from './stage.ts';
+
+/** How a run goes. */
+export interface ChaosOptions {
+  readonly nodes: number;
+  readonly seed: number;
+  /** How long faults are made; the whole run takes some seconds more. */
+  readonly faultsMs: number;
+  readonly kinds: readonly FaultKind[];
+  /** Messages a second of all senders together. */
+  readonly rate: number;
+  /** Told what happens, as lines. */
+  readonly onLine: (line: string) => void;
+}
+
+const TOPIC = 'chaos';
+const GROUP = 'g0';
+const QUEUES = 6;
+/** Load without faults before the first and after the last, by which service is measured. */
+const CALM_MS = 3_000;
+/** Service must go on so soon after a fault's end. */
+const SERVED_WITHIN_MS = 20_000;
+const SERVED_COUNT = 20;
+const CONVERGED_WITHIN_MS = 30_000;
+
+/** Different patience, so that some outcomes are unknown and some producers must begin anew. */
+const producers: readonly SenderOptions[] = [
+  { window: 24, sendTimeoutMs: 30_000, stallTimeoutMs: 1_000 },
+  { window: 24, sendTimeoutMs: 5_000, stallTimeoutMs: 2_000 },
+  { window: 16, sendTimeoutMs: 1_500, stallTimeoutMs: 500 },
+  { window: 8, sendTimeoutMs: 400, stallTimeoutMs: 200 },
+];
+const UNARY_SENDERS = 4;
+
+/** Runs chaos. The data directory is kept when anything was found. */
+export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
+  const run = new Run(options);
+  try {
+    return await run.go();
+  } finally {
+    await run.close();
+  }
+}
+
+class Run {
+  readonly #options: ChaosOptions;
+  readonly #dataDir = mkdtempSync(join(tmpdir(), 'tledger-chaos-'));
+  readonly #startMs = performance.now();
+  readonly #history = new History(QUEUES);
+  readonly #network = new Network();
+  readonly #stepMeter = new GapMeter();
+  readonly #runMeter = new GapMeter();
+  readonly #statistics = new FaultStatistics();
+  /** Closed in reverse. */
+  readonly #open: (() => Promise<unknown>)[] = [];
+  #readers: Reader[] = [];
+  #probers: Prober[] = [];
+  #isKept = true;
+
+  constructor(options: ChaosOptions) {
+    this.#options = options;
+  }
+
+  async go(): Promise<ChaosReport> {
+    const history = this.#history;
+    const stage = await this.#setUp();
+    const { client, cluster, leaders } = stage;
+    const load = this.#startLoad(cluster);
+    const calmBefore = await this.#calm();
+    this.#runMeter.open();
+    await this.#makeFaults(stage);
+    const longestGapMs = this.#runMeter.close();
+    const calmAfter = await this.#calm();
+
+    this.#say('faults are over: reading back');
+    await load.stop();
+    const agreement = await verifyReplicas(client, CONVERGED_WITHIN_MS);
+    if (!agreement.identical) history.sight('diverged', `the replicas do not agree: ${agreement.why}`);
+    const log = await readLog(client, TOPIC, QUEUES);
+    const ends = log.map((keys) => keys.length);
+    for (const reader of this.#readers) {
+      const isThere = await until(() => reader.hasReached(ends), CONVERGED_WITHIN_MS);
+      if (!isThere) history.sight('broken', `the reader of ${reader.nodeId} did not reach the end`);
+    }
+    const probes = this.#probers.map(({ counts }) => counts);
+    const leaderChanges = leaders.changes;
+    await this.close();
+    for (const what of compareConsumeQueues(
+      cluster.members.map(({ dataDir }) => dataDir),
+      GROUP,
+    )) {
+      history.sight('diverged', what);
+    }
+
+    const verdict = judge(history, log);
+    const figures = {
+      ...{ nodes: this.#options.nodes, seed: this.#options.seed },
+      seconds: Math.round((performance.now() - this.#startMs) / 1_000),
+      operations: verdict.acknowledged + verdict.failed + verdict.unknown,
+      observed: history.observed,
+      probesAnswered: probes.reduce((sum, one) => sum + one.answered, 0),
+      probesUnanswered: probes.reduce((sum, one) => sum + one.unanswered, 0),
+      acknowledgedPerSecondBefore: calmBefore,
+      acknowledgedPerSecondAfter: calmAfter,
+      ...{ leaderChanges, longestGapMs: Math.round(longestGapMs), ...this.#statistics.summary() },
+      refusals: Object.fromEntries(load.codes),
+    };
+    const voids = voidReasons(figures, verdict);
+    this.#isKept = !isFaultless(verdict);
+    const dataDir = this.#isKept ? this.#dataDir : null;
+    return { ...figures, verdict, voids, dataDir, ok: isFaultless(verdict) && voids.length === 0 };
+  }
+
+  /** Ends everything that was started; harmless when called again. */
+  async close(): Promise<void> {
+    for (let close = this.#open.pop(); close !== undefined; close = this.#open.pop()) await close();
+    if (!this.#isKept) rmSync(this.#dataDir, { recursive: true, force: true });
+  }
+
+  async #setUp(): Promise<Stage> {
+    mkdirSync(this.#dataDir, { recursive: true });
+    let stage: Stage | undefined;
+    const cluster = await LocalCluster.start({
+      nodes: this.#options.nodes,
+      dataDir: this.#dataDir,
+      settings: { segmentSizeBytes: '8MiB' },
+      routes: (members) => this.#network.open(members),
+      onEvent: (event) => {
+        if (event.kind === 'exited') stage?.exited(event.nodeId, event);
+      },
+    });
+    this.#open.push(() => this.#network.close());
+    this.#open.push(() => cluster.stop());
+    await cluster.waitForLeader();
+    const client = new TLedgerClient({ endpoints: cluster.endpoints });
+    this.#open.push(() => client.close());
+    await client.admin.createTopic(TOPIC, { queues: QUEUES });
+    const onLeader = (nodeId: string, term: number): void => this.#say(`${nodeId} leads in term ${term}`);
+    const leaders = new Leaders(cluster.members, this.#history, onLeader);
+    this.#open.push(() => leaders.close());
+    await until(() => leaders.current !== undefined, SERVED_WITHIN_MS);
+    stage = new Stage({ cluster, client, leaders, network: this.#network, history: this.#history });
+    return stage;
+  }
+
+  #startLoad(cluster: LocalCluster): Load {
+    const load = new Load({
+      endpoints: cluster.members.map(({ nodeId }) => this.#network.clientAddress(nodeId)),
+      topic: TOPIC,
+      history: this.#history,
+      ratePerSender: this.#options.rate / (producers.length + UNARY_SENDERS),
+      onAcknowledged: (nowMs) => {
+        this.#stepMeter.acknowledged(nowMs);
+        this.#runMeter.acknowledged(nowMs);
+      },
+    });
+    for (const options of producers) load.startProducer(options);
+    for (let at = 0; at < UNARY_SENDERS; at++) load.startUnarySender();
+    this.#open.push(() => load.stop());
+    for (const { nodeId } of cluster.members) {
+      const at = { nodeId, address: this.#network.clientAddress(nodeId) };
+      const reader = new Reader(at, TOPIC, this.#history);
+      const prober = new Prober(at, TOPIC, this.#history);
+      this.#readers.push(reader);
+      this.#probers.push(prober);
+      this.#open.push(() => Promise.all([reader.close(), prober.close()]));
+    }
+    return load;
+  }
+
+  /** Acknowledgements a second while nothing is done to the group. */
+  async #calm(): Promise<number> {
+    const before = this.#history.acknowledged;
+    const begunMs = performance.now();
+    await pause(CALM_MS);
+    const passedMs = performance.now() - begunMs;
+    return Math.round(((this.#history.acknowledged - before) * 1_000) / passedMs);
+  }
+
+  async #makeFaults(stage: Stage): Promise<void> {
+    const untilMs = performance.now() + this.#options.faultsMs;
+    for (const step of planOf(this.#options.seed, this.#options.kinds)) {
+      if (performance.now() >= untilMs) return;
+      await this.#makeStep(stage, step);
+    }
+  }
+
+  async #makeStep(stage: Stage, step: Step): Promise<void> {
+    this.#stepMeter.open();
+    const kinds = step.faults.map(({ kind }) => kind);
+    this.#say(`begin ${kinds.join(' and ')}`);
+    const met: FaultKind[] = [];
+    const made = step.faults.map(async ({ kind, seed }) => {
+      const trace = await faults[kind](stage, new SeededRandom(seed));
+      if (trace === undefined) return this.#say(`${kind}: nobody to harm`);
+      met.push(kind);
+      this.#statistics.made(kind, trace.leftTrace);
+      return this.#say(`${kind}: ${trace.what}${trace.leftTrace ? '' : ' (left no trace)'}`);
+    });
+    await Promise.all(made);
+    const enough = this.#history.acknowledged + SERVED_COUNT;
+    if (!(await until(() => this.#history.acknowledged >= enough, SERVED_WITHIN_MS))) {
+      this.#history.sight('broken', `no service ${SERVED_WITHIN_MS} ms after ${kinds.join(' and ')}`);
+    }
+    const gapMs = Math.round(this.#stepMeter.close());
+    this.#statistics.gap(met, gapMs);
+    this.#say(`longest silence ${gapMs} ms`);
+    await pause(step.quietMs);
+  }
+
+  #say(text: string): void {
+    const seconds = (performance.now() - this.#startMs) / 1_000;
+    this.#options.onLine(`${seconds.toFixed(1).padStart(7)} s  ${text}`);
+  }
+}
