@@ -74,8 +74,7 @@ export function recoverLog({ segments, index, checkpoint }: Parts): RecoveredLog
   const scanner = new LogScanner();
   const tip = scanAll(segments, scanner, { from, flushed, runs, index, strict: checkpoint.loaded === null });
   const bytesCut = cut(segments, tip);
-  rewrite(segments.tail, flushed, tip);
-  segments.tail.file.flushNow();
+  rewrite(segments, checkpoint.loaded === null ? segments.tail.start : flushed.end, tip);
   index.truncateAfter(tip.index);
   index.flushNow();
   checkpoint.save({ flushed: tip, mark: tip });
@@ -145,17 +144,21 @@ function cut(segments: Segments, tip: LogTip): number {
 }
 
 /**
- * Writes again what was found behind the flushed part. After a failed flush the page cache may show bytes that it
- * believes to be on the device though they are not; only writing them makes the next flush carry them.
+ * Writes and flushes again what was found from `from` on. After a failed flush the page cache may show bytes that it
+ * believes to be on the device though they are not; only writing them makes the next flush carry them. That may concern
+ * more than the tail: a segment can be closed while the flush over it is still to fail.
  */
-function rewrite(tail: Segment, flushed: LogTip, tip: LogTip): void {
-  const piece = Buffer.allocUnsafe(REWRITE_PIECE_BYTES);
-  for (let at = Math.max(flushed.end, tail.start); at < tip.end; ) {
-    const count = Math.min(piece.length, tip.end - at);
-    const bytes = piece.subarray(0, count);
-    tail.file.read(bytes, at - tail.start);
-    tail.file.write(bytes, at - tail.start);
-    at += count;
+function rewrite(segments: Segments, from: number, tip: LogTip): void {
+  const buffer = Buffer.allocUnsafe(REWRITE_PIECE_BYTES);
+  for (let number = segments.numberAt(from); number < segments.count; number++) {
+    const { start, end, file } = segments.get(number)!;
+    const to = number === segments.count - 1 ? tip.end : end;
+    for (let at = Math.max(from, start); at < to; at += buffer.length) {
+      const piece = buffer.subarray(0, Math.min(buffer.length, to - at));
+      file.read(piece, at - start);
+      file.write(piece, at - start);
+    }
+    file.flushNow();
   }
 }
 

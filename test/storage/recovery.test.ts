@@ -152,6 +152,21 @@ describe('recovery: a torn tail', () => {
     disk.crash({ mode: 'lost' });
     expect(recordsOf(openLog(disk))).to.deep.equal(records);
   });
+
+  it('makes durable what it keeps of segments that were closed while their flush was failing', async () => {
+    const disk = new MemoryDisk();
+    const log = openLog(disk);
+    append(log, [100]);
+    disk.failAt(1, 'EIO');
+    const flushed = log.flush().catch((error) => error.code);
+    append(log, [3000, 3000, 3000]);
+    expect(await flushed).to.equal('STORAGE_FAILED');
+    disk.kill();
+    const records = recordsOf(openLog(disk));
+    expect(records).to.have.length(4);
+    disk.crash({ mode: 'lost' });
+    expect(recordsOf(openLog(disk))).to.deep.equal(records);
+  });
 });
 
 describe('recovery: corruption', () => {
