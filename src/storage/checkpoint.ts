@@ -1,10 +1,11 @@
 // How far the log is vouched for, as far as a restart may know: the file `checkpoint`, in two slots. It decides what
 // recovery does with a bad record: at or below `flushed` it is corruption, beyond it a torn tail.
+import { assert } from '../base/assert.ts';
 import { physicalOffset } from '../format/record.ts';
 import { readUint64, writeUint64 } from '../format/uint64.ts';
 import { logIndex, term } from '../raft/types.ts';
 import type { Disk } from './disk.ts';
-import { EMPTY_TIP, type LogTip } from './log_tip.ts';
+import type { LogTip } from './log_tip.ts';
 import { SlotFile } from './slots.ts';
 
 const FORMAT = { magic: 0x544c_434b, version: 1 } as const; // "TLCK"
@@ -21,17 +22,24 @@ export interface Marks {
 /**
  * The checkpoint of a log. `note` goes to the page cache only, so it is exact after a killed process and may be older
  * (never false) after a power loss; `save` and `lower` are durable when they return.
+ *
+ * A missing file is made by the first `save`, never on opening: a file that says "nothing was flushed" beside a log whose
+ * checkpoint was lost would let the next recovery cut what this one refused.
  */
 export class Checkpoint {
-  readonly #slots: SlotFile;
+  readonly #disk: Disk;
+  readonly #path: string;
   readonly #payload = Buffer.alloc(2 * TIP_BYTES);
+  #slots: SlotFile | null = null;
   /** What the file said when it was opened; null when it was missing or damaged: then nothing is known. */
   readonly loaded: Marks | null;
 
   constructor(disk: Disk, path: string) {
-    const exists = disk.exists(path);
-    this.#slots = SlotFile.open(disk, path, FORMAT, this.#encode({ flushed: EMPTY_TIP, mark: EMPTY_TIP }));
-    const payload = exists ? this.#slots.load() : null;
+    this.#disk = disk;
+    this.#path = path;
+    const opened = disk.exists(path) ? SlotFile.open(disk, path, FORMAT) : null;
+    this.#slots = opened?.slots ?? null;
+    const payload = opened?.payload;
     this.loaded =
       payload?.length === 2 * TIP_BYTES
         ? { flushed: decodeTip(payload, 0), mark: decodeTip(payload, TIP_BYTES) }
@@ -40,26 +48,36 @@ export class Checkpoint {
 
   /** Moves on, not durably. Both slots stay true: an older one says less. */
   note(marks: Marks): void {
-    this.#slots.write(this.#encode(marks));
+    this.#opened().write(this.#encode(marks));
   }
 
   /** Makes durable what was noted before the call, without blocking. */
   flush(): Promise<void> {
-    return this.#slots.flush();
+    return this.#opened().flush();
   }
 
+  /** The first one after opening comes from recovery, when it has succeeded. */
   save(marks: Marks): void {
+    if (this.#slots === null) {
+      this.#slots = SlotFile.create(this.#disk, this.#path, FORMAT, this.#encode(marks));
+      return;
+    }
     this.note(marks);
     this.#slots.flushNow();
   }
 
   /** Moves back, before a truncation: no slot may go on vouching for records that will be gone. */
   lower(marks: Marks): void {
-    this.#slots.writeBoth(this.#encode(marks));
+    this.#opened().writeBoth(this.#encode(marks));
   }
 
   close(): void {
-    this.#slots.close();
+    this.#slots?.close();
+  }
+
+  #opened(): SlotFile {
+    assert(this.#slots !== null, 'recovery saves the checkpoint before the log is used');
+    return this.#slots;
   }
 
   #encode(marks: Marks): Buffer {

@@ -33,16 +33,20 @@ export class HardStateFile {
     const { disk, directory } = options;
     const path = `${directory}/hardstate`;
     disk.makeDirectory(directory);
-    const slots = SlotFile.open(disk, path, FORMAT, encode({ term: term(0), vote: null }));
-    const payload = slots.load();
-    if (payload === null) {
+    if (!disk.exists(path)) SlotFile.create(disk, path, FORMAT, encode({ term: term(0), vote: null })).close();
+    const { slots, payload } = SlotFile.open(disk, path, FORMAT);
+    try {
+      if (payload === null)
+        throw new TLedgerError('DATA_CORRUPTED', `${path}: neither slot holds a valid term and vote`);
+      // From here on messages rely on this state, and it may be in the page cache only: a killed process had not flushed
+      // it, or a flush failed and the cache forgot that it is dirty. Only what is written again is carried by the next
+      // flush.
+      slots.write(payload);
+      slots.flushNow();
+    } catch (error) {
       slots.close();
-      throw new TLedgerError('DATA_CORRUPTED', `${path}: neither slot holds a valid term and vote`);
+      throw error;
     }
-    // From here on messages rely on this state, and it may be in the page cache only: a killed process had not flushed it,
-    // or a flush failed and the cache forgot that it is dirty. Only what is written again is carried by the next flush.
-    slots.write(payload);
-    slots.flushNow();
     return new HardStateFile(slots, decode(payload));
   }
 

@@ -40,35 +40,34 @@ export class SlotFile {
     this.#format = format;
   }
 
-  /** Opens the file, or makes it, durably and as a whole, with `initial` in both slots. */
-  static open(disk: Disk, path: string, format: SlotFormat, initial: Buffer): SlotFile {
-    if (!disk.exists(path)) {
-      const draft = `${path}.new`;
-      disk.remove(draft);
-      const slots = new SlotFile(disk.open(draft, { create: true }), format);
+  /** Makes the file, durably and as a whole, with `initial` in both slots. */
+  static create(disk: Disk, path: string, format: SlotFormat, initial: Buffer): SlotFile {
+    const draft = `${path}.new`;
+    disk.remove(draft);
+    const slots = new SlotFile(disk.open(draft, { create: true }), format);
+    try {
       slots.writeBoth(initial);
+    } finally {
       slots.close();
-      disk.rename(draft, path);
     }
-    return new SlotFile(disk.open(path), format);
+    disk.rename(draft, path);
+    const made = new SlotFile(disk.open(path), format);
+    made.#generation = slots.#generation;
+    return made;
   }
 
   /**
-   * The newest valid value; null when neither slot is valid.
+   * Opens a file that is there, with its newest valid value: null when neither slot is valid.
    * @throws TLedgerError DATA_DIR_FOREIGN when a newer version of this software wrote it.
    */
-  load(): Buffer | null {
-    let newest: Buffer | null = null;
-    for (const slot of [0, 1]) {
-      const bytes = Buffer.alloc(HEADER_BYTES + SLOT_PAYLOAD_BYTES_MAX);
-      this.#file.read(bytes, slot * SLOT_BYTES);
-      if (!this.#isValid(bytes)) continue;
-      const generation = readUint64(bytes, 8);
-      if (newest !== null && generation <= this.#generation) continue;
-      this.#generation = generation;
-      newest = bytes.subarray(HEADER_BYTES, HEADER_BYTES + bytes.readUInt32BE(16));
+  static open(disk: Disk, path: string, format: SlotFormat): { slots: SlotFile; payload: Buffer | null } {
+    const slots = new SlotFile(disk.open(path), format);
+    try {
+      return { slots, payload: slots.#load() };
+    } catch (error) {
+      slots.close();
+      throw error;
     }
-    return newest;
   }
 
   /** Writes the next generation over the older slot; durable only after `flushNow`. */
@@ -95,6 +94,7 @@ export class SlotFile {
     this.flushNow();
   }
 
+  /** Makes durable what was written before the call, without blocking. */
   flush(): Promise<void> {
     return this.#file.flush();
   }
@@ -105,6 +105,20 @@ export class SlotFile {
 
   close(): void {
     this.#file.close();
+  }
+
+  #load(): Buffer | null {
+    let newest: Buffer | null = null;
+    for (const slot of [0, 1]) {
+      const bytes = Buffer.alloc(HEADER_BYTES + SLOT_PAYLOAD_BYTES_MAX);
+      this.#file.read(bytes, slot * SLOT_BYTES);
+      if (!this.#isValid(bytes)) continue;
+      const generation = readUint64(bytes, 8);
+      if (newest !== null && generation <= this.#generation) continue;
+      this.#generation = generation;
+      newest = bytes.subarray(HEADER_BYTES, HEADER_BYTES + bytes.readUInt32BE(16));
+    }
+    return newest;
   }
 
   #isValid(bytes: Buffer): boolean {

@@ -247,7 +247,33 @@ describe('recovery: corruption', () => {
     const { disk } = await damagedable();
     disk.remove(checkpointPath);
     disk.corrupt(segmentPath(0), 700, Buffer.of(0xaa));
-    expect(() => openLog(disk)).to.throw(`${segmentPath(0)} is damaged at position 648, where record 2 should be`);
+    // Refused once, refused ever after: a first attempt leaves nothing behind that a second one would believe.
+    for (let attempt = 1; attempt <= 2; attempt++) {
+      expect(() => openLog(disk)).to.throw(`${segmentPath(0)} is damaged at position 648, where record 2 should be`);
+      expect(disk.exists(checkpointPath)).to.equal(false);
+    }
+  });
+
+  it('in a closed segment is refused after a start that died at any step without knowing what was flushed', async () => {
+    for (let step = 1, isOver = false; !isOver; step++) {
+      const { disk } = await damagedable();
+      disk.remove(checkpointPath);
+      const from = disk.operationCount;
+      disk.onOperation = ({ number }) => {
+        if (number >= from + step) throw new Error('crash');
+      };
+      try {
+        openLog(disk);
+        isOver = true;
+      } catch (error) {
+        if ((error as Error).message !== 'crash') throw error;
+      }
+      disk.crash({ mode: 'kept' });
+      disk.corrupt(segmentPath(0), 700, Buffer.of(0xaa));
+      // Where the checkpoint has come about it vouches for that record, and its damage shows when it is read.
+      const look = disk.exists(checkpointPath) ? () => recordsOf(openLog(disk)) : () => openLog(disk);
+      expect(codeOf(look), `step ${step}`).to.equal('DATA_CORRUPTED');
+    }
   });
 
   it('that replaced the whole log by another valid one is refused', async () => {
