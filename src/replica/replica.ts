@@ -18,7 +18,7 @@ import { Flusher, type FlushPolicy } from './flusher.ts';
 import { checkAppend } from './incoming.ts';
 import { Leading, type LeadingLimits } from './leading.ts';
 import { Reads } from './reads.ts';
-import { Transfer } from './transfer.ts';
+import { Transfer, type Transferred } from './transfer.ts';
 import type {
   AppendDone,
   LogDigest,
@@ -157,15 +157,16 @@ export class Replica implements PeerEvents {
     await applied;
   }
 
-  /** Hands leadership to `target`, or to the most caught-up follower. Resolves when another node leads. */
-  async transferLeadership(target: NodeId | null, deadlineMs: number): Promise<void> {
+  /** Hands leadership to `target`, or to the most caught-up follower. Resolves when that node leads. */
+  async transferLeadership(target: NodeId | null, deadlineMs: number): Promise<Transferred> {
     this.#assertRunning();
-    const ended = this.#transfer.begin(deadlineMs, () => {
-      const chosen = target ?? mostCaughtUp(this.#raft);
-      this.#ask(() => this.#raft.transferLeadership(chosen, this.#clock.monotonicMs()));
-    });
+    if (!this.#raft.isLeader) throw new TLedgerError('NOT_LEADER');
+    const chosen = target ?? mostCaughtUp(this.#raft);
+    const ended = this.#transfer.begin(chosen, deadlineMs, () =>
+      this.#ask(() => this.#raft.transferLeadership(chosen, this.#clock.monotonicMs())),
+    );
     this.#armSweep();
-    await ended;
+    return ended;
   }
 
   get isLeader(): boolean {

@@ -1,17 +1,25 @@
 // A caller who asked for leadership to be handed over, waiting for how it ends. Consensus runs the transfer and aborts it
 // by itself; this only tells the caller.
 import { TLedgerError } from '../base/errors.ts';
-import type { NodeId } from '../raft/types.ts';
+import type { NodeId, Term } from '../raft/types.ts';
 
 interface TransferringRaft {
   readonly isLeader: boolean;
   readonly isTransferring: boolean;
   readonly leader: NodeId | null;
+  readonly term: Term;
+}
+
+/** How a transfer that succeeded ended. */
+export interface Transferred {
+  readonly leaderId: NodeId;
+  readonly term: Term;
 }
 
 interface Caller {
+  readonly target: NodeId;
   readonly deadlineMs: number;
-  readonly resolve: () => void;
+  readonly resolve: (outcome: Transferred) => void;
   readonly reject: (error: TLedgerError) => void;
 }
 
@@ -24,10 +32,10 @@ export class Transfer {
   }
 
   /** @param start asks consensus; may throw. @throws TLedgerError TRANSFERRING while another transfer is under way. */
-  begin(deadlineMs: number, start: () => void): Promise<void> {
+  begin(target: NodeId, deadlineMs: number, start: () => void): Promise<Transferred> {
     return new Promise((resolve, reject) => {
       if (this.#caller !== null) throw new TLedgerError('TRANSFERRING');
-      this.#caller = { deadlineMs, resolve, reject };
+      this.#caller = { target, deadlineMs, resolve, reject };
       try {
         start();
       } catch (error) {
@@ -42,9 +50,11 @@ export class Transfer {
     if (this.#caller === null) return;
     if (raft.isLeader) {
       if (!raft.isTransferring) this.fail(new TLedgerError('TRANSFER_FAILED'));
-    } else if (raft.leader !== null) {
-      this.#caller.resolve();
+    } else if (raft.leader === this.#caller.target) {
+      this.#caller.resolve({ leaderId: raft.leader, term: raft.term });
       this.#caller = null;
+    } else if (raft.leader !== null) {
+      this.fail(new TLedgerError('TRANSFER_FAILED', `${raft.leader} was elected instead of ${this.#caller.target}`));
     }
   }
 

@@ -77,9 +77,9 @@ async function verifyLog(gateway: Gateway, request: VerifyLogRequest): Promise<V
   return {
     index: String(index),
     identical: areIdentical(digests),
-    replicas: digests.map(({ member, digest, error }) => ({
+    replicas: digests.map(({ member, isReachable, digest, error }) => ({
       nodeId: member.nodeId,
-      reachable: digest !== null,
+      reachable: isReachable,
       error: error ?? '',
       index: String(digest?.index ?? 0),
       chainCrc: digest?.chainCrc ?? 0,

@@ -33,7 +33,7 @@ export async function consume(gateway: Gateway, call: Call, open: OpenCall): Pro
   const topic = await findTopic(gateway, request.topic, open.stepDeadlineMs);
   const positions = await startPositions(gateway, topic, request, open.stepDeadlineMs);
   const outlet = new Outlet(call, open);
-  const wakeUp = new WakeUp(open);
+  const wakeUp = new WakeUp(open, () => outlet.release());
   for (const { queueId } of positions) {
     open.whenOver(gateway.broker.onAppend(topic.name, queueId, () => wakeUp.ring()));
   }
@@ -106,11 +106,13 @@ class WakeUp {
   #draining = false;
   #resolve: (() => void) | undefined;
 
-  constructor(open: OpenCall) {
+  /** @param onDrain ends another wait of the same loop when the node stops. */
+  constructor(open: OpenCall, onDrain: () => void) {
     open.whenOver(() => this.ring());
     open.onDrain(() => {
       this.#draining = true;
       this.ring();
+      onDrain();
     });
   }
 
@@ -145,6 +147,11 @@ class Outlet {
     this.#call = call;
     // A cancelled call never reports its writes as done.
     open.whenOver(() => this.#resolve?.());
+  }
+
+  /** Stops waiting for room, for the node stops. */
+  release(): void {
+    this.#resolve?.();
   }
 
   write(response: ConsumeResponse, sizeBytes: number): void {

@@ -4,25 +4,30 @@ import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { Replica } from '../replica/replica.ts';
-import type { AppendResult } from '../replica/types.ts';
-import { decodeAppendRequest } from '../wire/append_codec.ts';
 import type { ForwardCall, ForwardRequest, ForwardResponse, ForwardResult } from '../wire/peer_messages.ts';
-import { codecs, type Incoming, wellFormed } from '../wire/services.ts';
+import { type Incoming, wellFormed } from '../wire/services.ts';
 import { statusOf } from '../wire/status.ts';
+import { leaderCallOf } from './leader_calls.ts';
 
-const EMPTY = Buffer.alloc(0);
+type Stream = ServerDuplexStream<Incoming<ForwardRequest>, ForwardResponse>;
+
+const NOTHING = Buffer.alloc(0);
 
 /** Serves `Peer.Forward`. */
 export class ForwardService {
   readonly #replica: Replica;
   readonly #clock: Clock;
+  readonly #report: (where: string, error: unknown) => void;
 
-  constructor(replica: Replica, clock: Clock) {
+  /** @param report told of what should not have happened; the caller only learns INTERNAL. */
+  constructor(replica: Replica, clock: Clock, report: (where: string, error: unknown) => void) {
     this.#replica = replica;
     this.#clock = clock;
+    this.#report = report;
   }
 
-  serve(stream: ServerDuplexStream<Incoming<ForwardRequest>, ForwardResponse>): void {
+  /** Takes calls from a member's stream until it ends. */
+  serve(stream: Stream): void {
     const answer = this.#answers(stream);
     stream.on('data', (incoming: Incoming<ForwardRequest>) => {
       try {
@@ -36,7 +41,7 @@ export class ForwardService {
   }
 
   /** Gathers the results of one turn into one message. */
-  #answers(stream: ServerDuplexStream<Incoming<ForwardRequest>, ForwardResponse>): (result: ForwardResult) => void {
+  #answers(stream: Stream): (result: ForwardResult) => void {
     let results: ForwardResult[] = [];
     return (result) => {
       if (results.length === 0) {
@@ -50,59 +55,22 @@ export class ForwardService {
     };
   }
 
-  #take(call: ForwardCall, answer: (result: ForwardResult) => void): void {
-    const deadlineMs = this.#clock.monotonicMs() + call.timeoutMs;
-    const succeed = (response: Buffer, readIndex = 0): void =>
-      answer({ id: call.id, response, readIndex: String(readIndex), errorCode: '', errorMessage: '' });
+  #take({ id, kind, request, timeoutMs }: ForwardCall, answer: (result: ForwardResult) => void): void {
+    const deadlineMs = this.#clock.monotonicMs() + timeoutMs;
     const fail = (error: unknown): void => {
+      if (!(error instanceof TLedgerError)) this.#report(`Forward ${kind}`, error);
       const { code, message } = error instanceof TLedgerError ? error : new TLedgerError('INTERNAL');
-      answer({ id: call.id, response: EMPTY, readIndex: '0', errorCode: code, errorMessage: message });
+      answer({ id, response: NOTHING, errorCode: code, errorMessage: message });
     };
     try {
-      this.#run(call, deadlineMs, succeed, fail);
+      const call = leaderCallOf(kind);
+      if (call === undefined) throw new TLedgerError('INVALID_ARGUMENT', `calls of kind ${kind} are not known here`);
+      call.run(this.#replica, call.decodeRequest(request), deadlineMs, (error, result) => {
+        if (error !== null) fail(error);
+        else answer({ id, response: call.encodeResult(result), errorCode: '', errorMessage: '' });
+      });
     } catch (error) {
       fail(error);
     }
   }
-
-  #run(
-    call: ForwardCall,
-    deadlineMs: number,
-    succeed: (response: Buffer, readIndex?: number) => void,
-    fail: (error: unknown) => void,
-  ): void {
-    if (call.append !== undefined && call.call === 'append') {
-      const { topic, queue, producerId, sequence, records } = decodeAppendRequest(call.append);
-      // The bytes belong to the frame that brought them; the leader writes into its own copy.
-      const request = { topic, queueId: queue, producerId, sequence, records };
-      this.#replica.append(request, deadlineMs, (error, result) => {
-        if (result === null) fail(error);
-        else succeed(codecs.appendResponse.encode(appendResponseOf(result)));
-      });
-    } else if (call.createTopic !== undefined && call.call === 'createTopic') {
-      const { topic, queues } = codecs.createTopicRequest.decode(call.createTopic);
-      this.#replica
-        .createTopic(topic, queues, deadlineMs)
-        .then(({ created }) => succeed(codecs.createTopicResponse.encode({ topic: null, created })))
-        .catch(fail);
-    } else if (call.transferLeadership !== undefined && call.call === 'transferLeadership') {
-      const { target } = codecs.transferLeadershipRequest.decode(call.transferLeadership);
-      this.#replica.transferLeadership(target === '' ? null : target, deadlineMs).then(() => succeed(EMPTY), fail);
-    } else if (call.call === 'readIndex') {
-      this.#replica.readIndex().then((index) => succeed(EMPTY, index), fail);
-    } else {
-      fail(new TLedgerError('INVALID_ARGUMENT', 'a forwarded call of no known kind'));
-    }
-  }
-}
-
-function appendResponseOf(result: AppendResult) {
-  return {
-    queueOffset: String(result.queueOffset),
-    count: result.count,
-    lastIndex: String(result.lastIndex),
-    repeated: result.repeated,
-    leader: null,
-    flush: '',
-  };
 }

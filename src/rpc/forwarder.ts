@@ -4,15 +4,21 @@ import type { ClientDuplexStream } from '@grpc/grpc-js';
 import type { Clock } from '../base/clock.ts';
 import { isErrorCode, TLedgerError } from '../base/errors.ts';
 import type { ForwardCall, ForwardRequest, ForwardResponse, ForwardResult } from '../wire/peer_messages.ts';
-import type { PeerLink } from './peer_link.ts';
 
-/** What to do there, without id: exactly one kind of call. */
+/** What to do there. */
 export type ForwardedCall = Omit<ForwardCall, 'id'>;
+
+/** The part of a peer link that forwarding needs. */
+export interface ForwardingLink {
+  readonly isUp: boolean;
+  /** A new stream; its owner ends it. */
+  openForward(): ClientDuplexStream<ForwardRequest, ForwardResponse>;
+}
 
 interface Outstanding {
   readonly sizeBytes: number;
   readonly deadlineMs: number;
-  readonly done: (error: TLedgerError | null, result: ForwardResult | null) => void;
+  readonly done: (error: TLedgerError | null, response: Buffer | null) => void;
   sent: boolean;
 }
 
@@ -25,7 +31,7 @@ const SWEEP_INTERVAL_MS = 100;
 
 /** The way to one leader. */
 export class Forwarder {
-  readonly #link: PeerLink;
+  readonly #link: ForwardingLink;
   readonly #clock: Clock;
   readonly #outstanding = new Map<string, Outstanding>();
   #outstandingBytes = 0;
@@ -35,17 +41,14 @@ export class Forwarder {
   #flushScheduled = false;
   #sweepScheduled = false;
 
-  constructor(link: PeerLink, clock: Clock) {
+  constructor(link: ForwardingLink, clock: Clock) {
     this.#link = link;
     this.#clock = clock;
   }
 
-  get isUp(): boolean {
-    return this.#link.isUp;
-  }
-
-  /** @param done called once: with the leader's result, or with an error that says whether the outcome is unknown. */
-  submit(call: ForwardedCall, sizeBytes: number, deadlineMs: number, done: Outstanding['done']): void {
+  /** @param done called once: with the encoded response, or with an error that says whether the outcome is unknown. */
+  submit(call: ForwardedCall, deadlineMs: number, done: Outstanding['done']): void {
+    const sizeBytes = call.request.length;
     if (this.#outstanding.size >= OUTSTANDING_COUNT_MAX || this.#outstandingBytes + sizeBytes > OUTSTANDING_BYTES_MAX) {
       done(
         new TLedgerError('OVERLOADED', `${this.#outstanding.size} calls are on their way to the leader already`),
@@ -113,7 +116,7 @@ export class Forwarder {
   #onResult(result: ForwardResult): void {
     const outstanding = this.#take(result.id);
     if (outstanding === undefined) return;
-    if (result.errorCode === '') outstanding.done(null, result);
+    if (result.errorCode === '') outstanding.done(null, result.response);
     else {
       const code = isErrorCode(result.errorCode) ? result.errorCode : 'INTERNAL';
       outstanding.done(new TLedgerError(code, result.errorMessage), null);

@@ -32,8 +32,8 @@ export interface NodeFacts {
 
 /** Digest of a member's log, or why there is none. */
 export type MemberDigest =
-  | { readonly member: MemberInfo; readonly digest: LogDigest; readonly error: null }
-  | { readonly member: MemberInfo; readonly digest: null; readonly error: string };
+  | { readonly member: MemberInfo; readonly isReachable: true; readonly digest: LogDigest; readonly error: null }
+  | { readonly member: MemberInfo; readonly isReachable: boolean; readonly digest: null; readonly error: string };
 
 /** What the client-facing services need of a group. All errors are `TLedgerError`s. */
 export interface Gateway {

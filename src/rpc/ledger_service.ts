@@ -1,6 +1,7 @@
 // tledger.v1.Ledger: the client-facing service of one group, over its gateway.
 import type { handleUnaryCall, ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
 import { TLedgerError } from '../base/errors.ts';
+import { checkTopicName } from '../format/limits.ts';
 import type {
   AppendRequest,
   AppendResponse,
@@ -16,8 +17,10 @@ import { type CallContext, endWith, failureOf, OpenCall, streaming, unary } from
 import { consume } from './consume.ts';
 import type { Gateway } from './gateway.ts';
 import { Puller, WAITING_PULLS_MAX } from './pull.ts';
-import { findTopic } from './reading.ts';
 import { type FlushKind, toAppendResponse, toLeader, toMetadata } from './replies.ts';
+
+/** Topics that one metadata request may name. */
+export const METADATA_TOPICS_MAX = 1_000;
 
 /** What the service is made of. */
 export interface LedgerServiceOptions {
@@ -79,15 +82,24 @@ function appendHandler({
 }
 
 async function metadata(gateway: Gateway, request: MetadataRequest, open: OpenCall): Promise<MetadataResponse> {
+  const names = topicNames(request.topics);
   // A topic that was asked for by name and is not here may just not have arrived yet.
-  for (const name of request.topics) {
-    try {
-      await findTopic(gateway, name, open.stepDeadlineMs);
-    } catch (error) {
-      if (!(error instanceof TLedgerError && error.code === 'TOPIC_NOT_FOUND')) throw error;
-    }
+  const isLacking = names.some((name) => gateway.broker.topic(name) === undefined);
+  if (request.current === true || isLacking) await gateway.readBarrier(open.stepDeadlineMs);
+  return toMetadata(gateway, names);
+}
+
+/** Distinct and legal. @throws TLedgerError INVALID_ARGUMENT, ILLEGAL_TOPIC */
+function topicNames(names: readonly string[]): string[] {
+  if (names.length > METADATA_TOPICS_MAX) {
+    throw new TLedgerError(
+      'INVALID_ARGUMENT',
+      `${names.length} topics are asked for at once, at most ${METADATA_TOPICS_MAX}`,
+    );
   }
-  return toMetadata(gateway, request.topics);
+  const distinct = [...new Set(names)];
+  for (const name of distinct) checkTopicName(name);
+  return distinct;
 }
 
 /** Sends the current state, then again after changes; several changes while one answer is on its way make one answer. */
@@ -96,7 +108,7 @@ async function watchMetadata(
   call: ServerWritableStream<Incoming<MetadataRequest>, MetadataResponse>,
   open: OpenCall,
 ): Promise<void> {
-  const { topics } = wellFormed(call.request);
+  const topics = topicNames(wellFormed(call.request).topics);
   let changed = true;
   let draining = false;
   let wake: () => void = () => {};

@@ -34,9 +34,15 @@ export class Parking {
 
   /** Lets them try again in order, until one finds that there is still nowhere to go. */
   release(): void {
-    const calls = this.#calls;
-    const stuck = calls.findIndex((call) => !call.go());
-    this.#keep(stuck < 0 ? [] : calls.slice(stuck));
+    for (let call = this.#calls[0]; call !== undefined; call = this.#calls[0]) {
+      // Taken out first: going may park others, behind those that wait already.
+      this.#calls.shift();
+      this.#bytes -= call.sizeBytes;
+      if (call.go()) continue;
+      this.#calls.unshift(call);
+      this.#bytes += call.sizeBytes;
+      return;
+    }
   }
 
   expire(nowMs: number): void {

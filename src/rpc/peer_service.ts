@@ -23,19 +23,21 @@ export interface PeerServiceOptions {
   readonly gateway: Gateway;
   readonly transport: GrpcPeerTransport;
   readonly forward: ForwardService;
+  /** Told of what should not have happened; the caller only learns INTERNAL. */
+  readonly report: (where: string, error: unknown) => void;
 }
 
 /** Handlers for `peerService`. */
 export function peerHandlers(options: PeerServiceOptions): PeerHandlers & Record<string, UntypedHandleCall> {
   const { identity, transport, forward } = options;
   return {
-    vote: unary(identity, (request: VoteRequest, from) => vote(options, request, from)),
-    timeoutNow: unary(identity, (request: { term: string }, from) => {
+    vote: unary(options, 'Vote', (request: VoteRequest, from) => vote(options, request, from)),
+    timeoutNow: unary(options, 'TimeoutNow', (request: { term: string }, from) => {
       const message = { from, to: identity.nodeId, term: term(uint64ToNumber(request.term, 'term')) };
       transport.receive({ type: 'timeout-now', ...message }, null);
       return {};
     }),
-    inspect: unary(identity, (request: { index: string }) =>
+    inspect: unary(options, 'Inspect', (request: { index: string }) =>
       inspect(options, logIndex(uint64ToNumber(request.index, 'index'))),
     ),
     replicate: (stream: ServerDuplexStream<Buffer, Buffer>) => {
@@ -82,7 +84,7 @@ function inspect({ self, replica, gateway }: PeerServiceOptions, index: LogIndex
 }
 
 function replicate(
-  { identity, transport }: PeerServiceOptions,
+  { identity, transport, report }: PeerServiceOptions,
   stream: ServerDuplexStream<Buffer, Buffer>,
   from: NodeId,
 ): void {
@@ -92,6 +94,7 @@ function replicate(
       const frame = decodeAppendFrame(bytes, ends);
       transport.receive(frame.message, frame);
     } catch (error) {
+      if (!(error instanceof TLedgerError)) report('Peer.Replicate', error);
       transport.detach(from, stream);
       stream.emit('error', statusOf(error));
     }
@@ -120,12 +123,17 @@ function identifyStream(
   }
 }
 
-function unary<Request, Response>(identity: PeerIdentity, handle: (request: Request, from: NodeId) => Response) {
+function unary<Request, Response>(
+  { identity, report }: PeerServiceOptions,
+  name: string,
+  handle: (request: Request, from: NodeId) => Response,
+) {
   return (call: ServerUnaryCall<Incoming<Request>, Response>, callback: sendUnaryData<Response>): void => {
     try {
       const from = identify(identity, call.metadata);
       callback(null, handle(wellFormed(call.request), from));
     } catch (error) {
+      if (!(error instanceof TLedgerError)) report(`Peer.${name}`, error);
       callback(statusOf(error));
     }
   };

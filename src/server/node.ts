@@ -100,13 +100,15 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
       fail(error);
     },
   });
+  const report = (where: string, error: unknown): void =>
+    logger.error('a call failed unexpectedly', { call: where, error });
   const { cluster, group, nodeId } = config;
   const gateway = new GroupGateway({ cluster, group, nodeId, members, replica, transport, clock, facts: factsOf() });
-  const forward = new ForwardService(replica, clock);
+  const forward = new ForwardService(replica, clock, report);
   const self = members.find((member) => member.nodeId === nodeId)!;
 
   lifecycle.attach(() => transport.close());
-  const handlers = peerHandlers({ identity, self, replica, gateway, transport, forward });
+  const handlers = peerHandlers({ identity, self, replica, gateway, transport, forward, report });
   const peerServer = await startPeerServer(handlers, { address: config.peerListen, logger });
   lifecycle.attach(() => peerServer.stop(config.shutdownTimeoutMs));
   lifecycle.attach(() => replica.stop(config.shutdownTimeoutMs));

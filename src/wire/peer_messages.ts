@@ -25,20 +25,18 @@ export interface TimeoutNowRequest {
 /** Says that it arrived. */
 export type TimeoutNowResponse = Readonly<Record<string, never>>;
 
-/** One call on its way to the leader; exactly one of the members of `call` is set. */
+/** What only the leader can do. */
+export type ForwardKind = 'APPEND' | 'CREATE_TOPIC' | 'TRANSFER_LEADERSHIP' | 'READ_INDEX';
+
+/** One call on its way to the leader; `request` is an encoded message of the kind. */
 export interface ForwardCall {
   readonly id: Int64;
-  /** Name of the member that is set; filled in by the decoder, not needed by the encoder. */
-  readonly call?: 'append' | 'createTopic' | 'transferLeadership' | 'readIndex';
-  readonly append?: Buffer;
-  readonly createTopic?: Buffer;
-  readonly transferLeadership?: Buffer;
-  readonly readIndex?: boolean;
+  readonly kind: ForwardKind;
+  readonly request: Buffer;
   /** How long the caller will wait. */
   readonly timeoutMs: number;
 }
 
-/** Calls that waited on a node, as one frame to the leader. */
 export interface ForwardRequest {
   readonly calls: readonly ForwardCall[];
 }
@@ -47,7 +45,6 @@ export interface ForwardRequest {
 export interface ForwardResult {
   readonly id: Int64;
   readonly response: Buffer;
-  readonly readIndex: Int64;
   readonly errorCode: string;
   readonly errorMessage: string;
 }
@@ -58,6 +55,11 @@ export interface ForwardResponse {
 }
 
 /** Asks for the state of a replica, and with an index other than "0" for the digest of that record. */
+/** An index that was committed after the question was asked. */
+export interface ReadIndexResponse {
+  readonly index: Int64;
+}
+
 export interface InspectRequest {
   readonly index: Int64;
 }

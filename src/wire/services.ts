@@ -37,6 +37,7 @@ import type {
   ForwardResponse,
   InspectRequest,
   InspectResponse,
+  ReadIndexResponse,
   TimeoutNowRequest,
   TimeoutNowResponse,
   VoteRequest,
@@ -140,10 +141,10 @@ export const peerService = {
 
 /** Codecs of what travels inside `ForwardCall`, `ForwardResult` and `InspectResponse`. */
 export const codecs = {
-  appendResponse: codecOf<AppendResponse>('AppendResponse'),
   createTopicRequest: codecOf<CreateTopicRequest>('CreateTopicRequest'),
   createTopicResponse: codecOf<CreateTopicResponse>('CreateTopicResponse'),
   transferLeadershipRequest: codecOf<TransferLeadershipRequest>('TransferLeadershipRequest'),
+  readIndexResponse: codecOf<ReadIndexResponse>('ReadIndexResponse'),
   transferLeadershipResponse: codecOf<TransferLeadershipResponse>('TransferLeadershipResponse'),
   nodeStatus: codecOf<NodeStatus>('NodeStatus'),
 } as const;

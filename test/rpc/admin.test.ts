@@ -56,7 +56,9 @@ describe('Admin', () => {
     it(`calls the logs ${identical ? '' : 'not '}identical with ${what}`, async () => {
       harness.gateway.digests = harness.gateway.members.map((member, at) => {
         const one = digests[at] ?? null;
-        return one === null ? { member, digest: null, error: 'gone' } : { member, digest: one, error: null };
+        return one === null
+          ? { member, isReachable: false, digest: null, error: 'gone' }
+          : { member, isReachable: true, digest: one, error: null };
       });
       const answer = await ask(harness.client, adminService.verifyLog, { index: '0' });
       expect(answer.identical).to.equal(identical);

@@ -36,22 +36,10 @@ describe('wire: services', () => {
   });
 
   it('decodes complete messages: text for 64 bits, null for what is not there', () => {
-    const bytes = codecs.appendResponse.encode({
-      queueOffset: '-1',
-      count: 2,
-      lastIndex: '9007199254740993',
-      repeated: true,
-      leader: null,
-      flush: 'sync',
-    });
-    expect(codecs.appendResponse.decode(bytes)).to.deep.equal({
-      queueOffset: '-1',
-      count: 2,
-      lastIndex: '9007199254740993',
-      repeated: true,
-      leader: null,
-      flush: 'sync',
-    });
+    const response = { topic: null, created: true };
+    expect(codecs.createTopicResponse.decode(codecs.createTopicResponse.encode(response))).to.deep.equal(response);
+    const index = { index: '9007199254740993' };
+    expect(codecs.readIndexResponse.decode(codecs.readIndexResponse.encode(index))).to.deep.equal(index);
     expect(codecs.createTopicRequest.decode(Buffer.alloc(0))).to.deep.equal({ topic: '', queues: 0 });
   });
 

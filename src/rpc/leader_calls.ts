@@ -1,0 +1,109 @@
+// What only the leader can do, in one table: how each kind is done on the leader's replica, and how it travels there
+// when the client asked another node.
+import { type LogIndex, logIndex, type NodeId, term } from '../raft/types.ts';
+import type { Replica } from '../replica/replica.ts';
+import type { Transferred } from '../replica/transfer.ts';
+import type { AppendResult, PackedAppend } from '../replica/types.ts';
+import {
+  decodeAppendRequest,
+  decodeAppendResult,
+  encodeAppendRequest,
+  encodeAppendResult,
+} from '../wire/append_codec.ts';
+import { numberToInt64, uint64ToNumber } from '../wire/int64.ts';
+import type { ForwardKind } from '../wire/peer_messages.ts';
+import { codecs } from '../wire/services.ts';
+
+/** Exactly one of the two is set. */
+export type Done<Result> = (error: Error | null, result: Result | null) => void;
+
+/** One kind of call. */
+export interface LeaderCall<Request, Result> {
+  readonly kind: ForwardKind;
+  /** Does it on a replica that leads; refused with NOT_LEADER elsewhere. */
+  readonly run: (replica: Replica, request: Request, deadlineMs: number, done: Done<Result>) => void;
+  readonly encodeRequest: (request: Request) => Buffer;
+  readonly decodeRequest: (bytes: Buffer) => Request;
+  readonly encodeResult: (result: Result) => Buffer;
+  readonly decodeResult: (bytes: Buffer) => Result;
+}
+
+/** A topic to create, by name and number of queues. */
+export interface TopicWish {
+  readonly name: string;
+  readonly queues: number;
+}
+
+const EMPTY = Buffer.alloc(0);
+
+/** Appends a batch. */
+export const appendCall: LeaderCall<PackedAppend, AppendResult> = {
+  kind: 'APPEND',
+  run: (replica, request, deadlineMs, done) => replica.append(request, deadlineMs, done),
+  encodeRequest: (request) => encodeAppendRequest({ ...request, queue: request.queueId }),
+  decodeRequest: (bytes) => {
+    const { topic, queue, producerId, sequence, records } = decodeAppendRequest(bytes);
+    return { topic, queueId: queue, producerId, sequence, records };
+  },
+  encodeResult: encodeAppendResult,
+  decodeResult: decodeAppendResult,
+};
+
+/** Creates a topic; tells whether it is new. */
+export const createTopicCall: LeaderCall<TopicWish, boolean> = {
+  kind: 'CREATE_TOPIC',
+  run: (replica, { name, queues }, deadlineMs, done) =>
+    settle(
+      replica.createTopic(name, queues, deadlineMs).then(({ created }) => created),
+      done,
+    ),
+  encodeRequest: ({ name, queues }) => codecs.createTopicRequest.encode({ topic: name, queues }),
+  decodeRequest: (bytes) => {
+    const { topic, queues } = codecs.createTopicRequest.decode(bytes);
+    return { name: topic, queues };
+  },
+  encodeResult: (created) => codecs.createTopicResponse.encode({ topic: null, created }),
+  decodeResult: (bytes) => codecs.createTopicResponse.decode(bytes).created,
+};
+
+/** Hands leadership to a node, or to the most caught-up one. */
+export const transferCall: LeaderCall<NodeId | null, Transferred> = {
+  kind: 'TRANSFER_LEADERSHIP',
+  run: (replica, target, deadlineMs, done) => settle(replica.transferLeadership(target, deadlineMs), done),
+  encodeRequest: (target) => codecs.transferLeadershipRequest.encode({ target: target ?? '' }),
+  decodeRequest: (bytes) => codecs.transferLeadershipRequest.decode(bytes).target || null,
+  encodeResult: ({ leaderId, term: ofTerm }) =>
+    codecs.transferLeadershipResponse.encode({
+      leader: { nodeId: leaderId, clientAddress: '', term: numberToInt64(ofTerm, 'term') },
+    }),
+  decodeResult: (bytes) => {
+    const { leader } = codecs.transferLeadershipResponse.decode(bytes);
+    return { leaderId: leader?.nodeId ?? '', term: term(uint64ToNumber(leader?.term ?? '0', 'term')) };
+  },
+};
+
+/** Asks for an index that covers everything committed before. */
+export const readIndexCall: LeaderCall<null, LogIndex> = {
+  kind: 'READ_INDEX',
+  run: (replica, _request, _deadlineMs, done) => settle(replica.readIndex(), done),
+  encodeRequest: () => EMPTY,
+  decodeRequest: () => null,
+  encodeResult: (index) => codecs.readIndexResponse.encode({ index: numberToInt64(index, 'index') }),
+  decodeResult: (bytes) => logIndex(uint64ToNumber(codecs.readIndexResponse.decode(bytes).index, 'index')),
+};
+
+// biome-ignore lint/suspicious/noExplicitAny: calls of any kind; each is typed where it is made.
+const calls: readonly LeaderCall<any, any>[] = [appendCall, createTopicCall, transferCall, readIndexCall];
+
+/** The call of a kind that arrived; undefined for one that this node does not know. */
+// biome-ignore lint/suspicious/noExplicitAny: as above.
+export function leaderCallOf(kind: ForwardKind): LeaderCall<any, any> | undefined {
+  return calls.find((call) => call.kind === kind);
+}
+
+function settle<Result>(promise: Promise<Result>, done: Done<Result>): void {
+  promise.then(
+    (result) => done(null, result),
+    (error: Error) => done(error, null),
+  );
+}

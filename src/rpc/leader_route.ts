@@ -1,0 +1,124 @@
+// The way to whoever leads: this replica, another node by forwarding, or, for as long as a failover takes, a place to
+// wait in order.
+import type { Clock } from '../base/clock.ts';
+import { TLedgerError } from '../base/errors.ts';
+import type { NodeId } from '../raft/types.ts';
+import type { Replica } from '../replica/replica.ts';
+import { Forwarder, type ForwardingLink } from './forwarder.ts';
+import type { Done, LeaderCall } from './leader_calls.ts';
+import { Parking } from './parking.ts';
+
+/** What a route leads over. */
+export interface LeaderRouteOptions {
+  readonly replica: Replica;
+  /** The link to a member, if there is one. */
+  readonly linkTo: (nodeId: NodeId) => ForwardingLink | undefined;
+  readonly clock: Clock;
+}
+
+/**
+ * How long after a leader was lost calls wait for the next one, as a failover takes less. Past it they are refused at
+ * once: whoever is told so knows that nothing was done, which nobody knows of a call that is still waiting.
+ */
+const PARK_MS_MAX = 1_000;
+const PARK_RETRY_MS = 20;
+
+/** Calls to the leader, from one node of one group. */
+export class LeaderRoute {
+  readonly #options: LeaderRouteOptions;
+  readonly #forwarders = new Map<NodeId, Forwarder>();
+  readonly #parking = new Parking();
+  /** Since when calls find nowhere to go; null while they do. */
+  #stuckSinceMs: number | null = null;
+  #isTimerSet = false;
+  #isClosed = false;
+
+  constructor(options: LeaderRouteOptions) {
+    this.#options = options;
+    options.replica.onChange(() => this.#onLeaderChange());
+  }
+
+  /** Has a call done by the leader. Calls of one kind of caller arrive there in the order in which they are made here. */
+  call<Request, Result>(
+    kind: LeaderCall<Request, Result>,
+    request: Request,
+    sizeBytes: number,
+    deadlineMs: number,
+    done: Done<Result>,
+  ): void {
+    if (this.#isClosed) return done(new TLedgerError('SHUTTING_DOWN'), null);
+    const go = (): boolean => this.#deliver(kind, request, deadlineMs, done);
+    if (this.#parking.length === 0 && go()) return;
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#stuckSinceMs ??= nowMs;
+    const untilMs = Math.min(deadlineMs, this.#stuckSinceMs + PARK_MS_MAX);
+    if (untilMs <= nowMs) return done(new TLedgerError('NO_LEADER'), null);
+    this.#parking.park({ sizeBytes, deadlineMs: untilMs, go, refuse: (error) => done(error, null) });
+    this.#armTimer();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#parking.refuseAll(new TLedgerError('SHUTTING_DOWN'));
+    for (const forwarder of this.#forwarders.values()) forwarder.close();
+  }
+
+  /** @returns false when there is nowhere to deliver to at the moment. */
+  #deliver<Request, Result>(
+    kind: LeaderCall<Request, Result>,
+    request: Request,
+    deadlineMs: number,
+    done: Done<Result>,
+  ): boolean {
+    const { replica, clock } = this.#options;
+    if (replica.isLeader) {
+      this.#stuckSinceMs = null;
+      kind.run(replica, request, deadlineMs, done);
+      return true;
+    }
+    const forwarder = this.#forwarderTo(replica.leaderId);
+    if (forwarder === null) return false;
+    this.#stuckSinceMs = null;
+    const bytes = kind.encodeRequest(request);
+    const timeoutMs = Math.max(1, Math.floor(deadlineMs - clock.monotonicMs()));
+    forwarder.submit({ kind: kind.kind, request: bytes, timeoutMs }, deadlineMs, (error, response) => {
+      if (response === null) done(error, null);
+      else done(null, kind.decodeResult(response));
+    });
+    return true;
+  }
+
+  #forwarderTo(leaderId: NodeId | null): Forwarder | null {
+    const link = leaderId === null ? undefined : this.#options.linkTo(leaderId);
+    if (leaderId === null || link === undefined || !link.isUp) return null;
+    const known = this.#forwarders.get(leaderId);
+    if (known !== undefined) return known;
+    const forwarder = new Forwarder(link, this.#options.clock);
+    this.#forwarders.set(leaderId, forwarder);
+    return forwarder;
+  }
+
+  /** Whoever does not lead any more will answer late or never: what was sent there is given back as unknown now. */
+  #onLeaderChange(): void {
+    const { leaderId } = this.#options.replica;
+    if (leaderId === null) return;
+    this.#stuckSinceMs = null;
+    for (const [nodeId, forwarder] of this.#forwarders) {
+      if (nodeId === leaderId) continue;
+      this.#forwarders.delete(nodeId);
+      forwarder.close();
+    }
+    this.#parking.release();
+  }
+
+  #armTimer(): void {
+    if (this.#isTimerSet || this.#isClosed) return;
+    this.#isTimerSet = true;
+    this.#options.clock.after(PARK_RETRY_MS, () => {
+      this.#isTimerSet = false;
+      this.#parking.expire(this.#options.clock.monotonicMs());
+      this.#parking.release();
+      if (this.#parking.length > 0) this.#armTimer();
+    });
+  }
+}
