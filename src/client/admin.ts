@@ -35,7 +35,8 @@ export class Admin {
 
   /**
    * Creates a topic; `created` is false when it existed with as many queues.
-   * @throws TLedgerError ILLEGAL_TOPIC, TOPIC_EXISTS (with other settings), TOO_MANY_TOPICS, NO_LEADER, UNREACHABLE.
+   * @throws TLedgerError ILLEGAL_TOPIC, TOPIC_EXISTS (with other settings), TOO_MANY_TOPICS; NO_LEADER, UNREACHABLE when
+   * nothing happened; OUTCOME_UNKNOWN when the topic may exist now or later.
    */
   createTopic(
     topic: string,
@@ -43,7 +44,7 @@ export class Admin {
   ): Promise<CreateTopicResponse> {
     const { timeoutMs } = options;
     // Whoever asks twice gets the same topic, so a lost answer is asked for again; the leader may take an election.
-    const call = { timeoutMs, attemptTimeoutMs: STATUS_ATTEMPT_MS };
+    const call = { timeoutMs, attemptTimeoutMs: STATUS_ATTEMPT_MS, effects: 'repeatable' } as const;
     return this.#cluster.call(adminService.createTopic, { topic, queues: options.queues ?? 0 }, call);
   }
 
@@ -69,7 +70,7 @@ export class Admin {
    * @throws TLedgerError TRANSFER_FAILED (the old leader goes on), UNKNOWN_NODE, NO_LEADER, OUTCOME_UNKNOWN.
    */
   async transferLeadership(target = '', options: AdminCallOptions = {}): Promise<TransferLeadershipResponse> {
-    const call = { timeoutMs: options.timeoutMs, isRepeatable: false };
+    const call = { timeoutMs: options.timeoutMs, effects: 'once' } as const;
     const response = await this.#cluster.call(adminService.transferLeadership, { target }, call);
     this.#cluster.noteLeader(response.leader);
     return response;

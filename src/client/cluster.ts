@@ -27,14 +27,20 @@ export function isNotNow(code: ErrorCode): boolean {
   return notNow.has(code);
 }
 
+/**
+ * What a call does in the group. `none`: it only asks. `repeatable`: doing it twice is the same as doing it once, so it
+ * is asked again after a lost answer. `once`: it must not happen twice, so a lost answer ends it.
+ */
+export type CallEffects = 'none' | 'repeatable' | 'once';
+
 /** How one call behaves. */
 export interface CallOptions {
   /** Milliseconds for the call, retries included. */
   readonly timeoutMs?: number | undefined;
   /** Milliseconds for one node. */
   readonly attemptTimeoutMs?: number | undefined;
-  /** False for a call that must not happen twice: a lost answer is then OUTCOME_UNKNOWN. Default true. */
-  readonly isRepeatable?: boolean;
+  /** Default none. With effects, a failure after any lost answer is OUTCOME_UNKNOWN. */
+  readonly effects?: CallEffects;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -106,7 +112,8 @@ export class Cluster {
 
   /**
    * Asks one node, and others when it fails, until one answers or the time is up.
-   * @throws TLedgerError what the node refused it with; NO_LEADER, UNREACHABLE … when that lasted until the deadline.
+   * @throws TLedgerError what the node refused it with; NO_LEADER, UNREACHABLE … when that lasted until the deadline;
+   * OUTCOME_UNKNOWN for a call with effects when an earlier try may have had them.
    */
   async call<Out, In, Response>(
     method: Method<Out, In, Response>,
@@ -115,23 +122,29 @@ export class Cluster {
   ): Promise<Response> {
     const untilMs = Date.now() + (options.timeoutMs ?? this.#timeoutMs);
     const attemptTimeoutMs = options.attemptTimeoutMs ?? this.#attemptTimeoutMs;
+    const effects = options.effects ?? 'none';
     const backoff = new Backoff();
     let last: TLedgerError | undefined;
+    let mayHaveHappened = false;
     for (;;) {
       const endpoint = await this.pick(untilMs, options.signal).catch((error) => {
-        throw last ?? error;
+        throw last === undefined ? error : finalFailure(last, mayHaveHappened);
       });
-      const attemptMs = options.isRepeatable === false ? untilMs : Math.min(untilMs, Date.now() + attemptTimeoutMs);
+      const attemptMs = effects === 'once' ? untilMs : Math.min(untilMs, Date.now() + attemptTimeoutMs);
       try {
         const response = await unary(endpoint, method, request, attemptMs);
         endpoint.trust();
         return response;
       } catch (error) {
-        last = this.#judge(error, options.isRepeatable !== false);
+        last = errorOf(error);
+        const answered = answeredCode(error);
+        if (effects !== 'none' && !hadNoEffect(last, answered)) mayHaveHappened = true;
+        const isOver = this.#isClosed || (effects === 'once' && mayHaveHappened);
+        if (isOver || !isPassing(last, answered)) throw finalFailure(last, mayHaveHappened);
         endpoint.avoid();
       }
       const delayMs = backoff.next();
-      if (options.signal?.aborted || Date.now() + delayMs >= untilMs) throw last;
+      if (options.signal?.aborted || Date.now() + delayMs >= untilMs) throw finalFailure(last, mayHaveHappened);
       await sleep(delayMs, options.signal);
     }
   }
@@ -140,21 +153,6 @@ export class Cluster {
   close(): void {
     this.#isClosed = true;
     for (const endpoint of this.#endpoints.values()) endpoint.close();
-  }
-
-  /** The error, if the call may be tried again. @throws it otherwise. */
-  #judge(error: unknown, isRepeatable: boolean): TLedgerError {
-    const known = errorOf(error);
-    const answered = answeredCode(error);
-    if (answered !== undefined) {
-      if (isNotNow(answered) && !this.#isClosed) return known;
-      throw known;
-    }
-    if (!isRepeatable) throw new TLedgerError('OUTCOME_UNKNOWN', `the answer was lost: ${known.message}`, error);
-    const isFinal =
-      known.code === 'INVALID_ARGUMENT' || known.code === 'BATCH_TOO_LARGE' || known.code === 'NOT_A_MEMBER';
-    if (isFinal || this.#isClosed) throw known;
-    return known;
   }
 
   #inOrder(): Endpoint[] {
@@ -193,6 +191,32 @@ export class Cluster {
     }
     this.#endpoints.set(address, new Endpoint(address));
   }
+}
+
+/** Failures on the way that say as much as a refusal: the request is not for this service, or for nobody. */
+const refusedOnTheWay: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'INVALID_ARGUMENT',
+  'BATCH_TOO_LARGE',
+  'NOT_A_MEMBER',
+]);
+
+/** Whether one try certainly changed nothing. @param answered the code in the node's answer, if it gave one. */
+function hadNoEffect(error: TLedgerError, answered: ErrorCode | undefined): boolean {
+  return answered === undefined ? refusedOnTheWay.has(error.code) : answered !== 'OUTCOME_UNKNOWN';
+}
+
+/** Whether the same request may fare better later or elsewhere. */
+function isPassing(error: TLedgerError, answered: ErrorCode | undefined): boolean {
+  if (answered === undefined) return !refusedOnTheWay.has(error.code);
+  return isNotNow(answered) || answered === 'OUTCOME_UNKNOWN';
+}
+
+/** What the caller is told: "nothing happened" only if that holds for every try, not just for the last one. */
+function finalFailure(last: TLedgerError, mayHaveHappened: boolean): TLedgerError {
+  if (!mayHaveHappened || last.code === 'OUTCOME_UNKNOWN') return last;
+  const isDefinite = !last.retryable && !refusedOnTheWay.has(last.code) && last.code !== 'INTERNAL';
+  if (isDefinite) return last;
+  return new TLedgerError('OUTCOME_UNKNOWN', `the outcome is unknown, as an answer was lost: ${last.message}`, last);
 }
 
 function unary<Out, In, Response>(

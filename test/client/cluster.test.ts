@@ -84,6 +84,27 @@ describe('client: calls', () => {
     expect(await failure).to.equal('NO_LEADER');
   });
 
+  for (const first of ['OUTCOME_UNKNOWN', 'drop', 'apply, then drop'] as const) {
+    it(`with effects that may be repeated are asked again after ${first}`, async () => {
+      await start(2);
+      let calls = 0;
+      group.onCreateTopic = () => (++calls === 1 ? first : 'go on');
+      const { topic } = await client.admin.createTopic('new');
+      expect(topic).to.deep.include({ name: 'new' });
+      expect(calls).to.equal(2);
+    });
+
+    it(`with effects end as OUTCOME_UNKNOWN when NO_LEADER follows ${first} until the deadline`, async () => {
+      await start(2, 300);
+      let calls = 0;
+      group.onCreateTopic = () => (++calls === 1 ? first : 'NO_LEADER');
+      const error = await client.admin.createTopic('ghost').catch((failure: TLedgerError) => failure);
+      expect(error).to.have.property('code', 'OUTCOME_UNKNOWN');
+      expect(error).to.have.property('retryable', false);
+      expect((error as TLedgerError).cause).to.have.property('code', 'NO_LEADER');
+    });
+  }
+
   it('are not repeated after a refusal for good', async () => {
     await start(2);
     const failure = client.admin.createTopic('').catch((error: TLedgerError) => error.code);

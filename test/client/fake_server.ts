@@ -67,6 +67,8 @@ export class FakeGroup {
   decide: (request: AppendRequest, node: FakeNode) => Verdict = () => ({ kind: 'apply' });
   /** Sends less than all in a Consume response, and may break it off: called before each response. */
   onConsume: (node: FakeNode, sent: number) => 'go on' | 'drop' | ErrorCode = () => 'go on';
+  /** What becomes of a CreateTopic that arrives, before it is looked at. */
+  onCreateTopic: (node: FakeNode) => 'go on' | 'apply, then drop' | 'drop' | ErrorCode = () => 'go on';
   leaderAt: number | undefined = 0;
   /** Whose log VerifyLog reports to differ. */
   divergedNode: number | undefined;
@@ -385,9 +387,13 @@ export class FakeNode {
         if (this.refuseAll !== undefined) return callback(statusOf(new TLedgerError(this.refuseAll)));
         const { topic, queues } = wellFormed(call.request);
         if (topic === '') return callback(statusOf(new TLedgerError('ILLEGAL_TOPIC', 'the topic name is empty')));
+        const verdict = group.onCreateTopic(this);
+        if (verdict === 'drop') return callback(lostConnection());
+        if (verdict !== 'go on' && verdict !== 'apply, then drop') return callback(statusOf(new TLedgerError(verdict)));
         const created = !group.topics.has(topic);
         if (created) group.topics.set(topic, queues === 0 ? 4 : queues);
         group.changed();
+        if (verdict === 'apply, then drop') return callback(lostConnection());
         callback(null, { topic: this.metadata([topic]).topics[0]!, created });
       },
       transferLeadership: (call, callback) => {
