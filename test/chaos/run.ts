@@ -26,6 +26,8 @@ export interface ChaosOptions {
   readonly seed: number;
   /** How long faults are made; the whole run takes some seconds more. */
   readonly faultsMs: number;
+  /** Ends the faults after so many steps (see plan.ts), even if there is time left. */
+  readonly stepsMax?: number;
   readonly kinds: readonly FaultKind[];
   /** Messages a second of all senders together. */
   readonly rate: number;
@@ -199,8 +201,9 @@ class Run {
 
   async #makeFaults(stage: Stage): Promise<void> {
     const untilMs = performance.now() + this.#options.faultsMs;
+    let steps = 0;
     for (const step of planOf(this.#options.seed, this.#options.kinds)) {
-      if (performance.now() >= untilMs) return;
+      if (performance.now() >= untilMs || steps++ >= (this.#options.stepsMax ?? Number.POSITIVE_INFINITY)) return;
       await this.#makeStep(stage, step);
     }
   }

@@ -3,15 +3,22 @@ import { expect } from 'chai';
 import { TLedgerError } from '../../src/base/errors.ts';
 import { TLedgerClient } from '../../src/client/index.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
-import { clean, faultsOf, Load, pause } from './history.ts';
+import { History } from '../chaos/history.ts';
+import { clean, judge } from '../chaos/judge.ts';
+import { Load } from '../chaos/load.ts';
+import { pause } from '../chaos/pause.ts';
+import { readLog, verifyReplicas } from '../chaos/replicas.ts';
 
 const LEADER_WITHIN_MS = 5_000;
+const CONVERGED_WITHIN_MS = 5_000;
 const TOPIC = 'orders';
 const QUEUES = 3;
 
 describe('a group of three processes', function () {
   this.timeout(120_000);
   let cluster: LocalCluster;
+  let client: TLedgerClient;
+  let history: History;
   let load: Load;
 
   beforeEach(async () => {
@@ -19,46 +26,47 @@ describe('a group of three processes', function () {
     const begunMs = performance.now();
     await cluster.waitForLeader();
     expect(performance.now() - begunMs).to.be.lessThan(LEADER_WITHIN_MS);
-    load = new Load(cluster.endpoints, TOPIC, QUEUES);
-    await load.client.admin.createTopic(TOPIC, { queues: QUEUES });
+    client = new TLedgerClient({ endpoints: cluster.endpoints });
+    await client.admin.createTopic(TOPIC, { queues: QUEUES });
+    history = new History(QUEUES);
+    load = new Load({ endpoints: cluster.endpoints, topic: TOPIC, history });
   });
 
   afterEach(async () => {
     await load.stop();
-    await load.close();
+    await client.close();
     await cluster.stop();
   });
 
+  function startLoad(producers: number, window: number): void {
+    for (let at = 0; at < producers; at++) load.startProducer({ window, sendTimeoutMs: 20_000 });
+  }
+
   async function expectClean(): Promise<void> {
     await load.stop();
-    const findings = await load.check();
-    expect(faultsOf(findings)).to.deep.equal(clean);
-    expect(findings.read).to.be.at.least(findings.acknowledged);
-    expect(findings.acknowledged).to.be.greaterThan(100);
+    const verdict = judge(history, await readLog(client, TOPIC, QUEUES));
+    expect(verdict.faults, verdict.examples.join('\n')).to.deep.equal(clean);
+    expect(verdict.read).to.be.at.least(verdict.acknowledged);
+    expect(verdict.acknowledged).to.be.greaterThan(100);
   }
 
   async function expectIdentical(): Promise<void> {
-    let { identical, replicas } = await load.client.admin.verifyLog();
     // A node that has just come back is dialled again within a second.
-    for (let attempt = 0; attempt < 20 && replicas.some(({ error }) => error !== ''); attempt++) {
-      await pause(250);
-      ({ identical, replicas } = await load.client.admin.verifyLog());
-    }
-    expect(replicas.map(({ error }) => error)).to.deep.equal(['', '', '']);
-    expect(identical, JSON.stringify(replicas)).to.equal(true);
+    const { identical, why } = await verifyReplicas(client, CONVERGED_WITHIN_MS);
+    expect(identical, why).to.equal(true);
   }
 
   it('loses, doubles and reorders nothing when the leader is killed under load, twice', async () => {
-    load.start(2, 32);
+    startLoad(2, 32);
     for (let round = 0; round < 2; round++) {
       await pause(700);
       const { nodeId } = await cluster.waitForLeader();
-      const before = load.acknowledged;
+      const before = history.acknowledged;
       await cluster.kill(nodeId);
       const next = await cluster.waitForLeader();
       expect(next.nodeId).not.to.equal(nodeId);
       await pause(700);
-      expect(load.acknowledged, 'the load goes on').to.be.greaterThan(before);
+      expect(history.acknowledged, 'the load goes on').to.be.greaterThan(before);
       await cluster.restart(nodeId);
     }
     await expectClean();
@@ -66,7 +74,7 @@ describe('a group of three processes', function () {
   });
 
   it('refuses writes with a retryable error while two of three are dead, and serves on when one returns', async () => {
-    load.start(1, 8);
+    startLoad(1, 8);
     await pause(300);
     await load.stop();
     const { nodeId: leader } = await cluster.waitForLeader();
@@ -99,23 +107,23 @@ describe('a group of three processes', function () {
   });
 
   it('keeps everything acknowledged when all three are killed at once under load', async () => {
-    load.start(2, 32);
+    startLoad(2, 32);
     await pause(1_000);
     await Promise.all(['n0', 'n1', 'n2'].map((id) => cluster.kill(id)));
-    const acknowledged = load.acknowledged;
+    const acknowledged = history.acknowledged;
     await Promise.all(['n0', 'n1', 'n2'].map((id) => cluster.restart(id)));
     await cluster.waitForLeader();
     await pause(1_500);
-    expect(load.acknowledged, 'the load goes on').to.be.greaterThan(acknowledged);
+    expect(history.acknowledged, 'the load goes on').to.be.greaterThan(acknowledged);
     await expectClean();
     await expectIdentical();
   });
 
   it('hands leadership over without an error', async () => {
-    load.start(2, 16);
+    startLoad(2, 16);
     await pause(300);
     const { nodeId } = await cluster.waitForLeader();
-    const { leader } = await load.client.admin.transferLeadership();
+    const { leader } = await client.admin.transferLeadership();
     expect(leader?.nodeId).not.to.equal(nodeId);
     await pause(300);
     await expectClean();

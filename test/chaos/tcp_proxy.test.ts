@@ -1,0 +1,168 @@
+// The network of the chaos runs must itself do what it says: cut silently, in one direction, in order, and heal.
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { expect } from 'chai';
+import { pause, until } from './pause.ts';
+import { TcpProxy } from './tcp_proxy.ts';
+
+/** Long enough for bytes on this machine to arrive, if they do. */
+const ARRIVED_MS = 60;
+
+/** One end of a connection and all that it has received. */
+class End {
+  readonly socket: Socket;
+  text = '';
+  isEnded = false;
+  isReset = false;
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    socket.on('data', (bytes: Buffer) => {
+      this.text += bytes.toString();
+    });
+    socket.on('end', () => {
+      this.isEnded = true;
+    });
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.isReset = error.code === 'ECONNRESET';
+    });
+  }
+
+  async expectText(text: string): Promise<void> {
+    await until(() => this.text.length >= text.length, 2_000);
+    expect(this.text).to.equal(text);
+  }
+}
+
+describe('a TCP proxy of the chaos network', () => {
+  let server: Server;
+  let proxy: TcpProxy;
+  let accepted: End[];
+  let dialled: End[];
+
+  beforeEach(async () => {
+    accepted = [];
+    dialled = [];
+    server = createServer({ allowHalfOpen: true }, (socket) => accepted.push(new End(socket)));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    proxy = await TcpProxy.open((server.address() as { port: number }).port);
+  });
+
+  afterEach(async () => {
+    for (const { socket } of [...accepted, ...dialled]) socket.destroy();
+    await proxy.close();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  function dial(): End {
+    const end = new End(connect({ port: Number(proxy.address.split(':')[1]), host: '127.0.0.1', allowHalfOpen: true }));
+    dialled.push(end);
+    return end;
+  }
+
+  async function connected(): Promise<readonly [End, End]> {
+    const inner = dial();
+    await until(() => accepted.length === 1, 2_000);
+    return [inner, accepted[0]!];
+  }
+
+  it('carries bytes and closings both ways', async () => {
+    const [inner, outer] = await connected();
+    inner.socket.end('there');
+    await outer.expectText('there');
+    await until(() => outer.isEnded, 2_000);
+    outer.socket.end('and back');
+    await inner.expectText('and back');
+    await until(() => inner.isEnded, 2_000);
+    expect([inner.isEnded, outer.isEnded]).to.deep.equal([true, true]);
+    expect(proxy.trace).to.deep.equal({ held: 0, delayed: 0, resets: 0 });
+  });
+
+  for (const direction of ['forward', 'backward'] as const) {
+    it(`holds what goes ${direction} while cut, lets the other way pass, and delivers in order when healed`, async () => {
+      const [inner, outer] = await connected();
+      const [from, to] = direction === 'forward' ? [inner, outer] : [outer, inner];
+      const heal = proxy.cut(direction);
+      from.socket.write('one ');
+      await pause(ARRIVED_MS);
+      from.socket.end('two');
+      to.socket.write('answer');
+      await from.expectText('answer');
+      await pause(ARRIVED_MS);
+      expect([to.text, to.isEnded]).to.deep.equal(['', false]);
+      expect(proxy.trace.held).to.be.greaterThan(0);
+      heal();
+      await to.expectText('one two');
+      await until(() => to.isEnded, 2_000);
+      expect(to.isEnded).to.equal(true);
+    });
+  }
+
+  it('stays cut until the last of several cuts is healed', async () => {
+    const [inner, outer] = await connected();
+    const heals = [proxy.cut('forward'), proxy.cut('forward')];
+    inner.socket.write('late');
+    heals[0]!();
+    heals[0]!();
+    await pause(ARRIVED_MS);
+    expect(outer.text).to.equal('');
+    heals[1]!();
+    await outer.expectText('late');
+  });
+
+  it('lets new connections hang while cut in either direction', async () => {
+    const heal = proxy.cut('backward');
+    const inner = dial();
+    inner.socket.write('hello');
+    await pause(ARRIVED_MS);
+    expect(accepted).to.have.length(0);
+    expect([inner.isEnded, inner.isReset]).to.deep.equal([false, false]);
+    heal();
+    await until(() => accepted.length === 1, 2_000);
+    await accepted[0]!.expectText('hello');
+  });
+
+  it('delays without reordering', async () => {
+    const [inner, outer] = await connected();
+    proxy.delayMs = 100;
+    const begunMs = performance.now();
+    inner.socket.write('slow, ');
+    await pause(20);
+    proxy.delayMs = 0;
+    inner.socket.write('quick');
+    await outer.expectText('slow, quick');
+    expect(performance.now() - begunMs).to.be.at.least(99);
+    expect(proxy.trace.delayed).to.equal(1);
+  });
+
+  it('resets both ends', async () => {
+    const [inner, outer] = await connected();
+    proxy.reset();
+    await until(() => inner.isReset && outer.isReset, 2_000);
+    expect([inner.isReset, outer.isReset]).to.deep.equal([true, true]);
+    expect(proxy.trace.resets).to.equal(2);
+  });
+
+  it('resets whoever dials while nobody listens', async () => {
+    await new Promise((resolve) => server.close(resolve));
+    const inner = dial();
+    await until(() => inner.isReset, 2_000);
+    expect(inner.isReset).to.equal(true);
+    server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, resolve));
+  });
+
+  it('makes a sender wait when much is held', async () => {
+    const [inner, outer] = await connected();
+    const heal = proxy.cut('forward');
+    const bytes = Buffer.alloc(16 * 1024 * 1024, 'x');
+    let isSent = false;
+    inner.socket.write(bytes, () => {
+      isSent = true;
+    });
+    await pause(2 * ARRIVED_MS);
+    expect(isSent).to.equal(false);
+    heal();
+    await until(() => outer.text.length === bytes.length, 5_000);
+    expect(outer.text.length).to.equal(bytes.length);
+  });
+});
