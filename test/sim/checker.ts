@@ -57,6 +57,7 @@ interface Seen {
   ledTerm: number;
   ledSinceMs: number;
   hasCommitted: boolean;
+  isNewLeader: boolean;
   committedInTerm: number;
 }
 
@@ -136,6 +137,7 @@ export class Truth {
 /** See the head of the file. */
 export class Checker {
   readonly truth = new Truth();
+  readonly #isSync: boolean;
   readonly #seen: Seen[];
   /** When each node last heard each other one as its leader. */
   readonly #heardMs: readonly Map<NodeId, number>[];
@@ -145,7 +147,9 @@ export class Checker {
   readonly #held: Map<number, number>[] = [];
   readonly counts = { leaders: 0, truncations: 0, checks: 0 };
 
-  constructor(nodes: readonly SimNode[]) {
+  /** @param isSync nothing is vouched for before it is flushed. */
+  constructor(nodes: readonly SimNode[], isSync: boolean) {
+    this.#isSync = isSync;
     this.#seen = nodes.map(newSeen);
     this.#heardMs = nodes.map(() => new Map());
   }
@@ -162,6 +166,8 @@ export class Checker {
       const { match } = message;
       const { log } = node.process;
       hold(match <= log.lastIndex, () => `${node.id} vouches for ${match} and holds ${log.lastIndex}`);
+      const isFlushed = match <= log.flushedIndex || !this.#isSync;
+      hold(isFlushed, () => `${node.id} vouches for ${match} and has flushed ${log.flushedIndex}`);
     }
   }
 
@@ -183,6 +189,14 @@ export class Checker {
     if (message.type === 'append-response' && message.term === replica.term) {
       this.#heardMs[node.number]!.set(message.from, nowMs);
     }
+  }
+
+  /** Whether the node's last event made it the leader. */
+  isNewLeader(node: SimNode): boolean {
+    const seen = this.#seen[node.number]!;
+    const isNew = seen.isNewLeader;
+    seen.isNewLeader = false;
+    return isNew;
   }
 
   /** Whether the node leads and its last event committed something. */
@@ -314,6 +328,7 @@ export class Checker {
       this.#checkNewLeader(node, term, last);
       seen.ledTerm = term;
       seen.ledSinceMs = nowMs;
+      seen.isNewLeader = true;
     }
     seen.term = term;
     seen.hasCommitted = commit > seen.commit;
@@ -397,5 +412,5 @@ export class Checker {
 
 function newSeen(): Seen {
   const numbers = { term: 0, commit: 0, applied: 0, last: 0, lastChain: 0, ledTerm: 0, ledSinceMs: 0 };
-  return { process: null, ...numbers, hasCommitted: false, committedInTerm: 0 };
+  return { process: null, ...numbers, hasCommitted: false, isNewLeader: false, committedInTerm: 0 };
 }

@@ -263,7 +263,7 @@ export class Sender {
 
   #again(): void {
     const { world } = this.#shared;
-    world.later(world.load.thinkMs * (0.5 + 3 * world.random.next()), () => this.#step());
+    world.later(world.load.thinkMs * (1 + 4 * world.random.next()), () => this.#step());
   }
 
   #step(): void {
@@ -323,7 +323,7 @@ export class Tail {
 
   #again(): void {
     const { world } = this.#shared;
-    world.later(world.load.thinkMs * (0.5 + 3 * world.random.next()), () => this.#step());
+    world.later(world.load.thinkMs * (1 + 4 * world.random.next()), () => this.#step());
   }
 
   #step(): void {
@@ -364,7 +364,7 @@ export class BarrierReader {
 
   #again(): void {
     const { world } = this.#shared;
-    world.later(world.load.thinkMs * (0.5 + 3 * world.random.next()), () => this.#step());
+    world.later(world.load.thinkMs * (1 + 4 * world.random.next()), () => this.#step());
   }
 
   #step(): void {
@@ -499,12 +499,16 @@ function barrierRead({ world, guess, topic, queueId, from }: BarrierRead, done: 
       (error: unknown) => reply(error, null),
     );
   };
-  world.call(guess.node, ask, timeoutMs, (confirmed) => {
+  // Of several who believe to lead, at most one may answer.
+  const leaders = world.nodes.filter(({ process }) => process?.replica.isLeader);
+  const some = leaders[world.random.between(0, Math.max(0, leaders.length - 1))];
+  const asked = some !== undefined && world.random.next() < 0.5 ? some.number : guess.node;
+  world.call(asked, ask, timeoutMs, (confirmed) => {
     checkCode('who asks for a read index', confirmed);
     guess.learn(confirmed);
     const index = confirmed.result;
     if (index === null) return done(null);
-    const node = world.random.next() < 0.4 ? guess.node : world.random.between(0, world.nodes.length - 1);
+    const node = world.random.next() < 0.5 ? asked : world.random.between(0, world.nodes.length - 1);
     const read: Work<Page> = (process, reply) => {
       process.replica
         .whenApplied(index, process.life.monotonicMs() + timeoutMs)

@@ -83,6 +83,8 @@ export interface StrikePlan {
   /** Chance that a leader dies as soon as it has committed something, and the rest regroups without whoever helped it. */
   readonly crashAfterCommit: number;
   /** Whether a crash may take the power along. */
+  /** Chance that a new leader is cut off at once, so that logs grow apart (paper, figure 8). */
+  readonly isolateNewLeader: number;
   readonly powerLoss: boolean;
   readonly downMsMax: number;
 }
@@ -134,6 +136,7 @@ export function drawPlan(random: Random, wanted: Profile | null): Plan {
       targetLeader: random.next() < 0.5 ? 0.8 : 0.3,
       crashAfterAnswer: has('hostile', 'crash', 'swarm') ? random.next() ** 2 * 0.05 : 0,
       crashAfterCommit: has('hostile', 'swarm') ? random.next() ** 2 * 0.04 : 0,
+      isolateNewLeader: has('hostile') ? random.next() * 0.6 : 0,
       powerLoss,
       downMsMax: election * (random.next() < 0.5 ? 1 : 6),
     },
@@ -167,7 +170,8 @@ function drawGroup(random: Random, profile: Profile, powerLoss: boolean): GroupP
     heartbeatIntervalMs,
     electionTimeoutMsMin,
     electionTimeoutMsMax: Math.round(electionTimeoutMsMin * spread),
-    appendBytesMax: pick(300, 16_000),
+    // One record at a time tells apart what was committed with what.
+    appendBytesMax: random.next() < 0.3 ? 50 : pick(300, 16_000),
     inflightCountMax: pick(1, 32),
     inflightBytesMax: pick(400, 64_000),
     segmentSizeBytes,

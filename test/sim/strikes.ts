@@ -81,6 +81,19 @@ export class Strikes {
     this.#world.kill(leader, this.drawEnd());
   }
 
+  /** A node has just won an election. */
+  afterElection(leader: SimNode): void {
+    if (this.#isOver || this.#random.next() >= this.#plan.isolateNewLeader) return;
+    const { network, nodes, trace } = this.#world;
+    this.#world.count('new leader cut off');
+    trace.say(() => `${leader.id} is elected, and cut off`);
+    network.healAll();
+    for (const { number } of nodes) {
+      network.cut(leader.number, number);
+      if (this.#random.next() < 0.7) network.cut(number, leader.number);
+    }
+  }
+
   /** A disk has failed; it is not unusual that a power loss follows. */
   afterFailure(node: SimNode): void {
     if (this.#isOver || !this.#plan.powerLoss || this.#random.next() < 0.4) return;
@@ -200,6 +213,9 @@ export class Strikes {
     const forMs = electionTimeoutMsMax * this.#random.next() * (this.#random.next() < 0.3 ? 4 : 1);
     this.#world.trace.say(() => `${node.id} stalls for ${forMs.toFixed(0)} ms`);
     node.life.stall(forMs);
+    if (this.#plan.partitionMs === Number.POSITIVE_INFINITY || this.#random.next() < 0.6) return;
+    // It wakes up deaf, and has to find out by itself what happened meanwhile.
+    for (const other of this.#world.nodes) this.#world.network.cut(other.number, node.number);
   }
 
   #turnClock(): void {

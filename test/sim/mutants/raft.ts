@@ -104,12 +104,6 @@ export const raftMutants: readonly Mutant[] = [
       replacement: 'if (granted) {',
       breaks: 'A pre-vote uses up the vote.',
     },
-    {
-      name: 'no-stickiness',
-      original: 'const sticky = inLease && !request.transfer;',
-      replacement: 'const sticky = request.transfer;',
-      breaks: 'A leader that is alive is replaced, and one that asks to be is not.',
-    },
   ]),
   ...inFile('src/raft/raft.ts', [
     {
@@ -119,16 +113,16 @@ export const raftMutants: readonly Mutant[] = [
       breaks: 'Asking what would happen in a later term makes it happen.',
     },
     {
+      name: 'vote-not-saved',
+      original: 'hardState: outbox.hardStateChanged ? { term, vote } : null,',
+      replacement: 'hardState: outbox.hardStateChanged ? { term, vote: null } : null,',
+      breaks: 'A vote is given that a restart forgets.',
+    },
+    {
       name: 'stale-acknowledgement-counted',
       original: 'if (message.term < this.#state.term) {',
       replacement: "if (message.term < this.#state.term && message.type !== 'append-response') {",
       breaks: 'An acknowledgement of an earlier term counts in this one.',
-    },
-    {
-      name: 'flush-of-replaced-records-counted',
-      original: 'if (truncationCount !== this.#state.truncationCount || !log.matches(index, recordTerm)) return;',
-      replacement: 'if (index > log.lastIndex) return;',
-      breaks: 'A flush that began before a truncation vouches for what came after it.',
     },
     {
       name: 'lower-term-is-not-told',
@@ -138,12 +132,6 @@ export const raftMutants: readonly Mutant[] = [
     },
   ]),
   ...inFile('src/raft/state.ts', [
-    {
-      name: 'vote-not-saved',
-      original: '    this.#vote = candidate;\n    this.outbox.hardStateChanged = true;\n',
-      replacement: '    this.#vote = candidate;\n',
-      breaks: 'A vote is given that a restart forgets.',
-    },
     {
       name: 'term-not-saved',
       original: '    this.outbox.hardStateChanged = true;\n    this.outbox.stateChanged = true;\n',

@@ -34,12 +34,6 @@ export const storageMutants: readonly Mutant[] = [
       breaks: 'What was written during a flush counts as flushed.',
     },
     {
-      name: 'flush-outlives-truncation',
-      original: 'if (this.#running !== null) this.#running.target = earlier(this.#running.target, tip);',
-      replacement: '',
-      breaks: 'A running flush vouches for records that have been replaced meanwhile.',
-    },
-    {
       name: 'truncation-keeps-the-mark',
       original: '    this.#checkpoint.lower({ flushed: this.#flushed, mark: this.#mark });\n',
       replacement: '',
@@ -84,12 +78,6 @@ export const storageMutants: readonly Mutant[] = [
       original: '  segments.clearAfter(tip.end);\n',
       replacement: '',
       breaks: 'Sectors of lost writes lie behind the end, where the next record will not cover them.',
-    },
-    {
-      name: 'recovery-cuts-what-was-flushed',
-      original: 'const { flushed } = marks;',
-      replacement: 'const flushed = { ...marks.flushed, index: logIndex(0) };',
-      breaks: 'Damage in the vouched-for part would pass for a torn tail.',
     },
   ]),
   ...inFile('src/storage/verify.ts', [
