@@ -81,6 +81,24 @@ describe('Admin', () => {
     expect(harness.gateway.barriers).to.equal(1);
   });
 
+  it('tells each topic once, however often it is named, and refuses too many names and illegal ones', async () => {
+    const metadata = (topics: readonly string[]) => ask(harness.client, ledgerService.metadata, { topics });
+    const many = Array.from({ length: 1_000 }, () => 'orders');
+    expect((await metadata(many)).topics.map(({ name }) => name)).to.deep.equal(['orders']);
+    expect(await refusal(metadata([...many, 'orders']))).to.include({ code: 'INVALID_ARGUMENT' });
+    expect(await refusal(metadata(['../orders']))).to.include({ code: 'ILLEGAL_TOPIC' });
+  });
+
+  it('catches up first when it is asked for what is current, and only then', async () => {
+    const { gateway, client } = harness;
+    const before = gateway.barriers;
+    await ask(client, ledgerService.metadata, { topics: ['orders'] });
+    expect(gateway.barriers).to.equal(before);
+    await ask(client, ledgerService.metadata, { topics: ['orders'], current: true });
+    await ask(client, ledgerService.metadata, { topics: ['nobody', 'neither', 'orders'] });
+    expect(gateway.barriers).to.equal(before + 2);
+  });
+
   it('Metadata answers without a leader, but does not call a topic missing then', async () => {
     harness.gateway.setLeader(null);
     const answer = await ask(harness.client, ledgerService.metadata, { topics: ['orders'] });

@@ -87,39 +87,46 @@ describe('Consume', () => {
     stream.cancel();
   });
 
-  it('does not read ahead of a client that does not read', async () => {
-    const body = Buffer.alloc(1024 * 1024);
-    for (let count = 0; count < 64; count++) store(body, count % 4);
-    let pulled = 0;
-    const pull = harness.gateway.fake.pull.bind(harness.gateway.fake);
-    harness.gateway.fake.pull = (request) => {
-      const result = pull(request);
-      pulled += result.records.length;
-      return result;
-    };
-    // Node's own client: grpc-js reads ahead without bound until somebody reads from it.
-    const windowBytes = 1024 * 1024;
-    const session = connect(`http://${harness.address}`, { settings: { initialWindowSize: windowBytes } });
-    try {
-      const { path, requestSerialize } = ledgerService.consume;
-      const headers = { ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' };
-      const stream = session.request(headers);
-      const payload = requestSerialize(consumeOf());
-      const head = Buffer.alloc(5);
-      head.writeUInt32BE(payload.length, 1);
-      stream.end(Buffer.concat([head, payload]));
-      await until(() => pulled > 0, 'it begins');
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      expect(pulled).to.be.lessThan(UNSENT_BYTES_MAX + windowBytes + 2 * body.length);
-      let received = 0;
-      stream.on('data', (chunk: Buffer) => {
-        received += chunk.length;
-      });
-      await until(() => received > 64 * body.length, 'all has come after all');
-    } finally {
-      session.destroy();
-    }
-  });
+  for (const reads of ['later', 'never'] as const)
+    it(`does not read ahead of a client that reads ${reads}`, async () => {
+      const body = Buffer.alloc(1024 * 1024);
+      for (let count = 0; count < 64; count++) store(body, count % 4);
+      let pulled = 0;
+      const pull = harness.gateway.fake.pull.bind(harness.gateway.fake);
+      harness.gateway.fake.pull = (request) => {
+        const result = pull(request);
+        pulled += result.records.length;
+        return result;
+      };
+      // Node's own client: grpc-js reads ahead without bound until somebody reads from it.
+      const windowBytes = 1024 * 1024;
+      const session = connect(`http://${harness.address}`, { settings: { initialWindowSize: windowBytes } });
+      try {
+        const { path, requestSerialize } = ledgerService.consume;
+        const headers = { ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' };
+        const stream = session.request(headers);
+        const payload = requestSerialize(consumeOf());
+        const head = Buffer.alloc(5);
+        head.writeUInt32BE(payload.length, 1);
+        stream.end(Buffer.concat([head, payload]));
+        await until(() => pulled > 0, 'it begins');
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        expect(pulled).to.be.lessThan(UNSENT_BYTES_MAX + windowBytes + 2 * body.length);
+        if (reads === 'never') {
+          const begunMs = performance.now();
+          await harness.stopServer(10_000);
+          expect(performance.now() - begunMs, 'stopping waits for no slow reader').to.be.lessThan(3_000);
+          return;
+        }
+        let received = 0;
+        stream.on('data', (chunk: Buffer) => {
+          received += chunk.length;
+        });
+        await until(() => received > 64 * body.length, 'all has come after all');
+      } finally {
+        session.destroy();
+      }
+    });
 
   it('leaves nothing behind when the client goes, reading or waiting', async () => {
     const { stream } = open();
