@@ -1,5 +1,6 @@
-// Term and vote on disk (Raft paper, figure 2, "persistent state"): always written together, in one slot, and flushed
-// before anything that depends on them is said.
+// Term and vote on disk (Raft paper, figure 2, "persistent state"): always written together, as one value, and flushed
+// before anything that depends on them is said. They stand in both slots of the file, one flushed before the other is
+// touched: a crash at any point leaves a whole value, and a sector that goes bad later can't bring back an older vote.
 import { assert } from '../base/assert.ts';
 import { TLedgerError } from '../base/errors.ts';
 import { readUint64, writeUint64 } from '../format/uint64.ts';
@@ -41,8 +42,7 @@ export class HardStateFile {
       // From here on messages rely on this state, and it may be in the page cache only: a killed process had not flushed
       // it, or a flush failed and the cache forgot that it is dirty. Only what is written again is carried by the next
       // flush.
-      slots.write(payload);
-      slots.flushNow();
+      slots.writeBoth(payload);
     } catch (error) {
       slots.close();
       throw error;
@@ -55,7 +55,7 @@ export class HardStateFile {
   }
 
   /**
-   * Writes and flushes; durable when it returns. The term never falls, and a vote never changes within a term.
+   * Writes both slots, each with a flush of its own; durable when it returns. The term never falls, and a vote never changes within a term.
    * @throws TLedgerError STORAGE_FAILED; then for good, since nobody knows what a failed flush has left.
    */
   save(state: HardState): void {
@@ -68,8 +68,7 @@ export class HardStateFile {
     );
     const payload = encode(state);
     try {
-      this.#slots.write(payload);
-      this.#slots.flushNow();
+      this.#slots.writeBoth(payload);
     } catch (error) {
       this.#failure = error;
       throw error;

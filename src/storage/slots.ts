@@ -86,7 +86,10 @@ export class SlotFile {
     this.#file.write(bytes.subarray(0, end), (this.#generation % 2) * SLOT_BYTES);
   }
 
-  /** Replaces both slots, so that not even a damaged slot can bring back an older value; durable when it returns. */
+  /**
+   * Replaces both slots, so that not even a damaged slot can bring back an older value; durable when it returns. At every
+   * moment one of them is valid: the second is written when the first is durable.
+   */
   writeBoth(payload: Buffer): void {
     this.write(payload);
     this.flushNow();

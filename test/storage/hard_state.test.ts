@@ -26,17 +26,24 @@ describe('hard state', () => {
     }
   });
 
-  it('keeps its two slots in different blocks of 4 KiB', () => {
+  it('stands twice in its file, in different blocks of 4 KiB; the second is touched when the first is durable', () => {
     const disk = new MemoryDisk();
     const file = open(disk);
-    file.save(state(1, null));
-    const before = disk.bytes(path);
-    file.save(state(2, 'n1'));
-    const after = disk.bytes(path);
-    const changed = [...after.keys()].filter((at) => after[at] !== before[at]);
-    expect(new Set(changed.map((at) => Math.floor(at / 4096))).size).to.equal(1);
-    file.save(state(3, 'n1'));
-    expect(disk.bytes(path).length).to.be.greaterThan(4096);
+    let steps: string[] = [];
+    disk.onOperation = ({ kind }) => void steps.push(kind);
+    for (const saved of history) {
+      const before = disk.bytes(path);
+      steps = [];
+      file.save(saved);
+      expect(steps).to.deep.equal(['write', 'flush', 'write', 'flush']);
+      const after = disk.bytes(path);
+      const changed = [...after.keys()].filter((at) => after[at] !== before[at]);
+      expect(new Set(changed.map((at) => Math.floor(at / 4096)))).to.deep.equal(new Set([0, 1]));
+      const [first, second] = [after.subarray(0), after.subarray(4096)].map((slot) =>
+        slot.toString('hex', 24, 24 + slot.readUInt32BE(16)),
+      );
+      expect(first).to.equal(second);
+    }
   });
 
   for (const mode of ['killed', 'lost', 'kept', 'sectors'] as const satisfies readonly (CrashMode | 'killed')[]) {
@@ -69,24 +76,52 @@ describe('hard state', () => {
     });
   }
 
-  it('falls back to the older slot when the newer one is damaged, and refuses when both are', () => {
+  it('is the same whichever sector of it is damaged, and whole again after the next start; refused when both are', () => {
     const disk = new MemoryDisk();
     const file = open(disk);
-    for (const saved of history) file.save(saved);
-    file.close();
-    const bytes = disk.bytes(path);
-    for (let at = 0; at < bytes.length; at++) {
-      if (at >= 64 && at < 4096) continue;
-      const copy = disk.clone();
-      copy.corrupt(path, at, Buffer.of(bytes[at]! ^ 0x10));
-      const inUse = at % 4096 < 24 + 11;
-      const found = open(copy).state;
-      if (inUse) expect(history.slice(-2)).to.deep.include(found);
-      else expect(found).to.deep.equal(history.at(-1));
+    for (const [number, saved] of history.entries()) {
+      file.save(saved);
+      for (let at = 0; at < disk.bytes(path).length; at++) {
+        if (at >= 64 && at < 4096) continue;
+        if (number < history.length - 1 && at % 8 !== 0) continue;
+        const copy = disk.clone();
+        copy.corrupt(path, at, Buffer.of(copy.bytes(path)[at]! ^ 0x10));
+        expect(open(copy).state, `byte ${at}`).to.deep.equal(saved);
+        // That start wrote both slots, so the other one may go bad now.
+        const other = at < 4096 ? 4096 : 0;
+        copy.corrupt(path, other + 30, Buffer.of(0xff));
+        expect(open(copy).state, `byte ${at}, then the other slot`).to.deep.equal(saved);
+      }
     }
     disk.corrupt(path, 30, Buffer.of(0xff));
     disk.corrupt(path, 4096 + 30, Buffer.of(0xff));
     expect(codeOf(() => open(disk))).to.equal('DATA_CORRUPTED');
+  });
+
+  it('never brings an older term or vote back, torn at any step of save and then damaged in one sector', () => {
+    for (let step = 1, isOver = false; !isOver; step++) {
+      const disk = new MemoryDisk();
+      const file = open(disk);
+      file.save(state(7, 'n1'));
+      const from = disk.operationCount;
+      disk.onOperation = ({ number }) => {
+        if (number >= from + step) throw new Error('crash');
+      };
+      try {
+        file.save(state(8, 'n2'));
+        isOver = true;
+      } catch (error) {
+        if ((error as Error).message !== 'crash') throw error;
+      }
+      disk.crash({ mode: 'sectors', random: new SeededRandom(step) });
+      const found = open(disk).state;
+      expect([state(7, 'n1'), state(8, 'n2')], `step ${step}`).to.deep.include(found);
+      for (const slot of [0, 4096]) {
+        const copy = disk.clone();
+        copy.corrupt(path, slot + 30, Buffer.of(0x55));
+        expect(open(copy).state, `step ${step}, slot at ${slot}`).to.deep.equal(found);
+      }
+    }
   });
 
   it('refuses an emptied file, which may have held a vote', () => {
@@ -108,7 +143,7 @@ describe('hard state', () => {
   });
 
   it('is final after a failed write or flush', () => {
-    for (const failing of [1, 2]) {
+    for (const failing of [1, 2, 3, 4]) {
       const disk = new MemoryDisk();
       const file = open(disk);
       file.save(state(1, 'n0'));
@@ -128,7 +163,11 @@ describe('hard state', () => {
     disk.kill();
     const found = open(disk).state;
     disk.crash({ mode: 'lost' });
-    expect(open(disk).state, 'what messages relied on after the restart').to.deep.equal(found);
+    for (const slot of [0, 4096]) {
+      const copy = disk.clone();
+      copy.corrupt(path, slot + 30, Buffer.of(0x55));
+      expect(open(copy).state, 'what messages relied on after the restart').to.deep.equal(found);
+    }
   });
 
   it('refuses a state of a newer format', () => {
