@@ -15,11 +15,20 @@ import type { Cluster } from './cluster.ts';
 import type { Endpoint } from './endpoint.ts';
 import { RESUME_TIMEOUT_MS } from './options.ts';
 import { serverStream } from './server_stream.ts';
-import { fetchMetadata, fetchTopic } from './topics.ts';
+import { fetchMetadata, fetchTopic, type MetadataQuery } from './topics.ts';
 
 /** Milliseconds for one call, retries included; the client's `timeoutMs` by default. */
 export interface AdminCallOptions {
   readonly timeoutMs?: number | undefined;
+}
+
+/** How to ask for what the group holds. */
+export interface ReadCallOptions extends AdminCallOptions {
+  /**
+   * Take what the node that answers knows, which works without a leader but may miss what was committed lately, whole
+   * topics too. Default false: the answer shows all that was committed when the question came, or fails.
+   */
+  readonly stale?: boolean | undefined;
 }
 
 /** Waits of the node that is asked, for the members it asks in turn, fit into this. */
@@ -48,14 +57,14 @@ export class Admin {
     return this.#cluster.call(adminService.createTopic, { topic, queues: options.queues ?? 0 }, call);
   }
 
-  /** Members, leader and topics (all when none are named), as the node asked knows them. */
-  metadata(topics: readonly string[] = [], options: AdminCallOptions = {}): Promise<MetadataResponse> {
-    return fetchMetadata(this.#cluster, topics, { ...options, fromLeader: true });
+  /** Members, leader and topics (all when none are named). @throws TLedgerError NO_LEADER unless `stale`; UNREACHABLE. */
+  metadata(topics: readonly string[] = [], options: ReadCallOptions = {}): Promise<MetadataResponse> {
+    return fetchMetadata(this.#cluster, topics, queryOf(options));
   }
 
-  /** One topic and its queues' offsets. @throws TLedgerError TOPIC_NOT_FOUND, UNREACHABLE. */
-  topic(name: string, options: AdminCallOptions = {}): Promise<Topic> {
-    return fetchTopic(this.#cluster, name, { ...options, fromLeader: true });
+  /** One topic and its queues' offsets. @throws TLedgerError TOPIC_NOT_FOUND, NO_LEADER unless `stale`, UNREACHABLE. */
+  topic(name: string, options: ReadCallOptions = {}): Promise<Topic> {
+    return fetchTopic(this.#cluster, name, queryOf(options));
   }
 
   /** State of every member as one node sees it. Works as long as any node answers, majority or not. */
@@ -120,4 +129,8 @@ export class Admin {
       throw error instanceof TLedgerError ? error : errorOf(error);
     }
   }
+}
+
+function queryOf({ timeoutMs, stale }: ReadCallOptions): MetadataQuery {
+  return { timeoutMs, current: stale !== true };
 }

@@ -89,7 +89,8 @@ export async function* consume(cluster: Cluster, options: ConsumeOptions): Async
 /**
  * Reads committed messages as they come, in order within each queue, each once. A node that fails is replaced by
  * another one; reading goes on behind the last message that was handed out.
- * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE; when no node could go on for
+ * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE; NO_LEADER at the beginning, unless
+ * `stale`; when no node could go on for
  * `resumeTimeoutMs`: what the last one failed with; DATA_CORRUPTED when every node's bytes are damaged.
  */
 export async function* consumeBatches(
@@ -113,7 +114,7 @@ export async function* consumeBatches(
           endpoint.trust();
           backoff.reset();
           damageCount = 0;
-          progress.hasBegun = true;
+          progress.isKnownToExist = true;
           yield batch;
         }
         deadlineMs = Date.now() + progress.resumeTimeoutMs;
@@ -137,8 +138,7 @@ function isFinal(error: unknown, known: TLedgerError, progress: Progress): boole
   if (!(error instanceof TLedgerError) && answeredCode(error) === undefined) return false;
   switch (known.code) {
     case 'OFFSET_OUT_OF_RANGE':
-      // What was read up to here exists: a node that does not have it yet is only behind.
-      return !progress.hasBegun;
+      return !progress.isKnownToExist;
     case 'TOPIC_NOT_FOUND':
     case 'UNREACHABLE':
     case 'DATA_CORRUPTED':
@@ -151,8 +151,8 @@ function isFinal(error: unknown, known: TLedgerError, progress: Progress): boole
 /** How far each queue has been read. */
 class Progress {
   readonly resumeTimeoutMs: number;
-  /** Set once a message was handed out. */
-  hasBegun = false;
+  /** Whether the group has all up to where reading goes on, so that a node which has not is only behind. */
+  isKnownToExist = false;
   readonly #topic: string;
   readonly #bytesMax: number;
   readonly #next: Map<number, number>;
@@ -169,17 +169,22 @@ class Progress {
 
   static async begin(cluster: Cluster, options: ConsumeOptions): Promise<Progress> {
     const { topic: name, signal } = options;
-    // The leader knows the latest end; another node may lag behind it.
-    const topic = await fetchTopic(cluster, name, { fromLeader: true, ...(signal === undefined ? {} : { signal }) });
+    // A node that lags would end reading too early, or begin it too early with 'latest'.
+    const topic = await fetchTopic(cluster, name, { current: options.stale !== true, signal });
     const queues = options.queues ?? options.positions?.keys() ?? Array.from({ length: topic.queues }, (_, at) => at);
     const next = new Map<number, number>();
     const ends = new Map<number, number>();
+    let isBeyondEnd = false;
     for (const queue of queues) {
       const range = rangeOf(topic, queue);
-      next.set(queue, startOf(options.positions?.get(queue) ?? options.from ?? 'earliest', range));
+      const start = startOf(options.positions?.get(queue) ?? options.from ?? 'earliest', range);
+      next.set(queue, start);
       ends.set(queue, range.max);
+      isBeyondEnd ||= start > range.max;
     }
-    return new Progress(options, next, options.untilEnd === true ? ends : undefined);
+    const progress = new Progress(options, next, options.untilEnd === true ? ends : undefined);
+    progress.isKnownToExist = !isBeyondEnd;
+    return progress;
   }
 
   get isDone(): boolean {

@@ -10,7 +10,7 @@ export type {
   VerifyLogResponse,
 } from '../wire/admin_messages.ts';
 export type { Leader, Member, MetadataResponse, QueueRange, Topic } from '../wire/ledger_messages.ts';
-export { Admin, type AdminCallOptions } from './admin.ts';
+export { Admin, type AdminCallOptions, type ReadCallOptions } from './admin.ts';
 export type { Done } from './batch.ts';
 export { TLedgerClient } from './client.ts';
 export type { MessageBatch, PullOptions, PullResult } from './consumer.ts';

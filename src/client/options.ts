@@ -63,6 +63,12 @@ export interface ConsumeOptions {
   readonly positions?: ReadonlyMap<number, number>;
   /** Stop once everything that was committed when reading began has been read, instead of waiting for more. */
   readonly untilEnd?: boolean;
+  /**
+   * Begin with what the first node that answers knows, without asking for a leader: reading works without a majority
+   * then, but `untilEnd` may end before messages, 'latest' may begin before messages, and a topic may be called unknown
+   * that the node has only not heard of yet. Default false: without a leader reading does not begin (NO_LEADER).
+   */
+  readonly stale?: boolean | undefined;
   /** Bytes a response may hold; 1 message is always sent. Default 1 MiB. */
   readonly responseBytesMax?: number;
   /** Milliseconds without a node that can go on, after which reading fails. Default 30,000. */

@@ -3,7 +3,7 @@
 import { TLedgerError } from '../base/errors.ts';
 import { checkTopicName } from '../format/limits.ts';
 import type { Cluster } from './cluster.ts';
-import { fetchTopic, queueOfKey } from './topics.ts';
+import { fetchQueueCount, queueOfKey } from './topics.ts';
 
 /** Told the queue, or why there is none. */
 export type Routed = (error: TLedgerError | null, queue: number) => void;
@@ -76,8 +76,8 @@ export class TopicRouter {
   #ask(name: string, deadlineMs: number): TopicState {
     const state: TopicState = { name, queues: undefined, waiting: [], turn: Math.floor(Math.random() * 0x1_0000) };
     this.#topics.set(name, state);
-    fetchTopic(this.#cluster, name, { timeoutMs: Math.max(1, deadlineMs - Date.now()) }).then(
-      ({ queues }) => {
+    fetchQueueCount(this.#cluster, name, Math.max(1, deadlineMs - Date.now())).then(
+      (queues) => {
         state.queues = queues;
         for (const one of state.waiting.splice(0)) this.#choose(state, queues, one);
       },

@@ -3,12 +3,7 @@ import { crc32 } from '../base/crc.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { MetadataResponse, Topic } from '../wire/ledger_messages.ts';
 import { ledgerService } from '../wire/services.ts';
-import { sleep } from './backoff.ts';
 import type { Cluster } from './cluster.ts';
-
-/** A topic that was just created may not have reached every node: how long "not found" is doubted, and how often. */
-const DOUBT_MS = 600;
-const DOUBT_STEP_MS = 100;
 
 /**
  * The queue for a key: CRC-32 (IEEE) of its UTF-8 bytes, modulo the number of queues. The same for every client, and
@@ -18,51 +13,51 @@ export function queueOfKey(key: string | Buffer, queues: number): number {
   return crc32(typeof key === 'string' ? Buffer.from(key) : key) % queues;
 }
 
-/** Asks for metadata. With `fromLeader`, asks the leader itself when the first answer came from another node. */
+/** How metadata is asked for. */
+export interface MetadataQuery {
+  readonly timeoutMs?: number | undefined;
+  /**
+   * Whether the answer has to show all that was committed when the question came, which takes a leader with a majority;
+   * otherwise it shows what the node knows, which may lag behind.
+   */
+  readonly current: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Asks for members, leader and topics. @throws TLedgerError NO_LEADER, DEADLINE_EXCEEDED for a current answer, and others. */
 export async function fetchMetadata(
   cluster: Cluster,
   topics: readonly string[],
-  options: {
-    readonly timeoutMs?: number | undefined;
-    readonly fromLeader?: boolean;
-    readonly signal?: AbortSignal;
-  } = {},
+  { current, ...call }: MetadataQuery,
 ): Promise<MetadataResponse> {
-  const { timeoutMs, signal } = options;
-  const first = await cluster.call(ledgerService.metadata, { topics }, { timeoutMs, signal });
-  cluster.noteLeader(first.leader);
-  if (options.fromLeader !== true || first.leader === null || first.leader.nodeId === first.nodeId) return first;
-  // The connection to the leader has just been begun: it stands in a moment, or the answer of the first node must do.
-  for (let waitedMs = 0; waitedMs < DOUBT_MS && cluster.leaderEndpoint() === undefined; waitedMs += 10) {
-    await sleep(10, signal);
-  }
-  return cluster.call(ledgerService.metadata, { topics }, { timeoutMs, signal });
+  const metadata = await cluster.call(ledgerService.metadata, { topics, current }, call);
+  cluster.noteLeader(metadata.leader);
+  return metadata;
 }
 
 /**
  * One topic and what its queues hold.
- * @throws TLedgerError TOPIC_NOT_FOUND, and what `Cluster.call` throws.
+ * @throws TLedgerError TOPIC_NOT_FOUND (for good only if the answer is current), and what `fetchMetadata` throws.
  */
-export async function fetchTopic(
-  cluster: Cluster,
-  name: string,
-  options: {
-    readonly timeoutMs?: number | undefined;
-    readonly fromLeader?: boolean;
-    readonly signal?: AbortSignal;
-  } = {},
-): Promise<Topic> {
-  const untilMs = Date.now() + Math.min(DOUBT_MS, options.timeoutMs ?? DOUBT_MS);
-  for (;;) {
-    try {
-      const { topics } = await fetchMetadata(cluster, [name], options);
-      const topic = topics.find((one) => one.name === name);
-      if (topic !== undefined) return topic;
-      if (Date.now() >= untilMs) throw new TLedgerError('TOPIC_NOT_FOUND', `the topic "${name}" does not exist`);
-    } catch (error) {
-      const isAbsent = error instanceof TLedgerError && error.code === 'TOPIC_NOT_FOUND';
-      if (!isAbsent || Date.now() >= untilMs) throw error;
-    }
-    await sleep(DOUBT_STEP_MS, options.signal);
+export async function fetchTopic(cluster: Cluster, name: string, query: MetadataQuery): Promise<Topic> {
+  const { topics } = await fetchMetadata(cluster, [name], query);
+  const topic = topics.find((one) => one.name === name);
+  if (topic === undefined) throw new TLedgerError('TOPIC_NOT_FOUND', `the topic "${name}" does not exist`);
+  return topic;
+}
+
+/**
+ * How many queues a topic has, which never changes: any node that knows the topic knows it. That there is no such topic
+ * is believed only when the answer is current.
+ * @throws TLedgerError as `fetchTopic`.
+ */
+export async function fetchQueueCount(cluster: Cluster, name: string, timeoutMs: number): Promise<number> {
+  const untilMs = Date.now() + timeoutMs;
+  try {
+    return (await fetchTopic(cluster, name, { current: false, timeoutMs })).queues;
+  } catch (error) {
+    if (!(error instanceof TLedgerError && error.code === 'TOPIC_NOT_FOUND')) throw error;
   }
+  const leftMs = Math.max(1, untilMs - Date.now());
+  return (await fetchTopic(cluster, name, { current: true, timeoutMs: leftMs })).queues;
 }

@@ -199,6 +199,16 @@ describe('cli: commands', () => {
       expect(followed.stdout.toString()).to.equal('new\n');
     });
 
+    it('read without a leader only what is asked for as stale', async () => {
+      group.put('t', 0, 'x');
+      group.lead(undefined);
+      const endpoints = ['--endpoints', group.endpoints.join(','), '--timeout', '200'];
+      for (const line of ['consume --topic t', 'topic list', 'topic describe t']) {
+        expect((await run([...line.split(' '), ...endpoints])).exitCode, line).to.equal(3);
+        expect((await run([...line.split(' '), '--stale', ...endpoints])).exitCode, `${line} --stale`).to.equal(0);
+      }
+    });
+
     it('draw a progress line on a terminal and wipe it away', async () => {
       group.decide = () => ({ kind: 'apply', delayMs: 300 });
       const shown = await cli('produce --topic t --queue 0', { stdin: 'a\n', isStderrTerminal: true });

@@ -118,6 +118,44 @@ describe('client: consumer', () => {
     expect(await read({ untilEnd: true })).to.deep.equal([]);
   });
 
+  describe('from a node that lags', () => {
+    beforeEach(async () => {
+      await start();
+      fill(40, 1);
+      group.nodes[0]!.lagsAt = 10;
+    });
+
+    it('reads to the end that the group has', async () => {
+      expect(ofQueue(await read({ untilEnd: true }), 0)).to.have.length(40);
+    });
+
+    it('begins at the latest message that the group has', async () => {
+      const latest = read({ from: 'latest' }, 1);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      group.put('t', 0, 'new');
+      expect((await latest).map(({ body }) => String(body))).to.deep.equal(['new']);
+    });
+
+    it('reads without a leader what the node knows, if that is enough', async () => {
+      group.lead(undefined);
+      client = new TLedgerClient({ endpoints: group.endpoints, timeoutMs: 200 });
+      const failure = await read({ untilEnd: true }).catch((error: TLedgerError) => error.code);
+      expect(failure).to.equal('NO_LEADER');
+      const known = await client.admin.topic('t', { stale: true });
+      const max = Number(known.ranges[0]!.maxOffset);
+      expect(max).to.be.within(1, 10);
+      expect(ofQueue(await read({ untilEnd: true, stale: true }), 0)).to.have.length(max);
+    });
+  });
+
+  it('takes a node for lagging that does not have the beginning yet, if the group has it', async () => {
+    await start(2);
+    fill(20, 1);
+    let responses = 0;
+    group.onConsume = () => (++responses === 1 ? 'OFFSET_OUT_OF_RANGE' : 'go on');
+    expect(ofQueue(await read({ queues: [0], from: 19, untilEnd: true }), 0)).to.deep.equal(['m19']);
+  });
+
   it('ends where the queue ended when reading began, though more has come', async () => {
     await start();
     fill(20, 1);

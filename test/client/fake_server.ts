@@ -200,6 +200,8 @@ export class FakeNode {
   unaryCalls: string[] = [];
   /** Refuses all unary calls with this. */
   refuseAll: ErrorCode | undefined;
+  /** Does not know topics and messages that came later than so many records; undefined: lags behind nothing. */
+  lagsAt: number | undefined;
   port = 0;
   #server: Server | undefined;
 
@@ -303,7 +305,9 @@ export class FakeNode {
       metadata: (call, callback) => {
         this.unaryCalls.push('metadata');
         if (this.refuseAll !== undefined) return callback(statusOf(new TLedgerError(this.refuseAll)));
-        callback(null, this.metadata(wellFormed(call.request).topics));
+        const { topics, current } = wellFormed(call.request);
+        if (current === true && group.leader === null) return callback(statusOf(new TLedgerError('NO_LEADER')));
+        callback(null, this.metadata(topics, current === true));
       },
       watchMetadata: (call) => {
         const { topics } = wellFormed(call.request);
@@ -316,9 +320,15 @@ export class FakeNode {
     };
   }
 
-  metadata(topics: readonly string[]): MetadataResponse {
+  /** @param current as of now, even if this node lags. */
+  metadata(topics: readonly string[], current = false): MetadataResponse {
     const { group } = this;
-    const known = topics.length === 0 ? [...group.topics.keys()] : topics.filter((name) => group.topics.has(name));
+    const lag = current ? undefined : this.lagsAt;
+    const isKnown = (name: string) => group.topics.has(name) && (lag === undefined || lag > 0);
+    const known = [...(topics.length === 0 ? group.topics.keys() : topics)].filter(isKnown);
+    const log = group.log.slice(0, lag);
+    const heldBy = (name: string, at: number) =>
+      log.filter(({ topic, queue }) => topic === name && queue === at).length;
     return {
       cluster: 'fake',
       group: 'g0',
@@ -328,7 +338,7 @@ export class FakeNode {
       topics: known.map((name) => {
         const queues = group.topics.get(name)!;
         const ranges = Array.from({ length: queues }, (_, queue) => {
-          return { queue, minOffset: '0', maxOffset: String(group.entries(name, queue).length) };
+          return { queue, minOffset: '0', maxOffset: String(heldBy(name, queue)) };
         });
         return { name, queues, createdTimestamp: '1700000000000', ranges };
       }),

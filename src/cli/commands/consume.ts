@@ -12,11 +12,15 @@ interface ConsumeCommandOptions {
   readonly count?: number;
   readonly follow?: boolean;
   readonly raw?: boolean;
+  readonly stale?: boolean;
 }
 
 const HELP = `
 Ends when it has printed everything that was committed when it began, or --count messages if that is less. With --follow
 it waits for more instead; with both it ends after --count messages. Order holds within a queue, not between queues.
+
+Where the queues end is asked of the group, so without a leader nothing is read (exit code 3). With --stale whichever
+node answers says what it knows: that works without a majority, but may leave out the newest messages.
 
 A body is followed by a newline. With --raw it is not: what "produce --keep-newline" sent comes back byte for byte.
 With --format json each message is one line; its body is base64.
@@ -40,6 +44,7 @@ export function register(program: Command, context: CliContext): void {
     .option('--count <n>', 'print at most so many messages', integer(1))
     .option('--follow', 'wait for more at the end, until Ctrl-C')
     .option('--raw', 'print bodies without adding newlines')
+    .option('--stale', 'read what the node that answers knows, without a leader, too')
     .addHelpText('after', HELP)
     .action((options: ConsumeCommandOptions, command: Command) => consume(options, command, context));
 }
@@ -49,6 +54,7 @@ function consume(options: ConsumeCommandOptions, command: Command, context: CliC
     const batches = client.consumeBatches({
       topic: options.topic,
       from: options.from,
+      stale: options.stale,
       untilEnd: options.follow !== true,
       signal: context.interrupted(),
       ...(options.queue && { queues: options.queue }),

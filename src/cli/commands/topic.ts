@@ -5,6 +5,8 @@ import { type CliContext, withSession } from '../context.ts';
 import { grouped, table } from '../output.ts';
 import { integer } from '../parsing.ts';
 
+const STALE = ['--stale', 'what the node that answers knows, without a leader, too; may lack the newest'] as const;
+
 /** Adds the commands. */
 export function register(program: Command, context: CliContext): void {
   const topic = program.command('topic').description('create topics and look at them');
@@ -25,10 +27,11 @@ export function register(program: Command, context: CliContext): void {
   topic
     .command('list')
     .description('list all topics')
+    .option(...STALE)
     .addHelpText('after', '\nExample:\n  tledger topic list --format json')
-    .action((_options: unknown, command: Command) =>
+    .action(({ stale }: { readonly stale?: boolean }, command: Command) =>
       withSession(command, context, async ({ client, output, timeoutMs }) => {
-        const { topics } = await client.admin.metadata([], { timeoutMs });
+        const { topics } = await client.admin.metadata([], { timeoutMs, stale });
         const rows = topics.map((one) => [one.name, one.queues, grouped(heldBy(one))]);
         const text = () => (rows.length === 0 ? 'no topics' : table(['TOPIC', 'QUEUES', 'MESSAGES'], rows));
         await output.result({ topics: topics.map(describe) }, text);
@@ -38,10 +41,11 @@ export function register(program: Command, context: CliContext): void {
     .command('describe')
     .description('show what each queue of a topic holds')
     .argument('<topic>', 'the name')
+    .option(...STALE)
     .addHelpText('after', '\nExample:\n  tledger topic describe orders')
-    .action((name: string, _options: unknown, command: Command) =>
+    .action((name: string, { stale }: { readonly stale?: boolean }, command: Command) =>
       withSession(command, context, async ({ client, output, timeoutMs }) => {
-        const found = await client.admin.topic(name, { timeoutMs });
+        const found = await client.admin.topic(name, { timeoutMs, stale });
         const rows = found.ranges.map(({ queue, minOffset, maxOffset }) => [
           queue,
           minOffset,
