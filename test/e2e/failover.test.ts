@@ -1,8 +1,11 @@
 // Real processes, real files, real sockets: what must survive the death of leaders, of majorities and of everybody.
+import { Client, credentials, type ServiceError } from '@grpc/grpc-js';
 import { expect } from 'chai';
 import { TLedgerError } from '../../src/base/errors.ts';
 import { TLedgerClient } from '../../src/client/index.ts';
+import { encodeMessageRecord } from '../../src/format/message.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
+import { ledgerService } from '../../src/wire/services.ts';
 import { History } from '../chaos/history.ts';
 import { clean, judge } from '../chaos/judge.ts';
 import { Load } from '../chaos/load.ts';
@@ -116,6 +119,46 @@ describe('a group of three processes', function () {
     await pause(1_500);
     expect(history.acknowledged, 'the load goes on').to.be.greaterThan(acknowledged);
     await expectClean();
+    await expectIdentical();
+  });
+
+  it('serves a client that stays at one node through it: forwarded, exactly once, in order', async () => {
+    const pinned = 'n0';
+    await cluster.waitForLeader();
+    const { clientAddress } = cluster.members.find(({ nodeId }) => nodeId === pinned)!;
+    const socket = new Client(clientAddress, credentials.createInsecure());
+    const { path, requestSerialize, responseDeserialize } = ledgerService.append;
+    const append = (sequence: number): Promise<ServiceError | null> => {
+      const record = { topic: TOPIC, queueId: 0, body: Buffer.from(String(sequence)), bornAtMs: 1 };
+      const records = encodeMessageRecord(record);
+      const request = { topic: TOPIC, queue: 0, producerId: '00000000000000ff', sequence, records };
+      const deadline = { deadline: Date.now() + 3_000 };
+      return new Promise((resolve) => {
+        socket.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, deadline, (error) =>
+          resolve(error),
+        );
+      });
+    };
+    let sequence = 1;
+    for (let round = 0; round < 3; round++) {
+      // Leadership away from the pinned node first, so that it has to forward.
+      if ((await cluster.waitForLeader()).nodeId === pinned) await client.admin.transferLeadership();
+      for (let count = 0; count < 100; count++) if ((await append(sequence)) === null) sequence++;
+      const { nodeId } = await cluster.waitForLeader();
+      if (nodeId !== pinned) await cluster.kill(nodeId);
+      for (let count = 0; count < 100; ) {
+        if ((await append(sequence)) !== null) continue;
+        sequence++;
+        count++;
+      }
+      if (nodeId !== pinned) await cluster.restart(nodeId);
+    }
+    socket.close();
+    const bodies: string[] = [];
+    for await (const message of client.consume({ topic: TOPIC, queues: [0], untilEnd: true })) {
+      bodies.push(message.body.toString());
+    }
+    expect(bodies).to.deep.equal(Array.from({ length: sequence - 1 }, (_, at) => String(at + 1)));
     await expectIdentical();
   });
 
