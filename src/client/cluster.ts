@@ -1,15 +1,18 @@
 // The group as the client sees it: its endpoints, which of them to use, and unary calls that move on when one fails.
-import type { ServiceError } from '@grpc/grpc-js';
 import { type ErrorCode, TLedgerError } from '../base/errors.ts';
 import type { Leader } from '../wire/ledger_messages.ts';
 import type { Method } from '../wire/services.ts';
 import { answeredCode, errorOf } from '../wire/status.ts';
 import { Backoff, sleep } from './backoff.ts';
 import { Endpoint } from './endpoint.ts';
+import { askIdentity, isSameGroup, type NodeIdentity } from './identity.ts';
 import { ATTEMPT_TIMEOUT_MS, CALL_TIMEOUT_MS, type ClientOptions, checkEndpoints, isEndpoint } from './options.ts';
+import { unary } from './unary.ts';
 
 /** Endpoints that are known only because a leader was named; the oldest is given up beyond this. */
 const LEARNED_ENDPOINTS_MAX = 16;
+/** How long an address that did not lead to the leader it was named for is not tried again. */
+const LEARN_AGAIN_MS = 5_000;
 
 /** Refusals that say: not now, and nothing happened. */
 const notNow: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
@@ -52,7 +55,12 @@ export class Cluster {
   readonly #attemptTimeoutMs: number;
   #leader: Leader | undefined;
   #current: Endpoint | undefined;
-  #isClosed = false;
+  /** Who answered first: all others must belong to the same group. */
+  #identity: NodeIdentity | undefined;
+  #foreign: TLedgerError | undefined;
+  /** Leaders' addresses that are being looked at, or were not what they were said to be, and until when (Date.now). */
+  readonly #doubted = new Map<string, number>();
+  readonly #closing = new AbortController();
 
   /** @throws TLedgerError INVALID_ARGUMENT for endpoints that are not host:port. */
   constructor(options: ClientOptions) {
@@ -77,15 +85,27 @@ export class Cluster {
     return this.#attemptTimeoutMs;
   }
 
-  /** Remembers who leads and connects to it; older terms are ignored. */
+  /** Aborted when the connections are closed. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
+  }
+
+  get isClosed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  /**
+   * Remembers who leads and connects to it; older terms are ignored. An address that the user did not give is used only
+   * after the node behind it has said that it is that leader, of this group.
+   */
   noteLeader(leader: Leader | null): void {
-    if (leader === null || this.#isClosed) return;
+    if (leader === null || this.isClosed) return;
     if (this.#leader !== undefined && BigInt(leader.term) < BigInt(this.#leader.term)) return;
-    const isNew = leader.clientAddress !== this.#leader?.clientAddress;
     this.#leader = leader;
-    if (!isNew || !isEndpoint(leader.clientAddress)) return;
-    if (!this.#endpoints.has(leader.clientAddress)) this.#learn(leader.clientAddress);
-    this.#endpoints.get(leader.clientAddress)?.isReady();
+    if (!isEndpoint(leader.clientAddress)) return;
+    const known = this.#endpoints.get(leader.clientAddress);
+    if (known !== undefined) known.isReady();
+    else void this.#learn(leader);
   }
 
   /** The leader's endpoint, when it is known, connected and not to be avoided. */
@@ -97,17 +117,31 @@ export class Cluster {
 
   /**
    * A connected endpoint: the leader's if possible, then the one used last, then any.
-   * @throws TLedgerError UNREACHABLE when there is none until `untilMs` (Date.now).
+   * @throws TLedgerError UNREACHABLE when there is none until `untilMs` (Date.now); WRONG_CLUSTER when the endpoints given
+   * belong to different groups; SHUTTING_DOWN when the client is closed.
    */
   async pick(untilMs: number, signal?: AbortSignal): Promise<Endpoint> {
-    const candidates = this.#inOrder();
-    const ready = candidates.filter((endpoint) => endpoint.isReady());
-    const picked = ready[0] ?? (await this.#firstReady(candidates, untilMs, signal));
-    if (picked === undefined) {
-      throw new TLedgerError('UNREACHABLE', `none of ${this.#given.join(', ')} can be reached`);
+    const backoff = new Backoff();
+    for (;;) {
+      if (this.isClosed) throw new TLedgerError('SHUTTING_DOWN', 'the client is closed');
+      if (this.#foreign !== undefined) throw this.#foreign;
+      const candidates = this.#inOrder();
+      const ready = candidates.find((endpoint) => endpoint.isReady());
+      const picked = ready ?? (await this.#firstReady(candidates, untilMs, signal));
+      if (this.isClosed) continue;
+      if (picked === undefined) {
+        throw new TLedgerError('UNREACHABLE', `none of ${this.#given.join(', ')} can be reached`);
+      }
+      if (picked.identity !== undefined || (await this.#identify(picked, untilMs, signal))) {
+        this.#current = picked;
+        return picked;
+      }
+      picked.avoid();
+      await sleep(Math.min(backoff.next(), untilMs - Date.now()), signal);
+      if (signal?.aborted || Date.now() >= untilMs) {
+        throw new TLedgerError('UNREACHABLE', `${picked.address} does not answer`);
+      }
     }
-    this.#current = picked;
-    return picked;
   }
 
   /**
@@ -127,19 +161,23 @@ export class Cluster {
     let last: TLedgerError | undefined;
     let mayHaveHappened = false;
     for (;;) {
-      const endpoint = await this.pick(untilMs, options.signal).catch((error) => {
-        throw last === undefined ? error : finalFailure(last, mayHaveHappened);
+      const endpoint = await this.pick(untilMs, options.signal).catch((error: TLedgerError) => {
+        const why = last === undefined || !error.retryable ? error : last;
+        throw mayHaveHappened ? unknownOutcome(why) : why;
       });
       const attemptMs = effects === 'once' ? untilMs : Math.min(untilMs, Date.now() + attemptTimeoutMs);
       try {
-        const response = await unary(endpoint, method, request, attemptMs);
+        const signals = [options.signal, this.closing];
+        const response = await unary(endpoint, method, request, { deadlineMs: attemptMs, signals });
         endpoint.trust();
         return response;
       } catch (error) {
         last = errorOf(error);
         const answered = answeredCode(error);
         if (effects !== 'none' && !hadNoEffect(last, answered)) mayHaveHappened = true;
-        const isOver = this.#isClosed || (effects === 'once' && mayHaveHappened);
+        const isOver = this.isClosed || (effects === 'once' && mayHaveHappened);
+        if (this.isClosed && answered === undefined)
+          last = new TLedgerError('SHUTTING_DOWN', 'the client is closed', last);
         if (isOver || !isPassing(last, answered)) throw finalFailure(last, mayHaveHappened);
         endpoint.avoid();
       }
@@ -151,7 +189,7 @@ export class Cluster {
 
   /** Closes all connections; calls under way fail. */
   close(): void {
-    this.#isClosed = true;
+    this.#closing.abort();
     for (const endpoint of this.#endpoints.values()) endpoint.close();
   }
 
@@ -172,24 +210,73 @@ export class Cluster {
       const settle = (endpoint: Endpoint | undefined) => {
         clearTimeout(timer);
         signal?.removeEventListener('abort', giveUp);
+        this.closing.removeEventListener('abort', giveUp);
         for (const cancel of cancels) cancel();
         resolve(endpoint);
       };
       const giveUp = () => settle(undefined);
       const timer = setTimeout(giveUp, Math.max(0, untilMs - Date.now()));
       signal?.addEventListener('abort', giveUp);
+      this.closing.addEventListener('abort', giveUp);
       for (const endpoint of candidates) cancels.push(endpoint.onReady(() => settle(endpoint)));
     });
   }
 
-  #learn(address: string): void {
+  /**
+   * Asks a node who it is, before its first use.
+   * @returns whether it answered. @throws TLedgerError WRONG_CLUSTER when it keeps another log than those before it: which
+   * of them is meant, only the user knows, so the client is of no use then.
+   */
+  async #identify(endpoint: Endpoint, untilMs: number, signal?: AbortSignal): Promise<boolean> {
+    const deadlineMs = Math.min(untilMs, Date.now() + this.#attemptTimeoutMs);
+    let found: NodeIdentity;
+    try {
+      found = await askIdentity(endpoint, deadlineMs, [signal, this.closing]);
+    } catch {
+      return false;
+    }
+    this.#identity ??= found;
+    if (!isSameGroup(found, this.#identity)) {
+      const { cluster, group, nodeId } = this.#identity;
+      const one = `${endpoint.address} belongs to cluster "${found.cluster}", group "${found.group}"`;
+      this.#foreign = new TLedgerError('WRONG_CLUSTER', `${one}; ${nodeId} to cluster "${cluster}", group "${group}"`);
+      throw this.#foreign;
+    }
+    endpoint.identity = found;
+    return true;
+  }
+
+  /** Takes a leader's address in if the leader is there; the endpoints given forward to it otherwise. */
+  async #learn({ nodeId, clientAddress }: Leader): Promise<void> {
+    const claim = `${nodeId} ${clientAddress}`;
+    if ((this.#doubted.get(claim) ?? 0) > Date.now()) return;
+    if (this.#doubted.size >= LEARNED_ENDPOINTS_MAX) this.#doubted.clear();
+    const untilMs = Date.now() + LEARN_AGAIN_MS;
+    this.#doubted.set(claim, untilMs);
+    const candidate = new Endpoint(clientAddress);
+    try {
+      const isReady = (await this.#firstReady([candidate], untilMs)) !== undefined;
+      const found = isReady ? await askIdentity(candidate, untilMs, [this.closing]) : undefined;
+      const named = this.#identity;
+      if (found === undefined || named === undefined || this.isClosed || this.#endpoints.has(clientAddress)) return;
+      if (!isSameGroup(found, named) || found.nodeId !== nodeId) return;
+      candidate.identity = found;
+      this.#doubted.delete(claim);
+      this.#forgetOldestLearned();
+      this.#endpoints.set(clientAddress, candidate);
+    } catch {
+      // Nobody there who says that it is the leader.
+    } finally {
+      if (candidate.identity === undefined) candidate.close();
+    }
+  }
+
+  #forgetOldestLearned(): void {
     const learned = [...this.#endpoints.keys()].filter((known) => !this.#given.includes(known));
     const oldest = learned[0];
-    if (oldest !== undefined && learned.length >= LEARNED_ENDPOINTS_MAX) {
-      this.#endpoints.get(oldest)?.close();
-      this.#endpoints.delete(oldest);
-    }
-    this.#endpoints.set(address, new Endpoint(address));
+    if (oldest === undefined || learned.length < LEARNED_ENDPOINTS_MAX) return;
+    this.#endpoints.get(oldest)?.close();
+    this.#endpoints.delete(oldest);
   }
 }
 
@@ -213,31 +300,13 @@ function isPassing(error: TLedgerError, answered: ErrorCode | undefined): boolea
 
 /** What the caller is told: "nothing happened" only if that holds for every try, not just for the last one. */
 function finalFailure(last: TLedgerError, mayHaveHappened: boolean): TLedgerError {
-  if (!mayHaveHappened || last.code === 'OUTCOME_UNKNOWN') return last;
+  if (!mayHaveHappened) return last;
   const isDefinite = !last.retryable && !refusedOnTheWay.has(last.code) && last.code !== 'INTERNAL';
   if (isDefinite) return last;
-  return new TLedgerError('OUTCOME_UNKNOWN', `the outcome is unknown, as an answer was lost: ${last.message}`, last);
+  return unknownOutcome(last);
 }
 
-function unary<Out, In, Response>(
-  endpoint: Endpoint,
-  method: Method<Out, In, Response>,
-  request: Out,
-  deadlineMs: number,
-): Promise<Response> {
-  return new Promise((resolve, reject) => {
-    const done = (error: ServiceError | null, response?: Response) => {
-      if (error !== null || response === undefined) reject(error ?? new TLedgerError('INTERNAL', 'no response'));
-      else resolve(response);
-    };
-    const { path, requestSerialize, responseDeserialize } = method;
-    endpoint.client.makeUnaryRequest(
-      path,
-      requestSerialize,
-      responseDeserialize,
-      request,
-      { deadline: deadlineMs },
-      done,
-    );
-  });
+function unknownOutcome(last: TLedgerError): TLedgerError {
+  if (last.code === 'OUTCOME_UNKNOWN') return last;
+  return new TLedgerError('OUTCOME_UNKNOWN', `the outcome is unknown, as an answer was lost: ${last.message}`, last);
 }

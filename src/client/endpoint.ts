@@ -1,6 +1,7 @@
 // One node as the client sees it: an address, a connection, and whether to avoid it for a while.
 import { Client, connectivityState, credentials } from '@grpc/grpc-js';
 import { clientChannelOptions } from '../wire/channel_options.ts';
+import type { NodeIdentity } from './identity.ts';
 
 const WATCH_MS = 1_000;
 const AVOID_MS_FIRST = 100;
@@ -11,6 +12,8 @@ export class Endpoint {
   /** host:port */
   readonly address: string;
   readonly client: Client;
+  /** Who is there, once it was asked. */
+  identity: NodeIdentity | undefined;
   readonly #listeners = new Set<() => void>();
   #isWatching = false;
   #isClosed = false;

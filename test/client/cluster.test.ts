@@ -169,3 +169,72 @@ describe('client: calls', () => {
     expect(leaders[2]).to.equal(group.leader?.nodeId);
   });
 });
+
+describe('client: addresses', () => {
+  const groups: FakeGroup[] = [];
+  const clients: TLedgerClient[] = [];
+
+  async function startGroup(nodes: number, cluster = 'fake'): Promise<FakeGroup> {
+    const group = await FakeGroup.start(nodes);
+    group.cluster = cluster;
+    groups.push(group);
+    return group;
+  }
+
+  function connect(...endpoints: string[]): TLedgerClient {
+    const client = new TLedgerClient({ endpoints, timeoutMs: 1_000 });
+    clients.push(client);
+    return client;
+  }
+
+  /** Sends until `isEnough`, for at most a second. */
+  async function sendSome(client: TLedgerClient, isEnough: () => boolean = () => false): Promise<void> {
+    const producer = client.producer();
+    for (let at = 0; at < 100 && !isEnough(); at++) {
+      await producer.send({ topic: 't', queue: 0, body: Buffer.from(`m${at}`) });
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  afterEach(async () => {
+    for (const group of groups.splice(0)) await group.stop();
+    await Promise.all(clients.splice(0).map((client) => client.close()));
+  });
+
+  it('of a leader are learned when it says that it is the one that was named', async () => {
+    const group = await startGroup(2);
+    group.lead(1);
+    await sendSome(connect(group.endpoints[0]!), () => group.nodes[1]!.seen.length > 0);
+    expect(group.nodes[1]!.seen.length).to.be.greaterThan(0);
+  });
+
+  const lies: readonly (readonly [string, string, number])[] = [
+    ['another cluster', 'other', 1],
+    ['another node of a cluster of the same name', 'fake', 0],
+  ];
+  for (const [who, cluster, at] of lies) {
+    it(`where ${who} answers instead of the leader are not used`, async () => {
+      const group = await startGroup(2);
+      const other = await startGroup(2, cluster);
+      group.lead(1);
+      group.leaderAddress = other.endpoints[at]!;
+      await sendSome(connect(group.endpoints[0]!));
+      expect(other.log).to.have.length(0);
+      expect(other.nodes.flatMap(({ unaryCalls }) => unaryCalls)).to.deep.equal([]);
+      expect(group.bodies('t', 0)).to.have.length(100);
+    }).timeout(5_000);
+  }
+
+  it('that were given for two clusters are refused, before anything goes to the second', async () => {
+    const group = await startGroup(1);
+    const other = await startGroup(1, 'other');
+    const client = connect(group.endpoints[0]!, other.endpoints[0]!);
+    await client.admin.metadata();
+    const [used, unused] = group.nodes[0]!.unaryCalls.length > 0 ? [group, other] : [other, group];
+    used.nodes[0]!.kill();
+    const failure = await client.admin.metadata().catch((error: TLedgerError) => error);
+    expect(failure).to.have.property('code', 'WRONG_CLUSTER');
+    expect((failure as TLedgerError).message).to.include(`${unused.endpoints[0]} belongs to cluster`);
+    expect(unused.nodes[0]!.unaryCalls).to.deep.equal([]);
+  });
+});

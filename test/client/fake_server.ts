@@ -75,6 +75,9 @@ export class FakeGroup {
   /** Who does not answer VerifyLog. */
   silentNode: number | undefined;
   term = 1;
+  cluster = 'fake';
+  /** Where the leader is said to be, instead of where it is. */
+  leaderAddress: string | undefined;
   readonly #changed = new Set<() => void>();
 
   /** Starts `count` nodes on free ports. */
@@ -95,7 +98,8 @@ export class FakeGroup {
 
   get leader(): Leader | null {
     const node = this.leaderAt === undefined ? undefined : this.nodes[this.leaderAt];
-    return node === undefined ? null : { nodeId: node.id, clientAddress: node.address, term: String(this.term) };
+    if (node === undefined) return null;
+    return { nodeId: node.id, clientAddress: this.leaderAddress ?? node.address, term: String(this.term) };
   }
 
   lead(at: number | undefined): void {
@@ -330,7 +334,7 @@ export class FakeNode {
     const heldBy = (name: string, at: number) =>
       log.filter(({ topic, queue }) => topic === name && queue === at).length;
     return {
-      cluster: 'fake',
+      cluster: group.cluster,
       group: 'g0',
       nodeId: this.id,
       leader: group.leader,
@@ -387,10 +391,12 @@ export class FakeNode {
     const leaderId = () => group.leader?.nodeId ?? '';
     return {
       clusterStatus: (call, callback) => {
-        wellFormed(call.request);
-        this.unaryCalls.push('clusterStatus');
-        const nodes = group.nodes.map((node) => statusOfNode(node, leaderId()));
-        callback(null, { cluster: 'fake', group: 'g0', leaderId: leaderId(), nodes });
+        const { localOnly } = wellFormed(call.request);
+        // A client asks each node once who it is; what follows is what the test is about.
+        if (!localOnly) this.unaryCalls.push('clusterStatus');
+        const asked = localOnly ? [this] : group.nodes;
+        const nodes = asked.map((node) => statusOfNode(node, leaderId()));
+        callback(null, { cluster: group.cluster, group: 'g0', leaderId: leaderId(), nodes });
       },
       createTopic: (call, callback) => {
         this.unaryCalls.push('createTopic');
