@@ -4,6 +4,7 @@ import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
+import { TLedgerError } from '../base/errors.ts';
 import { Lifecycle } from '../base/lifecycle.ts';
 import { SeededRandom } from '../base/random.ts';
 import { Broker } from '../broker/broker.ts';
@@ -21,6 +22,7 @@ import { startClientServer, startPeerServer } from '../rpc/server.ts';
 import { CommitLog } from '../storage/commit_log.ts';
 import { HardStateFile } from '../storage/hard_state.ts';
 import { claimDirectory } from '../storage/identity.ts';
+import { LevelStateStore } from '../storage/level_state_store.ts';
 import { RealDisk } from '../storage/real_disk.ts';
 import { forgetOwner, lockDirectory } from './data_directory.ts';
 
@@ -62,7 +64,7 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
     group: config.group,
     nodeId: config.nodeId,
     members: members.map(({ nodeId }) => nodeId),
-    settings: `segmentSizeBytes=${config.segmentSizeBytes}`,
+    settings: `members=${namesOf(config)};segmentSizeBytes=${config.segmentSizeBytes}`,
   };
   const clock = systemClock;
   const random = new SeededRandom(randomInt(2 ** 32));
@@ -121,18 +123,30 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   return { stop: () => lifecycle.close(), failed };
 }
 
+/** The group's state, locked. One that cannot even be opened is put aside; the broker makes it anew from the log. */
+async function openState(directory: string, logger: Logger): Promise<LevelStateStore> {
+  try {
+    return await lockDirectory(directory);
+  } catch (error) {
+    if (!(error instanceof TLedgerError) || error.code !== 'DATA_CORRUPTED') throw error;
+    const aside = LevelStateStore.setAside(join(directory, 'state'));
+    logger.warn('the state is damaged and is made anew from the log', { reason: error.message, aside });
+    return await lockDirectory(directory);
+  }
+}
+
 /** Opens and recovers all that lies in the group's directory. */
 async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecycle) {
   const { cluster, group, nodeId, segmentSizeBytes } = config;
   const disk = new RealDisk();
   const directory = join(config.dataDir, group);
   disk.makeDirectory(directory);
-  const store = await lockDirectory(directory);
+  const store = await openState(directory, logger);
   lifecycle.attach(async () => {
     forgetOwner(directory);
     await store.close();
   });
-  claimDirectory({ disk, directory, identity: { cluster, group, nodeId, segmentSizeBytes } });
+  claimDirectory({ disk, directory, identity: { cluster, group, nodeId, members: namesOf(config), segmentSizeBytes } });
   const hardState = HardStateFile.open({ disk, directory });
   lifecycle.attach(() => hardState.close());
   const log = CommitLog.open({ disk, directory, segmentSizeBytes });
@@ -142,10 +156,21 @@ async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecy
     if (log.flushedIndex < upTo) await log.flush();
   };
   const queues = join(directory, 'consumequeue');
-  const broker = await Broker.open({ disk, directory: queues, store, readLog, flushLog, segmentSizeBytes });
+  const { lastIndex } = log;
+  const onWarning = (message: string): void => logger.warn(message);
+  const options = { disk, directory: queues, store, readLog, flushLog, segmentSizeBytes, lastIndex, onWarning };
+  const broker = await Broker.open(options);
   lifecycle.attach(() => broker.close());
   logger.info('recovered', { ...log.recovery, lastIndex: log.lastIndex, appliedIndex: broker.appliedIndex });
   return { log, hardState, broker };
+}
+
+/** Names of all members, in an order that all of them agree on. */
+function namesOf(config: NodeConfig): string {
+  return config.members
+    .map(({ nodeId }) => nodeId)
+    .sort()
+    .join(',');
 }
 
 function raftConfigOf(config: NodeConfig): RaftConfig {

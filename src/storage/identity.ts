@@ -13,6 +13,11 @@ export interface Identity {
   readonly cluster: string;
   readonly group: string;
   readonly nodeId: NodeId;
+  /**
+   * Names of all voters, sorted, with commas. A group of other voters would count other majorities: what one of them
+   * acknowledged, the other could lose.
+   */
+  readonly members: string;
   /** Where the log rolls is part of its bytes, so it can't change. */
   readonly segmentSizeBytes: number;
 }
@@ -46,7 +51,7 @@ export function claimDirectory(options: {
       `${directory} was written in format version ${formatVersion}; this software reads up to version ${FORMAT_VERSION}`,
     );
   }
-  for (const name of ['cluster', 'group', 'nodeId', 'segmentSizeBytes'] as const) {
+  for (const name of ['cluster', 'group', 'nodeId', 'members', 'segmentSizeBytes'] as const) {
     if (found[name] === identity[name]) continue;
     throw new TLedgerError(
       'DATA_DIR_FOREIGN',
@@ -55,8 +60,8 @@ export function claimDirectory(options: {
   }
 }
 
-function encode({ cluster, group, nodeId, segmentSizeBytes }: Identity): Buffer {
-  const json = JSON.stringify({ formatVersion: FORMAT_VERSION, cluster, group, nodeId, segmentSizeBytes });
+function encode({ cluster, group, nodeId, members, segmentSizeBytes }: Identity): Buffer {
+  const json = JSON.stringify({ formatVersion: FORMAT_VERSION, cluster, group, nodeId, members, segmentSizeBytes });
   return Buffer.from(`${checksum(json)} ${json}\n`);
 }
 

@@ -130,7 +130,13 @@ describe('bad input to a real group', function () {
     expect((await call(socket, '/tledger.v1.Peer/Vote', Buffer.alloc(0)))?.code).to.equal(status.UNIMPLEMENTED);
   });
 
-  const member = { cluster: 'tledger', group: 'g0', from: 'n1', to: 'n0', settings: 'segmentSizeBytes=1073741824' };
+  const member = {
+    cluster: 'tledger',
+    group: 'g0',
+    from: 'n1',
+    to: 'n0',
+    settings: 'members=n0,n1,n2;segmentSizeBytes=1073741824',
+  };
   const strangers: readonly { readonly what: string; readonly said: Partial<typeof member>; readonly code: string }[] =
     [
       { what: 'nobody', said: { cluster: '', group: '', from: '', to: '', settings: '' }, code: 'WRONG_CLUSTER' },
@@ -139,7 +145,11 @@ describe('bad input to a real group', function () {
       { what: 'a stranger', said: { from: 'n9' }, code: 'NOT_A_MEMBER' },
       { what: 'the node itself', said: { from: 'n0' }, code: 'NOT_A_MEMBER' },
       { what: 'a member that means another node', said: { to: 'n2' }, code: 'WRONG_CLUSTER' },
-      { what: 'a member with other settings', said: { settings: 'segmentSizeBytes=1' }, code: 'WRONG_CLUSTER' },
+      {
+        what: 'a member with other settings',
+        said: { settings: 'members=n0,n1;segmentSizeBytes=1' },
+        code: 'WRONG_CLUSTER',
+      },
     ];
   for (const { what, said, code } of strangers) {
     it(`a vote request from ${what}: ${code}, and no election`, async () => {

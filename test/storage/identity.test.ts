@@ -6,7 +6,7 @@ import { codeOf } from './log_fixture.ts';
 
 const directory = '/group';
 const path = `${directory}/identity`;
-const identity: Identity = { cluster: 'c1', group: 'g1', nodeId: 'n0', segmentSizeBytes: 4096 };
+const identity: Identity = { cluster: 'c1', group: 'g1', nodeId: 'n0', members: 'n0,n1,n2', segmentSizeBytes: 4096 };
 const claim = (disk: MemoryDisk, changed: Partial<Identity> = {}) =>
   claimDirectory({ disk, directory, identity: { ...identity, ...changed } });
 
@@ -25,6 +25,7 @@ describe('identity of a data directory', () => {
     ['cluster', 'c2'],
     ['group', 'g2'],
     ['nodeId', 'n1'],
+    ['members', 'n0'],
     ['segmentSizeBytes', 8192],
   ] as const) {
     it(`refuses another ${name}, naming both`, () => {
