@@ -364,7 +364,7 @@ export class BarrierReader {
 
   #again(): void {
     const { world } = this.#shared;
-    world.later(world.load.thinkMs * (1 + 4 * world.random.next()), () => this.#step());
+    world.later(world.load.thinkMs * (0.3 + 2 * world.random.next()), () => this.#step());
   }
 
   #step(): void {
@@ -499,16 +499,16 @@ function barrierRead({ world, guess, topic, queueId, from }: BarrierRead, done: 
       (error: unknown) => reply(error, null),
     );
   };
-  // Of several who believe to lead, at most one may answer.
+  // Of several who believe to lead, the one who is mistaken is asked.
   const leaders = world.nodes.filter(({ process }) => process?.replica.isLeader);
-  const some = leaders[world.random.between(0, Math.max(0, leaders.length - 1))];
-  const asked = some !== undefined && world.random.next() < 0.5 ? some.number : guess.node;
+  leaders.sort((a, b) => a.process!.replica.term - b.process!.replica.term);
+  const asked = leaders.length > 1 || world.random.next() < 0.3 ? (leaders[0]?.number ?? guess.node) : guess.node;
   world.call(asked, ask, timeoutMs, (confirmed) => {
     checkCode('who asks for a read index', confirmed);
     guess.learn(confirmed);
     const index = confirmed.result;
     if (index === null) return done(null);
-    const node = world.random.next() < 0.5 ? asked : world.random.between(0, world.nodes.length - 1);
+    const node = world.random.next() < 0.6 ? asked : world.random.between(0, world.nodes.length - 1);
     const read: Work<Page> = (process, reply) => {
       process.replica
         .whenApplied(index, process.life.monotonicMs() + timeoutMs)

@@ -142,7 +142,7 @@ export function drawPlan(random: Random, wanted: Profile | null): Plan {
     },
     flushMsMax: drawFlushMs(random, profile),
     flushStall: has('crash', 'hostile', 'swarm', 'long') ? 0.01 : 0,
-    clockDrift: has('swarm', 'long', 'network') ? random.next() * 0.4 : 0,
+    clockDrift: has('swarm', 'long', 'network', 'hostile') ? random.next() * 0.5 : 0,
     faultyMs: profile === 'long' ? 900_000 : election * random.between(15, 50),
   };
 }
