@@ -94,7 +94,7 @@ export class Admin {
 
   /**
    * Metadata now and after each change of leader, term or topics, from whichever node can be reached. Ends when `signal`
-   * is aborted. @throws TLedgerError UNREACHABLE after 30 s without any node.
+   * is aborted or the client closed. @throws TLedgerError UNREACHABLE after 30 s without any node.
    */
   async *watch(
     options: { readonly topics?: readonly string[]; readonly signal?: AbortSignal } = {},
@@ -102,12 +102,15 @@ export class Admin {
     const { signal } = options;
     const request: MetadataRequest = { topics: options.topics ?? [] };
     const backoff = new Backoff();
-    const isStopped = () => signal?.aborted === true;
+    const isStopped = () => signal?.aborted === true || this.#cluster.isClosed;
     while (!isStopped()) {
       const endpoint = await this.#pickForWatch(signal);
       if (endpoint === undefined) return;
       try {
-        for await (const metadata of serverStream(endpoint, ledgerService.watchMetadata, request, signal)) {
+        for await (const metadata of serverStream(endpoint, ledgerService.watchMetadata, request, [
+          signal,
+          this.#cluster.closing,
+        ])) {
           backoff.reset();
           this.#cluster.noteLeader(metadata.leader);
           yield metadata;
@@ -125,7 +128,7 @@ export class Admin {
     try {
       return await this.#cluster.pick(Date.now() + RESUME_TIMEOUT_MS, signal);
     } catch (error) {
-      if (signal?.aborted) return undefined;
+      if (signal?.aborted || this.#cluster.isClosed) return undefined;
       throw error instanceof TLedgerError ? error : errorOf(error);
     }
   }

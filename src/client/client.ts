@@ -31,9 +31,14 @@ export class TLedgerClient {
 
   /** A new producer with an identity and an order of its own. One for a program is usually enough. */
   producer(options: ProducerOptions = {}): Producer {
-    const producer = new Producer(this.#cluster, options);
+    const producer: Producer = new Producer(this.#cluster, options, () => this.#producers.delete(producer));
     this.#producers.add(producer);
     return producer;
+  }
+
+  /** Producers that were made and not closed. */
+  get openProducers(): number {
+    return this.#producers.size;
   }
 
   /** Committed messages one by one; see `ConsumeOptions`. Leave the loop, or abort the signal, to stop. */
@@ -54,6 +59,15 @@ export class TLedgerClient {
   /** Waits for what producers have under way, then closes all connections. */
   async close(): Promise<void> {
     await Promise.all([...this.#producers].map((producer) => producer.close()));
+    this.#cluster.close();
+  }
+
+  /**
+   * Closes all connections at once. Whatever waits fails: with OUTCOME_UNKNOWN if it was sent and may have had effects,
+   * with SHUTTING_DOWN otherwise.
+   */
+  abort(): void {
+    for (const producer of [...this.#producers]) producer.abort();
     this.#cluster.close();
   }
 

@@ -108,7 +108,10 @@ export async function* consumeBatches(
     try {
       endpoint = await cluster.pick(deadlineMs, signal);
       openedAtMs = Date.now();
-      for await (const response of serverStream(endpoint, ledgerService.consume, progress.request(), signal)) {
+      for await (const response of serverStream(endpoint, ledgerService.consume, progress.request(), [
+        signal,
+        cluster.closing,
+      ])) {
         const batch = progress.take(response);
         if (batch.messages.length > 0) {
           endpoint.trust();
@@ -122,6 +125,7 @@ export async function* consumeBatches(
       }
     } catch (error) {
       if (signal?.aborted) return;
+      if (cluster.isClosed) throw new TLedgerError('SHUTTING_DOWN', 'the client is closed', error);
       const known = errorOf(error);
       if (known.code === 'DATA_CORRUPTED') damageCount++;
       // A quiet stream was a good one, too.

@@ -30,6 +30,7 @@ type Charge = Pick<Submission, 'cost' | 'deadlineMs' | 'done'>;
 /** Sends messages, each exactly once. Made by `TLedgerClient.producer`; close it to let go of its stream. */
 export class Producer {
   readonly #cluster: Cluster;
+  readonly #onClosed: () => void;
   readonly #settings: ProducerSettings;
   readonly #router: TopicRouter;
   readonly #batcher: Batcher;
@@ -49,8 +50,10 @@ export class Producer {
   #unsettledBytes = 0;
   #unsettledCalls = 0;
 
-  constructor(cluster: Cluster, options: ProducerOptions = {}) {
+  /** @param onClosed told once when there is nothing left to wait for. */
+  constructor(cluster: Cluster, options: ProducerOptions = {}, onClosed: () => void = () => {}) {
     this.#cluster = cluster;
+    this.#onClosed = onClosed;
     this.#settings = producerSettings(options);
     this.#batcher = new Batcher({ bytesMax: this.#settings.frameBytesMax, countMax: this.#settings.frameCountMax });
     this.#router = new TopicRouter(cluster, (topic, queue) => this.#batcher.hasOpen(topic, queue));
@@ -173,10 +176,33 @@ export class Producer {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.flush();
+    this.#end()?.close();
+  }
+
+  /**
+   * Ends at once, without waiting: what was sent fails with OUTCOME_UNKNOWN, what was not with SHUTTING_DOWN. Takes
+   * nothing new.
+   */
+  abort(): void {
+    this.#isClosed = true;
+    const reason = new TLedgerError('SHUTTING_DOWN', 'given up before it was sent');
+    const pipe = this.#end();
+    this.#window.expire(Number.POSITIVE_INFINITY, reason);
+    this.#window.lost();
+    for (const batch of this.#batcher.takeExpired(Number.POSITIVE_INFINITY)) this.#fail(batch, reason);
+    this.#router.expire(Number.POSITIVE_INFINITY, reason);
+    pipe?.abort(reason);
+    assert(this.#unsettledCalls === 0, 'everything is settled');
+  }
+
+  /** Lets go of the clock and the stream. @returns the stream. */
+  #end(): AppendPipe | undefined {
+    const pipe = this.#pipe;
     clearInterval(this.#ticker);
     this.#ticker = undefined;
-    this.#pipe?.close();
     this.#pipe = undefined;
+    this.#onClosed();
+    return pipe;
   }
 
   /** Why nothing is taken at the moment, if so. */
@@ -289,7 +315,7 @@ export class Producer {
     try {
       const endpoint = await this.#cluster.pick(Date.now() + PICK_MS);
       this.#isConnecting = false;
-      if (!this.#hasWork) return;
+      if (!this.#hasWork || this.#pipe !== undefined) return;
       this.#isMoving = false;
       const pipe: AppendPipe = new AppendPipe(endpoint, {
         onAcknowledged: (response) => this.#acknowledged(pipe, response),
@@ -362,7 +388,7 @@ export class Producer {
     for (const batch of this.#batcher.takeExpired(now)) {
       this.#fail(batch, reason ?? new TLedgerError('DEADLINE_EXCEEDED'));
     }
-    this.#router.expire(now);
+    this.#router.expire(now, new TLedgerError('DEADLINE_EXCEEDED'));
     const isStalled = this.#window.hasWritten && now - this.#progressAtMs > this.#settings.stallTimeoutMs;
     if (isStalled) this.#pipe?.abort(new TLedgerError('UNREACHABLE', 'the node has stopped answering'));
     if (this.#unsettledCalls > 0) return;

@@ -20,8 +20,10 @@ interface TopicState {
   /** Undefined while the question is under way. */
   queues: number | undefined;
   waiting: Waiting[];
-  /** Where messages that may go anywhere go at the moment. */
+  /** The queue where messages that may go anywhere go at the moment. */
   turn: number;
+  /** Messages sent to each queue so far. */
+  sent: number[];
 }
 
 /** The queues of the topics one producer writes to. */
@@ -30,7 +32,7 @@ export class TopicRouter {
   readonly #hasOpenBatch: (topic: string, queue: number) => boolean;
   readonly #topics = new Map<string, TopicState>();
 
-  /** @param hasOpenBatch whether a frame for that queue is still being filled; turns are taken frame by frame. */
+  /** @param hasOpenBatch whether a frame for that queue is still being filled: it is, as far as it goes. */
   constructor(cluster: Cluster, hasOpenBatch: (topic: string, queue: number) => boolean) {
     this.#cluster = cluster;
     this.#hasOpenBatch = hasOpenBatch;
@@ -59,26 +61,32 @@ export class TopicRouter {
   queueNow(topic: string, queue: number | undefined, orderKey: string | Buffer | undefined): number {
     const state = this.#topics.get(topic);
     if (state?.queues === undefined) return -1;
-    if (queue !== undefined) return Number.isInteger(queue) && queue >= 0 && queue < state.queues ? queue : -1;
-    return orderKey === undefined ? this.#queueInTurn(state, state.queues) : queueOfKey(orderKey, state.queues);
+    if (queue !== undefined) {
+      return Number.isInteger(queue) && queue >= 0 && queue < state.queues ? count(state, queue) : -1;
+    }
+    if (orderKey !== undefined) return count(state, queueOfKey(orderKey, state.queues));
+    return this.#queueInTurn(state, state.queues);
   }
 
   /** Refuses what has waited past its deadline. */
-  expire(nowMs: number): void {
+  expire(nowMs: number, reason: TLedgerError): void {
     for (const state of this.#topics.values()) {
       const expired = state.waiting.filter((one) => one.deadlineMs <= nowMs);
       if (expired.length === 0) continue;
       state.waiting = state.waiting.filter((one) => one.deadlineMs > nowMs);
-      for (const one of expired) one.routed(new TLedgerError('DEADLINE_EXCEEDED'), one.queue ?? -1);
+      for (const one of expired) one.routed(reason, one.queue ?? -1);
     }
   }
 
   #ask(name: string, deadlineMs: number): TopicState {
-    const state: TopicState = { name, queues: undefined, waiting: [], turn: Math.floor(Math.random() * 0x1_0000) };
+    const state: TopicState = { name, queues: undefined, waiting: [], turn: 0, sent: [] };
     this.#topics.set(name, state);
     fetchQueueCount(this.#cluster, name, Math.max(1, deadlineMs - Date.now())).then(
       (queues) => {
         state.queues = queues;
+        state.sent = new Array<number>(queues).fill(0);
+        // Producers that send little must not all begin with the same queue.
+        state.turn = Math.floor(Math.random() * queues);
         for (const one of state.waiting.splice(0)) this.#choose(state, queues, one);
       },
       (error) => {
@@ -93,18 +101,35 @@ export class TopicRouter {
 
   #choose(state: TopicState, queues: number, { queue, orderKey, routed }: Waiting): void {
     if (queue !== undefined) {
-      if (Number.isInteger(queue) && queue >= 0 && queue < queues) return routed(null, queue);
+      if (Number.isInteger(queue) && queue >= 0 && queue < queues) return routed(null, count(state, queue));
       const range = `the topic "${state.name}" has queues 0 to ${queues - 1}, not ${queue}`;
       return routed(new TLedgerError('QUEUE_OUT_OF_RANGE', range), queue);
     }
-    if (orderKey !== undefined) return routed(null, queueOfKey(orderKey, queues));
+    if (orderKey !== undefined) return routed(null, count(state, queueOfKey(orderKey, queues)));
     routed(null, this.#queueInTurn(state, queues));
   }
 
+  /**
+   * Messages that may go anywhere fill one frame after the other. Each new frame goes where the fewest messages went so
+   * far, as frames differ in size; the next one in turn of several.
+   */
   #queueInTurn(state: TopicState, queues: number): number {
-    if (!this.#hasOpenBatch(state.name, state.turn % queues)) state.turn++;
-    return state.turn % queues;
+    if (!this.#hasOpenBatch(state.name, state.turn)) {
+      const { sent, turn } = state;
+      let least = (turn + 1) % queues;
+      for (let step = 2; step <= queues; step++) {
+        const queue = (turn + step) % queues;
+        if (sent[queue]! < sent[least]!) least = queue;
+      }
+      state.turn = least;
+    }
+    return count(state, state.turn);
   }
+}
+
+function count(state: TopicState, queue: number): number {
+  state.sent[queue]!++;
+  return queue;
 }
 
 function nameRefusal(topic: string): TLedgerError | undefined {

@@ -122,6 +122,19 @@ describe('client: producer', () => {
     });
   });
 
+  it('spreads messages without a key evenly, though frames differ in size', async () => {
+    await start();
+    const producer = client.producer({ frameCountMax: 100 });
+    const counts = [0, 0, 0, 0];
+    for (let round = 0; round < 80; round++) {
+      const size = round % 4 === 0 ? 90 : 3;
+      const body = Buffer.from('x');
+      const receipts = await Promise.all(Array.from({ length: size }, () => producer.send({ topic: 't', body })));
+      for (const { queue } of receipts) counts[queue]!++;
+    }
+    expect(Math.max(...counts) - Math.min(...counts), counts.join()).to.be.at.most(100);
+  });
+
   describe('what it refuses or is refused', () => {
     const refusals: readonly (readonly [string, Partial<Parameters<typeof message>[0]>, string])[] = [
       ['an empty body', { body: '' }, 'BODY_EMPTY'],
@@ -337,6 +350,35 @@ describe('client: producer', () => {
     await producer.close();
     expect((await sent).queueOffset).to.equal(0);
     expect((await send(producer, 'b')).error?.code).to.equal('SHUTTING_DOWN');
+  });
+
+  it('ends at once when aborted: unknown what was sent, shutting down what was not', async () => {
+    await start();
+    group.decide = () => ({ kind: 'silence' });
+    const producer = client.producer({ windowFramesMax: 1, frameCountMax: 1 });
+    const waiting = ['sent', 'not sent'].map((body) => send(producer, body));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const unrouted = producer.send({ topic: 'u', body: Buffer.from('x') }).catch((error: TLedgerError) => error.code);
+    const reading = client.consume({ topic: 't' }).next();
+    const asking = client.pull({ topic: 't', queue: 0, offset: 0, waitMs: 1_000 }).catch(() => {});
+    const startedAtMs = performance.now();
+    client.abort();
+    const codes = (await Promise.all(waiting)).map(({ error }) => error?.code);
+    expect(codes).to.deep.equal(['OUTCOME_UNKNOWN', 'SHUTTING_DOWN']);
+    expect(await unrouted).to.equal('SHUTTING_DOWN');
+    expect(await reading.catch((error: TLedgerError) => error.code)).to.equal('SHUTTING_DOWN');
+    await asking;
+    await Promise.all([producer.flush(), producer.ready(), client.close()]);
+    expect((await send(producer, 'late')).error?.code).to.equal('SHUTTING_DOWN');
+    expect(performance.now() - startedAtMs).to.be.below(500);
+  });
+
+  it('is forgotten by its client once it is closed', async () => {
+    await start();
+    const producers = Array.from({ length: 5 }, () => client.producer());
+    expect(client.openProducers).to.equal(5);
+    await Promise.all(producers.map((producer) => producer.close()));
+    expect(client.openProducers).to.equal(0);
   });
 
   for (const seed of [1, 2, 3, 4]) {
