@@ -1,8 +1,8 @@
 // How a command ends: its exit code, and what is said about a failure.
 import { type ErrorCode, isErrorCode } from '../base/errors.ts';
 
-/** DESIGN.md section 6. */
-export const exitCodes = { done: 0, failed: 1, usage: 2, unavailable: 3 } as const;
+/** Exit codes of every command; `interrupted` is what a shell makes of SIGINT: 128 + 2. */
+export const exitCodes = { done: 0, failed: 1, usage: 2, unavailable: 3, interrupted: 130 } as const;
 
 /** Ends a command with an exit code, having said already what there is to say. */
 export class QuietExit extends Error {

@@ -30,7 +30,7 @@ Examples:
   tledger consume --topic orders                   what the topic holds, a line each
   tledger cluster status                           who leads, who lags
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 cluster not reachable or no leader.`;
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 cluster not reachable or no leader, 130 interrupted before the end.`;
 
 /**
  * Runs one command line.

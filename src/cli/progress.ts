@@ -4,17 +4,17 @@ import type { CliContext } from './context.ts';
 const TERMINAL_MS = 200;
 const PLAIN_MS = 1_000;
 
-/** Redraws one line on a terminal; writes a line a second elsewhere, if asked to; else says nothing. */
+/** Redraws one line on a terminal, writes a line a second elsewhere; says nothing if it is not wanted. */
 export class ProgressLine {
   readonly #context: CliContext;
   readonly #text: () => string;
   readonly #timer: NodeJS.Timeout | undefined;
   #isDrawn = false;
 
-  constructor(context: CliContext, isForced: boolean, text: () => string) {
+  constructor(context: CliContext, isWanted: boolean, text: () => string) {
     this.#context = context;
     this.#text = text;
-    if (!context.isStderrTerminal && !isForced) return;
+    if (!isWanted) return;
     this.#timer = setInterval(() => this.#draw(), context.isStderrTerminal ? TERMINAL_MS : PLAIN_MS);
     this.#timer.unref();
   }

@@ -98,7 +98,11 @@ export async function* consumeBatches(
   options: ConsumeOptions,
 ): AsyncGenerator<MessageBatch, void, void> {
   const { signal } = options;
-  const progress = await Progress.begin(cluster, options);
+  const progress = await Progress.begin(cluster, options).catch((error) => {
+    if (signal?.aborted) return undefined;
+    throw error;
+  });
+  if (progress === undefined) return;
   const backoff = new Backoff();
   let deadlineMs = Date.now() + progress.resumeTimeoutMs;
   let damageCount = 0;

@@ -1,5 +1,5 @@
 // The demonstration that the README shows, small: the real command, its real verdict.
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -18,5 +18,23 @@ describe('tledger demo', function () {
     expect(verdict).to.include({ acknowledged: 6_000, read: 6_000, lost: 0, duplicated: 0, outOfOrder: 0 });
     expect(verdict.byteIdentical).to.equal(true);
     expect(verdict.failoverGapMs).to.have.length(2);
+  });
+
+  it('ends soon and quietly when it is interrupted', async () => {
+    const child = spawn(process.execPath, ['--import', tsx, main, 'demo', '--messages', '2000000']);
+    let said = '';
+    let interruptedAtMs = 0;
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk) => {
+        said += chunk;
+        if (interruptedAtMs > 0 || !said.includes('3 nodes run')) return;
+        interruptedAtMs = performance.now();
+        setTimeout(() => child.kill('SIGINT'), 500);
+      });
+    }
+    const exitCode = await new Promise((resolve) => child.on('close', resolve));
+    expect(exitCode).to.equal(130);
+    expect(said).not.to.include('tledger:');
+    expect(performance.now() - interruptedAtMs).to.be.below(8_000);
   });
 });

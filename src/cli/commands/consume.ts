@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { StartPosition } from '../../client/options.ts';
 import { type CliContext, withSession } from '../context.ts';
+import { exitCodes, QuietExit } from '../failure.ts';
 import { messageDocument } from '../messages.ts';
 import { integer, list, startPosition } from '../parsing.ts';
 
@@ -51,12 +52,13 @@ export function register(program: Command, context: CliContext): void {
 
 function consume(options: ConsumeCommandOptions, command: Command, context: CliContext): Promise<void> {
   return withSession(command, context, async ({ client, output, timeoutMs }) => {
+    const interrupted = context.interrupted();
     const batches = client.consumeBatches({
       topic: options.topic,
       from: options.from,
       stale: options.stale,
       untilEnd: options.follow !== true,
-      signal: context.interrupted(),
+      signal: interrupted,
       ...(options.queue && { queues: options.queue }),
       ...(timeoutMs !== undefined && { resumeTimeoutMs: timeoutMs }),
     });
@@ -72,5 +74,7 @@ function consume(options: ConsumeCommandOptions, command: Command, context: CliC
       left -= messages.length;
       if (left <= 0) return;
     }
+    // Ctrl-C is how --follow ends; anything else has not been read to its end.
+    if (interrupted.aborted && options.follow !== true) throw new QuietExit(exitCodes.interrupted);
   });
 }

@@ -30,7 +30,7 @@ export function register(program: Command, context: CliContext): void {
     .addHelpText(
       'after',
       `
-Exit code 1 unless lost = duplicated = outOfOrder = 0 and all replicas are byte-identical.
+Exit code 1 unless lost = duplicated = outOfOrder = 0 and all replicas are byte-identical; 130 after Ctrl-C.
 
 Examples:
   tledger demo
@@ -43,7 +43,10 @@ Examples:
       const story = new Story(context, format === 'json' ? context.stderr : context.stdout, options);
       const { size: sizeBytes, ...rest } = options;
       const signal = context.interrupted();
-      const report = await runDemo({ ...rest, sizeBytes, signal, onEvent: (event) => story.tell(event) });
+      const onEvent = (event: DemoEvent) => story.tell(event);
+      const report = await runDemo({ ...rest, sizeBytes, signal, onEvent }).catch((error) => {
+        throw signal.aborted ? new QuietExit(exitCodes.interrupted) : error;
+      });
       await new Output(context.stdout, format).result(report, () => story.verdict(report));
       if (!report.ok) throw new QuietExit(exitCodes.failed);
     });

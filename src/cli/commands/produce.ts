@@ -17,7 +17,7 @@ interface ProduceOptions {
   readonly tag?: string;
   readonly skipEmpty?: boolean;
   readonly keepNewline?: boolean;
-  readonly progress?: boolean;
+  readonly progress: boolean;
 }
 
 const HELP = `
@@ -29,7 +29,11 @@ Lines go to the --queue; or by --key-field to the queue of their key, where equa
 queues in turn. --key-field counts from 1, fields are separated by --delimiter.
 
 Reads no faster than the group takes. Survives a change of leader: each line is in the log exactly once when this ends
-with 0. Otherwise the totals say how many lines were acknowledged, failed, or have an unknown outcome.
+with 0. Otherwise the totals say how many lines were acknowledged, failed, or have an unknown outcome. After Ctrl-C what
+is under way gets 2 seconds to be acknowledged (exit code 130).
+
+Progress (a line that is redrawn on a terminal, a line a second elsewhere) and the totals go to stderr. stdout carries
+nothing, or with --format json one document: the totals.
 
 Examples:
   tledger produce --topic orders < orders.txt
@@ -38,6 +42,9 @@ Examples:
 
 /** How long a line may take from stdin to its acknowledgement. */
 const SEND_TIMEOUT_MS = 30_000;
+
+/** How long lines under way may take after an interruption. */
+const INTERRUPTED_MS = 2_000;
 
 /** Adds the command. */
 export function register(program: Command, context: CliContext): void {
@@ -51,7 +58,7 @@ export function register(program: Command, context: CliContext): void {
     .option('--tag <tag>', 'tag of all messages')
     .option('--skip-empty', 'leave out empty lines')
     .option('--keep-newline', 'send each line with its newline')
-    .option('--progress', 'progress on stderr even if it is no terminal')
+    .option('--no-progress', 'no progress on stderr')
     .addHelpText('after', HELP)
     .action((options: ProduceOptions, command: Command) => {
       if (options.queue !== undefined && options.keyField !== undefined) {
@@ -111,23 +118,37 @@ function produce(options: ProduceOptions, command: Command, context: CliContext)
     const producer = client.producer({ sendTimeoutMs: timeoutMs ?? SEND_TIMEOUT_MS });
     const interrupted = context.interrupted();
     const totals = new Totals();
-    const progress = new ProgressLine(context, options.progress === true, () => totals.text());
+    const progress = new ProgressLine(context, options.progress, () => totals.text());
     let failure: unknown;
     try {
       await sendLines(options, context, producer, totals, interrupted);
     } catch (error) {
       failure = error;
     }
-    await producer.close();
+    await closeSoon(producer, interrupted);
     progress.stop();
-    await output.result(totals.document(), () => totals.text());
+    context.stderr.write(`${totals.text()}\n`);
+    if (output.format === 'json') await output.result(totals.document(), () => '');
+    if (interrupted.aborted) throw new QuietExit(exitCodes.interrupted);
     if (totals.failure !== undefined) {
       const { line, error } = totals.failure;
       throw new TLedgerError(error.code, `line ${line}: ${error.message}`, error);
     }
     if (failure !== undefined) throw failure;
-    if (interrupted.aborted) throw new QuietExit(exitCodes.failed);
   });
+}
+
+/** Waits for all lines; after an interruption not for long. */
+async function closeSoon(producer: Producer, interrupted: AbortSignal): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const hurry = () => {
+    timer = setTimeout(() => producer.abort(), INTERRUPTED_MS);
+  };
+  if (interrupted.aborted) hurry();
+  else interrupted.addEventListener('abort', hurry, { once: true });
+  await producer.close();
+  interrupted.removeEventListener('abort', hurry);
+  clearTimeout(timer);
 }
 
 async function sendLines(
@@ -151,7 +172,8 @@ async function sendLines(
     if (keyField !== undefined && orderKey === undefined) {
       throw new TLedgerError('INVALID_ARGUMENT', `line ${line} has no field ${keyField}`);
     }
-    if (!producer.isWritable) await producer.ready();
+    if (!producer.isWritable) await readyOr(producer, interrupted);
+    if (interrupted.aborted) return;
     producer.append({ topic, body, queue, orderKey, tag }, (error) => {
       if (error !== null) return totals.fail(line, error);
       totals.acknowledged++;
@@ -159,4 +181,17 @@ async function sendLines(
     });
     if (totals.failure !== undefined) return;
   }
+}
+
+/** Waits for room in the producer's buffer, or for the interruption. */
+function readyOr(producer: Producer, interrupted: AbortSignal): Promise<void> {
+  if (interrupted.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      interrupted.removeEventListener('abort', done);
+      resolve();
+    };
+    interrupted.addEventListener('abort', done);
+    void producer.ready().then(done);
+  });
 }

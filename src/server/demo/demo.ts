@@ -62,15 +62,15 @@ const SENT_BEFORE_KILL_SHARE = 0.7;
 /** Runs the demonstration in a temporary directory on free ports, and leaves nothing behind. */
 export async function runDemo(options: DemoOptions): Promise<DemoReport> {
   const cluster = await LocalCluster.start({ onEvent: (event) => options.onEvent({ kind: 'cluster', event }) });
+  const client = new TLedgerClient({ endpoints: cluster.endpoints });
+  // Whatever waits for the group, anywhere below, fails at once then.
+  const giveUp = (): void => client.abort();
+  options.signal?.addEventListener('abort', giveUp);
   try {
-    const client = new TLedgerClient({ endpoints: cluster.endpoints });
-    try {
-      return await Promise.race([demonstrate(cluster, client, options), givenUp(options.signal)]);
-    } finally {
-      // Not awaited: after a failure it would wait for messages that nobody can take any more.
-      void client.close();
-    }
+    return await Promise.race([demonstrate(cluster, client, options), givenUp(options.signal)]);
   } finally {
+    options.signal?.removeEventListener('abort', giveUp);
+    client.abort();
     await cluster.stop();
   }
 }
@@ -94,6 +94,7 @@ async function demonstrate(cluster: LocalCluster, client: TLedgerClient, options
   const comparison = new Comparison({ producers, messagesEach, queues });
   const meter = new GapMeter();
   const load = new Load(client, { topic: TOPIC, producers, messagesEach, sizeBytes }, comparison, meter);
+  options.signal?.addEventListener('abort', () => load.stop(), { once: true });
   const startMs = performance.now();
   const running = load.run();
   const failoverGapMs = await killUnderLoad({ cluster, client, load, meter, options, messagesEach });
@@ -136,6 +137,7 @@ async function killUnderLoad(stage: Stage): Promise<number[]> {
     const upTo = (share: number): number => phaseStart + Math.floor((phaseEnd - phaseStart) * share);
     load.raiseQuota(upTo(SENT_BEFORE_KILL_SHARE));
     await load.whenSettled(upTo(KILL_AT_SHARE) * options.producers);
+    assertWanted(options.signal);
     gaps.push(await killLeader(stage, kill + 1, phaseEnd));
     await load.whenSettled(phaseEnd * options.producers);
   }
@@ -156,8 +158,9 @@ async function killLeader(
   load.raiseQuota(phaseEnd);
   // What was on its way when the leader died may still arrive: the gap is over when another one leads and answers.
   await cluster.waitForLeader(SERVED_TIMEOUT_MS);
-  await untilServed(load, meter, phaseEnd * options.producers);
+  await untilServed(load, meter, phaseEnd * options.producers, options.signal);
   const gapMs = Math.round(meter.close());
+  assertWanted(options.signal);
   onEvent({ kind: 'served-again', gapMs });
   const startMs = performance.now();
   await cluster.restart(nodeId);
@@ -167,10 +170,11 @@ async function killLeader(
 }
 
 /** Waits for one more acknowledgement; there is none to come when all of the phase is settled already. */
-async function untilServed(load: Load, meter: GapMeter, phaseTotal: number): Promise<void> {
+async function untilServed(load: Load, meter: GapMeter, phaseTotal: number, signal?: AbortSignal): Promise<void> {
   const seen = meter.acknowledgedInWindow;
   const deadlineMs = performance.now() + SERVED_TIMEOUT_MS;
   while (meter.acknowledgedInWindow === seen && load.settled < phaseTotal) {
+    assertWanted(signal);
     if (performance.now() > deadlineMs) throw new TLedgerError('NO_LEADER', 'nobody was served after the leader died');
     await sleep(1);
   }
@@ -204,6 +208,11 @@ async function verify(client: TLedgerClient, onEvent: DemoOptions['onEvent']): P
   const { index, identical } = await client.admin.verifyLog();
   onEvent({ kind: 'verified', index: Number(index), identical });
   return identical;
+}
+
+/** @throws TLedgerError SHUTTING_DOWN once the demonstration was interrupted. */
+function assertWanted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw new TLedgerError('SHUTTING_DOWN', 'interrupted');
 }
 
 function sleep(ms: number): Promise<void> {

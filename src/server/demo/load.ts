@@ -27,6 +27,7 @@ export class Load {
   readonly #waiters = new Set<() => void>();
   /** Messages each producer may have sent by now. */
   #quotaEach = 0;
+  #isStopped = false;
   #settled = 0;
   #acknowledged = 0;
   #firstFailure: TLedgerError | undefined;
@@ -52,6 +53,12 @@ export class Load {
     return this.#firstFailure;
   }
 
+  /** Sends no more and wakes all that wait here; what is under way is settled by the client. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#wake();
+  }
+
   /** Lets each producer send up to its `quotaEach`-th message. */
   raiseQuota(quotaEach: number): void {
     this.#quotaEach = quotaEach;
@@ -64,15 +71,15 @@ export class Load {
     await Promise.all(Array.from({ length: producers }, (_, producer) => this.#produce(producer)));
   }
 
-  /** Resolves when so many messages, of all producers together, are settled, one way or the other. */
+  /** Resolves when so many messages, of all producers together, are settled, one way or the other; or when stopped. */
   async whenSettled(count: number): Promise<void> {
-    while (this.#settled < count) await this.#change();
+    while (this.#settled < count && !this.#isStopped) await this.#change();
   }
 
   async #produce(number: number): Promise<void> {
     const producer = this.#client.producer();
     const { messagesEach } = this.#options;
-    for (let sent = 0; sent < messagesEach; ) {
+    for (let sent = 0; sent < messagesEach && !this.#isStopped; ) {
       const until = Math.min(this.#quotaEach, sent + BURST);
       for (; sent < until; sent++) this.#send(producer, number, sent);
       if (sent >= this.#quotaEach && sent < messagesEach) await this.#change();
