@@ -1,6 +1,6 @@
 // Values on the command line. A wrong one is wrong usage (exit code 2) and the message names what was expected.
 import { InvalidArgumentError } from 'commander';
-import type { StartPosition } from '../client/options.ts';
+import { isEndpoint, type StartPosition } from '../client/options.ts';
 
 /** Parses an integer from `min` to `max`. */
 export function integer(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -14,7 +14,7 @@ export function integer(min: number, max = Number.MAX_SAFE_INTEGER): (text: stri
   };
 }
 
-/** Parses `a,b,c` into its parts; each must be host:port, checked by the client. */
+/** Parses `a,b,c` into its parts; each must be host:port. */
 export function endpointList(text: string): string[] {
   const endpoints = text
     .split(',')
@@ -22,7 +22,7 @@ export function endpointList(text: string): string[] {
     .filter((part) => part !== '');
   if (endpoints.length === 0) throw new InvalidArgumentError('host:port[,host:port…] is expected.');
   for (const endpoint of endpoints) {
-    if (!/^.+:[0-9]{1,5}$/.test(endpoint)) throw new InvalidArgumentError(`${endpoint} is not host:port.`);
+    if (!isEndpoint(endpoint)) throw new InvalidArgumentError(`${endpoint} is not host:port.`);
   }
   return endpoints;
 }
