@@ -72,6 +72,8 @@ export class FakeGroup {
   leaderAt: number | undefined = 0;
   /** Whose log VerifyLog reports to differ. */
   divergedNode: number | undefined;
+  /** Who answers VerifyLog with a refusal. */
+  refusingNode: number | undefined;
   /** Who does not answer VerifyLog. */
   silentNode: number | undefined;
   term = 1;
@@ -426,12 +428,12 @@ export class FakeNode {
         const replicas = group.nodes.map(({ id }, at) => {
           const chainCrc = group.divergedNode === at ? 2 : 1;
           const isSilent = group.silentNode === at;
-          const error = isSilent ? 'it is away' : '';
+          const error = isSilent ? 'it is away' : group.refusingNode === at ? 'it is behind' : '';
           return { nodeId: id, reachable: !isSilent, error, index, chainCrc, endPosition: '4096' };
         });
         callback(null, {
           index,
-          identical: group.divergedNode === undefined && group.silentNode === undefined,
+          identical: [group.divergedNode, group.silentNode, group.refusingNode].every((at) => at === undefined),
           replicas,
         });
       },

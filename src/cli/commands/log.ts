@@ -16,7 +16,9 @@ export function register(program: Command, context: CliContext): void {
     .addHelpText(
       'after',
       `
-CHAIN is a checksum over every byte of the log up to that record: equal chains mean equal logs.
+CHAIN is a checksum over every byte of the log up to that record, as it was when the record was written: equal chains
+mean that the replicas took the same bytes in the same order. Stored bytes are not read again here: what a disk changed
+later is found when it is read, or when the node starts.
 
 Example:
   tledger log verify && echo identical`,
@@ -45,10 +47,14 @@ function documentOf({ index, identical, replicas }: VerifyLogResponse) {
 function textOf({ index, identical, replicas }: VerifyLogResponse): string {
   const rows = replicas.map((one) =>
     one.reachable && one.error === ''
-      ? [one.nodeId, one.chainCrc.toString(16).padStart(8, '0'), grouped(one.endPosition), '']
-      : [one.nodeId, '', '', one.error],
+      ? [one.nodeId, one.chainCrc.toString(16).padStart(8, '0'), grouped(one.endPosition)]
+      : [one.nodeId, '', ''],
   );
-  return `${table(['NODE', 'CHAIN', 'BYTES', ''], rows)}\n${verdictOf(identical, replicas)} up to record ${grouped(index)}`;
+  const failures = replicas
+    .filter(({ error, reachable }) => error !== '' || !reachable)
+    .map(({ nodeId, reachable, error }) => `${nodeId} ${reachable ? 'answered' : 'did not answer'}: ${error}`);
+  const verdict = `${verdictOf(identical, replicas)} up to record ${grouped(index)}`;
+  return [table(['NODE', 'CHAIN', 'BYTES'], rows), ...failures, verdict].join('\n');
 }
 
 function verdictOf(identical: boolean, replicas: readonly ReplicaDigest[]): string {
@@ -56,5 +62,5 @@ function verdictOf(identical: boolean, replicas: readonly ReplicaDigest[]): stri
   const answered = replicas.filter(({ reachable, error }) => reachable && error === '');
   const isOne = new Set(answered.map(({ chainCrc, endPosition }) => `${chainCrc} ${endPosition}`)).size === 1;
   if (answered.length === replicas.length || !isOne) return 'the replicas DIFFER';
-  return `only ${answered.length} of ${replicas.length} replicas answered; what answered is byte-identical`;
+  return `only ${answered.length} of ${replicas.length} replicas could be compared; those are byte-identical`;
 }
