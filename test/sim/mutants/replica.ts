@@ -21,14 +21,14 @@ export const replicaMutants: readonly Mutant[] = [
   ...inFile('src/replica/waiters.ts', [
     {
       name: 'answer-before-commit',
-      original: 'if (waiter.lastIndex > appliedIndex) break;',
-      replacement: 'if (waiter.lastIndex > appliedIndex + 1) break;',
+      original: 'if (waiter !== null && waiter.lastIndex > appliedIndex) break;',
+      replacement: 'if (waiter !== null && waiter.lastIndex > appliedIndex + 1) break;',
       breaks: 'A caller is told that its records are committed before they are.',
     },
     {
       name: 'answer-for-a-replaced-record',
-      original: 'const replaced = termAt(waiter.lastIndex) !== waiter.term;',
-      replacement: 'const replaced = termAt(waiter.lastIndex) < waiter.term;',
+      original: 'if (termAt(lastIndex) === term) return null;',
+      replacement: 'if (termAt(lastIndex) >= term) return null;',
       breaks: "A caller is told that its records are committed when another leader's took their place.",
     },
     {

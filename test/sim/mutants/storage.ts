@@ -6,14 +6,14 @@ export const storageMutants: readonly Mutant[] = [
   ...inFile('src/storage/hard_state.ts', [
     {
       name: 'hard-state-not-flushed',
-      original: '      this.#slots.flushNow();\n',
-      replacement: '',
+      original: '    try {\n      this.#slots.writeBoth(payload);\n',
+      replacement: '    try {\n      this.#slots.write(payload);\n',
       breaks: 'A power loss takes away a vote that was given.',
     },
     {
       name: 'hard-state-believed-from-cache',
-      original: '    slots.write(payload);\n    slots.flushNow();\n',
-      replacement: '    slots.flushNow();\n',
+      original: '      slots.writeBoth(payload);\n    } catch',
+      replacement: '      slots.flushNow();\n    } catch',
       breaks: 'After a failed flush a restart relies on a vote that never reaches the device.',
     },
   ]),
@@ -63,13 +63,13 @@ export const storageMutants: readonly Mutant[] = [
   ...inFile('src/storage/recovery.ts', [
     {
       name: 'recovery-does-not-flush',
-      original: '  segments.tail.file.flushNow();\n',
-      replacement: '',
+      original: '    }\n    file.flushNow();\n',
+      replacement: '    }\n',
       breaks: 'A restart vouches for records that are only in the page cache.',
     },
     {
       name: 'recovery-believes-the-cache',
-      original: '  rewrite(segments.tail, flushed, tip);\n',
+      original: '      file.write(piece, at - start);\n',
       replacement: '',
       breaks: 'After a failed flush a restart vouches for records that never reach the device.',
     },
