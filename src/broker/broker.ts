@@ -1,6 +1,7 @@
 // The broker of one group on one node: what the committed log means for topics, queues and producers. Deterministic and
 // without a clock: every replica that applied the same records is in the same state. README.md draws the whole.
 import { assert, InvariantError } from '../base/assert.ts';
+import { TLedgerError } from '../base/errors.ts';
 import { indexAt, isRecordWhole, magicAt, RECORD_HEADER_BYTES, recordMagic, sizeAt } from '../format/record.ts';
 import { type LogIndex, logIndex } from '../raft/types.ts';
 import { ConsumeQueues } from '../storage/consume_queue.ts';
@@ -13,6 +14,7 @@ import { type BrokerLimits, brokerLimits } from './limits.ts';
 import { ProducerTable } from './producers.ts';
 import { Projection } from './projection.ts';
 import { pull, type ReadLog } from './pull.ts';
+import { checkQueue } from './queue_check.ts';
 import { joinProducers, readTables } from './state_tables.ts';
 import { type Queue, Topic, TopicTable } from './topics.ts';
 import type { Admission, PackedAppend, PullRequest, PullResult, QueueRange, TopicInfo } from './types.ts';
@@ -36,6 +38,10 @@ export interface BrokerOptions {
    */
   readonly flushLog?: (upTo: LogIndex) => Promise<void>;
   readonly limits?: Partial<BrokerLimits>;
+  /** Where the log ends: a state that is ahead of it means a log that lost records, which no rebuilding may cover up. */
+  readonly lastIndex?: LogIndex;
+  /** Told when stored state was given up and is made anew from the log. */
+  readonly onWarning?: (message: string) => void;
 }
 
 /** A topic that is there already, or the body of the command record that creates it. */
@@ -80,19 +86,27 @@ export class Broker {
   }
 
   /**
-   * Opens with the tables of the last checkpoint; what the log holds after `appliedIndex` must then be applied again.
-   * @throws TLedgerError DATA_CORRUPTED: rebuild by starting over with an empty store and applying the whole log.
+   * Opens with the tables of the last checkpoint; what the log holds after `appliedIndex` must then be applied again. All
+   * of the state is derived from the log: when tables or consume queues are damaged or lost, the store is emptied and the
+   * whole log is to be applied, which writes every queue from its first unit on.
+   * @throws TLedgerError STORAGE_FAILED, and what a store throws that stays damaged. @throws InvariantError when the state
+   * is ahead of the log.
    */
   static async open(options: BrokerOptions): Promise<Broker> {
     const broker = new Broker(options);
-    const tables = readTables(await options.store.load());
-    for (const info of tables.topics) {
-      broker.#topics.add(new Topic(info, broker.#files, tables.ranges.get(info.name)));
+    try {
+      await broker.#restore();
+      return broker;
+    } catch (error) {
+      broker.#files.close();
+      if (!(error instanceof TLedgerError) || error.code !== 'DATA_CORRUPTED') throw error;
+      const aside = await options.store.reset();
+      const where = aside === null ? '' : `; the old state is kept in ${aside}`;
+      options.onWarning?.(`the state is damaged and is made anew from the log: ${error.message}${where}`);
     }
-    broker.#producers.restore(joinProducers(tables, broker.#topics));
-    broker.#applied = tables.applied;
-    broker.#stored = tables.applied;
-    return broker;
+    const empty = new Broker(options);
+    await empty.#restore();
+    return empty;
   }
 
   /** Index of the last applied record; everything that can be read here is the result of the log up to it. */
@@ -241,6 +255,25 @@ export class Broker {
     await (this.#nextCheckpoint ?? this.#checkpoint)?.catch(() => {});
     this.#files.close();
     await this.#options.store.close();
+  }
+
+  /** @throws TLedgerError DATA_CORRUPTED when tables, queues and log don't fit together. */
+  async #restore(): Promise<void> {
+    const { store, lastIndex } = this.#options;
+    const tables = readTables(await store.load());
+    assert(
+      lastIndex === undefined || tables.applied <= lastIndex,
+      () => `the state is the result of ${tables.applied} records, but the log has only ${lastIndex}: it lost some`,
+    );
+    for (const info of tables.topics) {
+      this.#topics.add(new Topic(info, this.#files, tables.ranges.get(info.name)));
+    }
+    this.#producers.restore(joinProducers(tables, this.#topics));
+    for (const topic of this.#topics.values()) {
+      for (const queue of topic.queues) checkQueue(queue, this.#options);
+    }
+    this.#applied = tables.applied;
+    this.#stored = tables.applied;
   }
 
   #applyRecords(buffer: Buffer, start: number, end: number): void {

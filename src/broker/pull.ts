@@ -24,7 +24,10 @@ import { isTopic } from './message_check.ts';
 import type { Queue } from './topics.ts';
 import type { PullRequest, PullResult } from './types.ts';
 
-/** Reads `sizeBytes` of the log at `position`; asked only for ranges inside one segment. The result is not changed. */
+/**
+ * Reads `sizeBytes` of the log at `position`; asked only for ranges of one segment's size. The result is not changed.
+ * @throws TLedgerError DATA_CORRUPTED when the log ends before.
+ */
 export type ReadLog = (position: PhysicalOffset, sizeBytes: number) => Buffer;
 
 /** Where the records come from. */
@@ -99,7 +102,8 @@ class Plan {
       if (!isUint64Safe(units, at)) throw foreign(queue, offset + number);
       const start = unitPhysicalOffset(units, at) - RECORD_HEADER_BYTES;
       const size = unitSizeBytes(units, at) + RECORD_HEADER_BYTES;
-      if (start < 0 || size > this.#source.segmentSizeBytes) throw foreign(queue, offset + number);
+      const { segmentSizeBytes } = this.#source;
+      if (start < 0 || (start % segmentSizeBytes) + size > segmentSizeBytes) throw foreign(queue, offset + number);
       if (this.#wantedBytes > 0 && this.#wantedBytes + size > bytesMax) return number;
       this.#wantedBytes += size;
       this.#add(start, start + size);

@@ -222,6 +222,7 @@ export class CommitLog implements RecordSizer {
   /**
    * The bytes `[position, position + sizeBytes)` of one segment, as they lie there: whoever takes records out of them
    * checks them (broker/pull.ts does). From the cache they are not copied; they must not be changed.
+   * @throws TLedgerError DATA_CORRUPTED when no segment holds that range: who asks has the place from derived files.
    */
   readAt(position: PhysicalOffset, sizeBytes: number): Buffer {
     return this.#reader.readAt(position, sizeBytes);

@@ -165,6 +165,20 @@ export class ConsumeQueue {
     return units;
   }
 
+  /**
+   * The last unit of a queue that is not empty, after a look at the end of each of its files.
+   * @throws TLedgerError DATA_CORRUPTED when a file is missing or too short.
+   */
+  lastUnit(): Buffer {
+    assert(this.#max > this.#min, 'only a queue with messages has a last unit');
+    let unit: Buffer = Buffer.alloc(0);
+    for (let next: number = this.#min; next < this.#max; ) {
+      next = Math.min(this.#max, (Math.floor(next / UNITS_PER_FILE) + 1) * UNITS_PER_FILE);
+      unit = this.read((next - 1) as QueueOffset, 1);
+    }
+    return unit;
+  }
+
   /** Makes durable what was written; other queues of the group are flushed along. A failure is final. */
   flush(): Promise<void> {
     return this.#files.flush();

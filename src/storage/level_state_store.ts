@@ -1,6 +1,11 @@
 // The state store on LevelDB. LevelDB drops damaged parts of its own log without a word when it opens, and reads blocks
 // without checking them; so beside the entries lies a sum over all of them, changed in the same batch. Entries that do
 // not add up are refused, never served: the owner rebuilds them from the replicated log.
+//
+// A database in use is locked by the file LOCK in it. When damaged files are put aside, that file stays where it is: it
+// is one and the same lock before, meanwhile and afterwards, so two processes can never both believe to own the directory.
+import { existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
 import { Level } from 'level';
 import { assert } from '../base/assert.ts';
 import { crc32 } from '../base/crc.ts';
@@ -10,6 +15,9 @@ import type { StateChanges, StateStore } from './state_store.ts';
 /** Every entry's key has this before it, so that no key can be taken for the sum's. */
 const ENTRY_PREFIX = '=';
 const SUM_KEY = '!sum';
+/** LevelDB's names for the lock of a database and for the file that all others are found by. */
+const LOCK_FILE = 'LOCK';
+const CURRENT_FILE = 'CURRENT';
 /** Sums stay exact as numbers: a sum below this plus one CRC is a safe integer. */
 const SUM_MODULUS = 2 ** 52;
 
@@ -23,7 +31,7 @@ interface LevelFailure {
 
 /** Opened with `LevelStateStore.open`; one process at a time. */
 export class LevelStateStore implements StateStore {
-  readonly #database: Database;
+  #database: Database;
   readonly #directory: string;
   /** CRC of each entry, so that a change knows what it takes out of the sum. */
   readonly #crcs = new Map<string, number>();
@@ -40,13 +48,23 @@ export class LevelStateStore implements StateStore {
    * @throws TLedgerError DATA_DIR_LOCKED, DATA_CORRUPTED (some damage only shows in `load`), STORAGE_FAILED
    */
   static async open(directory: string): Promise<LevelStateStore> {
-    const database: Database = new Level(directory, { keyEncoding: 'utf8', valueEncoding: 'utf8', compression: false });
-    try {
-      await database.open();
-    } catch (error) {
-      throw toStateError(error, directory);
-    }
-    return new LevelStateStore(database, directory);
+    return new LevelStateStore(await openDatabase(directory), directory);
+  }
+
+  /**
+   * Moves the files of a database that cannot be opened (DATA_CORRUPTED) out of the way, all but its lock.
+   * @returns the directory they are in now: `<directory>.damaged-<n>`.
+   */
+  static setAside(directory: string): string {
+    let number = 1;
+    while (existsSync(`${directory}.damaged-${number}`)) number++;
+    const aside = `${directory}.damaged-${number}`;
+    mkdirSync(aside);
+    // CURRENT goes last: a database that is half moved is still a damaged one, not an empty one with old logs to replay.
+    const names = readdirSync(directory).filter((name) => name !== LOCK_FILE && name !== CURRENT_FILE);
+    for (const name of names) renameSync(join(directory, name), join(aside, name));
+    if (existsSync(join(directory, CURRENT_FILE))) renameSync(join(directory, CURRENT_FILE), join(aside, CURRENT_FILE));
+    return aside;
   }
 
   async load(): Promise<Map<string, string>> {
@@ -90,6 +108,15 @@ export class LevelStateStore implements StateStore {
     }
   }
 
+  /** The files are moved while this process holds the lock; if another one takes it then, DATA_DIR_LOCKED. */
+  async reset(): Promise<string | null> {
+    const aside = LevelStateStore.setAside(this.#directory);
+    await this.#database.close();
+    this.#database = await openDatabase(this.#directory);
+    this.#isLoaded = false;
+    return aside;
+  }
+
   close(): Promise<void> {
     return this.#database.close();
   }
@@ -101,6 +128,16 @@ export class LevelStateStore implements StateStore {
     if (value === null) this.#crcs.delete(key);
     else this.#crcs.set(key, after);
     this.#sum = (this.#sum + SUM_MODULUS + after - before) % SUM_MODULUS;
+  }
+}
+
+async function openDatabase(directory: string): Promise<Database> {
+  const database: Database = new Level(directory, { keyEncoding: 'utf8', valueEncoding: 'utf8', compression: false });
+  try {
+    await database.open();
+    return database;
+  } catch (error) {
+    throw toStateError(error, directory);
   }
 }
 

@@ -120,13 +120,13 @@ export class LogReader {
 
   readAt(position: PhysicalOffset, sizeBytes: number): Buffer {
     const { cache, tip, segments } = this.#parts;
-    assert(position + sizeBytes <= tip.end, () => `position ${position} + ${sizeBytes} lies behind the log's end`);
+    if (position + sizeBytes > tip.end) throw outside(position, sizeBytes, "lie behind the log's end");
     const batch = cache.get(cache.findAt(position));
     if (batch !== undefined && position + sizeBytes <= batch.last.end) {
       const at = batch.start + position - batch.position;
       return batch.buffer.subarray(at, at + sizeBytes);
     }
-    assert(position + sizeBytes <= segments.at(position).end, 'a range lies in one segment');
+    if (position + sizeBytes > segments.at(position).end) throw outside(position, sizeBytes, 'lie in two segments');
     const bytes = Buffer.allocUnsafe(sizeBytes);
     this.#readFile(bytes, position);
     return bytes;
@@ -274,6 +274,10 @@ export class LogReader {
       return `record ${index} is outside the log ${min}..${this.#parts.tip.index}`;
     });
   }
+}
+
+function outside(position: number, sizeBytes: number, how: string): TLedgerError {
+  return new TLedgerError('DATA_CORRUPTED', `${sizeBytes} bytes at position ${position} ${how}`);
 }
 
 function offsetIn(batch: CachedBatch, index: LogIndex): number {

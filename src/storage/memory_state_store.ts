@@ -52,6 +52,14 @@ export class MemoryStateStore implements StateStore {
     for (const batch of this.#medium.unsynced.splice(0)) applyChanges(this.#medium.durable, batch);
   }
 
+  async reset(): Promise<string | null> {
+    this.#assertAlive();
+    this.#medium.durable.clear();
+    this.#medium.unsynced.length = 0;
+    this.#isLoaded = false;
+    return null;
+  }
+
   async close(): Promise<void> {
     this.#isOpen = false;
   }

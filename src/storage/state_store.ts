@@ -18,6 +18,12 @@ export interface StateStore {
   load(): Promise<Map<string, string>>;
   /** @param options.sync durable when the promise resolves. */
   write(changes: StateChanges, options: { readonly sync: boolean }): Promise<void>;
+  /**
+   * Empties a store whose entries are damaged or no longer fit what they were derived from; no other process can take it
+   * meanwhile. `load` may be called anew afterwards. Comes when nothing else is under way.
+   * @returns where the old entries were put for people to look at, if anywhere.
+   */
+  reset(): Promise<string | null>;
   /** Idempotent. */
   close(): Promise<void>;
 }

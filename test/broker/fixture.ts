@@ -1,5 +1,7 @@
 // A log without Raft under a broker: batches are admitted, sealed and appended to one endless buffer, and applied in
 // whatever pieces a test likes. Crashes take the process, and with it what was not flushed.
+
+import { TLedgerError } from '../../src/base/errors.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { Broker } from '../../src/broker/broker.ts';
 import type { BrokerLimits } from '../../src/broker/limits.ts';
@@ -90,7 +92,7 @@ export class FakeLog {
     this.reads.push({ position, sizeBytes });
     const segment = (at: number) => Math.floor(at / this.segmentSizeBytes);
     if (segment(position) !== segment(position + sizeBytes - 1)) throw new Error('a read crosses a segment');
-    if (position + sizeBytes > this.#end) throw new Error('a read passes the end of the log');
+    if (position + sizeBytes > this.#end) throw new TLedgerError('DATA_CORRUPTED', 'a read passes the end of the log');
     return Buffer.from(this.bytes.subarray(position, position + sizeBytes));
   };
 
@@ -119,6 +121,8 @@ export class Harness {
   readonly disk: MemoryDisk;
   readonly medium: MemoryStateMedium;
   readonly limits: Partial<BrokerLimits>;
+  /** What the broker warned of, over all openings. */
+  readonly warnings: string[] = [];
   nowMs = START_MS;
   broker!: Broker;
 
@@ -152,6 +156,8 @@ export class Harness {
       readLog: this.log.read,
       segmentSizeBytes: this.log.segmentSizeBytes,
       limits: this.limits,
+      lastIndex: logIndex(this.log.lastIndex),
+      onWarning: (message) => this.warnings.push(message),
     });
   }
 

@@ -115,6 +115,25 @@ describe('a consume queue', () => {
     expect(codeOf(() => queues(disk).queue('T', 0, at(0, 9)).read(queueOffset(0), 9))).to.equal('DATA_CORRUPTED');
   });
 
+  it('finds its last unit, and misses any of its files', () => {
+    const disk = new MemoryDisk();
+    const range = at(UNITS_PER_FILE - 10, UNITS_PER_FILE + 10);
+    fill(queues(disk).queue('T', 0, at(range.min, range.min)), 20);
+    expect(unitPhysicalOffset(queues(disk).queue('T', 0, range).lastUnit(), 0)).to.equal((range.max - 1) * 100 + 48);
+    const full = UNITS_PER_FILE * UNIT_BYTES;
+    for (const [file, keepBytes] of [
+      [FIRST_FILE, 0],
+      [FIRST_FILE, full - 1],
+      [SECOND_FILE, 0],
+      [SECOND_FILE, 10 * UNIT_BYTES - 1],
+    ] as const) {
+      const copy = disk.clone();
+      if (keepBytes === 0) copy.remove(`/cq/T/0/${file}`);
+      else copy.open(`/cq/T/0/${file}`).truncate(keepBytes);
+      expect(codeOf(() => queues(copy).queue('T', 0, range).lastUnit())).to.equal('DATA_CORRUPTED');
+    }
+  });
+
   it('keeps what was flushed through a power loss, whatever happens to the rest', async () => {
     for (let seed = 1; seed <= 20; seed++) {
       const disk = new MemoryDisk();

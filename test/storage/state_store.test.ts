@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -109,6 +109,21 @@ for (const { name, open } of implementations) {
       );
     });
 
+    it('is empty after a reset, and after opening it again; it wants to be loaded anew', async () => {
+      const store = await open('a');
+      await store.load();
+      await store.write(changes({ a: '1', b: '2' }), { sync: true });
+      await store.write(changes({ c: '3' }), { sync: false });
+      await store.reset();
+      expect(await codeOf(() => store.write(changes({ a: '1' }), { sync: true }))).to.equal('InvariantError');
+      expect([...(await store.load())]).to.deep.equal([]);
+      await store.write(changes({ d: '4' }), { sync: true });
+      await store.close();
+      const again = await open('a');
+      expect([...(await again.load())]).to.deep.equal([['d', '4']]);
+      await again.close();
+    });
+
     it('wants to be loaded before it is written, and may be closed twice', async () => {
       const store = await open('a');
       expect(await codeOf(() => store.write(changes({ a: '1' }), { sync: true }))).to.equal('InvariantError');
@@ -149,6 +164,35 @@ describe('the state store on LevelDB', () => {
   it('says who is in the way: DATA_DIR_LOCKED', async () => {
     const store = await LevelStateStore.open(join(directory, 'a'));
     expect(await codeOf(() => LevelStateStore.open(join(directory, 'a')))).to.equal('DATA_DIR_LOCKED');
+    await store.close();
+  });
+
+  it('stays locked by the same file when it is reset, and keeps the old files beside', async () => {
+    const store = await LevelStateStore.open(join(directory, 'a'));
+    await store.load();
+    await store.write(changes({ a: '1' }), { sync: true });
+    const { ino } = statSync(join(directory, 'a', 'LOCK'));
+    for (const number of [1, 2]) {
+      expect(await store.reset()).to.equal(join(directory, `a.damaged-${number}`));
+      expect(await codeOf(() => LevelStateStore.open(join(directory, 'a')))).to.equal('DATA_DIR_LOCKED');
+      expect(statSync(join(directory, 'a', 'LOCK')).ino).to.equal(ino);
+    }
+    await store.close();
+    const old = await LevelStateStore.open(join(directory, 'a.damaged-1'));
+    expect([...(await old.load())]).to.deep.equal([['a', '1']]);
+    await old.close();
+  });
+
+  it('that cannot be opened is put aside, and then can', async () => {
+    const path = await prepare(3);
+    writeFileSync(join(path, readdirSync(path).find((name) => name.startsWith('MANIFEST'))!), 'nonsense');
+    const { ino } = statSync(join(path, 'LOCK'));
+    expect(await codeOf(() => LevelStateStore.open(path))).to.equal('DATA_CORRUPTED');
+    expect(LevelStateStore.setAside(path)).to.equal(`${path}.damaged-1`);
+    expect(readdirSync(path)).to.deep.equal(['LOCK']);
+    expect(statSync(join(path, 'LOCK')).ino).to.equal(ino);
+    const store = await LevelStateStore.open(path);
+    expect([...(await store.load())]).to.deep.equal([]);
     await store.close();
   });
 

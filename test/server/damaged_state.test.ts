@@ -1,0 +1,109 @@
+// A node whose derived data went bad while it was down: it comes up, says so, and serves what its log holds.
+import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { Level } from 'level';
+import { TLedgerClient } from '../../src/client/client.ts';
+import { loadConfig, type NodeConfig } from '../../src/config/load.ts';
+import type { Logger } from '../../src/observe/logger.ts';
+import { startNode } from '../../src/server/node.ts';
+import { freePorts } from '../../src/server/ports.ts';
+
+const BODIES = Array.from({ length: 40 }, (_, number) => `message ${number}`);
+
+function recorder(warnings: string[]): Logger {
+  const ignore = (): void => {};
+  const logger: Logger = {
+    error: ignore,
+    warn: (message, fields) => void warnings.push(`${message} ${JSON.stringify(fields ?? {})}`),
+    info: ignore,
+    debug: ignore,
+    isEnabled: () => false,
+    child: () => logger,
+  };
+  return logger;
+}
+
+/** Starts the node on `dataDir`, lets `use` have a client, and stops it. @returns what it warned of. */
+async function withNode(dataDir: string, use: (client: TLedgerClient) => Promise<void>): Promise<string[]> {
+  const [clientPort, peerPort] = (await freePorts(2)) as [number, number];
+  const { config } = loadConfig({
+    env: {},
+    flags: { dataDir, clientListen: `127.0.0.1:${clientPort}`, peerListen: `127.0.0.1:${peerPort}` },
+  });
+  const warnings: string[] = [];
+  const node = await startNode(config satisfies NodeConfig, recorder(warnings));
+  const client = new TLedgerClient({ endpoints: [`127.0.0.1:${clientPort}`], timeoutMs: 20_000 });
+  try {
+    await use(client);
+  } finally {
+    await client.close();
+    await node.stop();
+  }
+  return warnings;
+}
+
+async function send(client: TLedgerClient): Promise<void> {
+  await client.admin.createTopic('orders', { queues: 2 });
+  const producer = client.producer();
+  for (const body of BODIES) await producer.send({ topic: 'orders', body: Buffer.from(body) });
+}
+
+/** Sends one more, which is answered when all before it is applied, and reads everything. */
+async function check(client: TLedgerClient): Promise<void> {
+  await client.producer().send({ topic: 'orders', body: Buffer.from('afterwards') });
+  const found: string[] = [];
+  for await (const { body } of client.consume({ topic: 'orders', untilEnd: true })) found.push(body.toString());
+  expect(found.sort()).to.deep.equal([...BODIES, 'afterwards'].sort());
+}
+
+describe('a node with damaged derived data', function () {
+  this.timeout(60_000);
+  let whole = '';
+  before(async () => {
+    whole = mkdtempSync(join(tmpdir(), 'tledger-derived-'));
+    expect(await withNode(whole, send)).to.deep.equal([]);
+  });
+  after(() => rmSync(whole, { recursive: true }));
+
+  const groupIn = (dataDir: string): string => join(dataDir, readdirSync(dataDir)[0]!);
+  const damages: readonly [string, boolean, (group: string) => Promise<void> | void][] = [
+    ['nothing', false, () => {}],
+    [
+      'a database that cannot be opened',
+      true,
+      (group) => {
+        const state = join(group, 'state');
+        writeFileSync(join(state, readdirSync(state).find((name) => name.startsWith('MANIFEST'))!), 'nonsense');
+      },
+    ],
+    [
+      'a database with an altered entry',
+      true,
+      async (group) => {
+        const database = new Level<string, string>(join(group, 'state'));
+        await database.put('=t/orders', 'forged');
+        await database.close();
+      },
+    ],
+    ['lost consume queues', true, (group) => rmSync(join(group, 'consumequeue'), { recursive: true })],
+  ];
+  for (const [what, isDamage, damage] of damages) {
+    it(`serves everything that its log holds: ${what}`, async () => {
+      const dataDir = mkdtempSync(join(tmpdir(), 'tledger-derived-'));
+      try {
+        cpSync(whole, dataDir, { recursive: true });
+        await damage(groupIn(dataDir));
+        const warnings = await withNode(dataDir, check);
+        expect(warnings.length, warnings.join()).to.equal(isDamage ? 1 : 0);
+        if (isDamage)
+          expect(warnings[0]).to.include('is damaged and is made anew from the log').and.include('damaged-1');
+        // Once is enough.
+        expect(await withNode(dataDir, async () => {})).to.deep.equal([]);
+      } finally {
+        rmSync(dataDir, { recursive: true });
+      }
+    });
+  }
+});
