@@ -1,11 +1,11 @@
 // The group as the client sees it: its endpoints, which of them to use, and unary calls that move on when one fails.
 import { type ErrorCode, TLedgerError } from '../base/errors.ts';
 import type { Leader } from '../wire/ledger_messages.ts';
-import type { Method } from '../wire/services.ts';
+import { ledgerService, type Method } from '../wire/services.ts';
 import { answeredCode, errorOf } from '../wire/status.ts';
 import { Backoff, sleep } from './backoff.ts';
-import { Endpoint } from './endpoint.ts';
-import { askIdentity, isSameGroup, type NodeIdentity } from './identity.ts';
+import { Endpoint, type NodeIdentity } from './endpoint.ts';
+import { askIdentity, isSameGroup } from './identity.ts';
 import { ATTEMPT_TIMEOUT_MS, CALL_TIMEOUT_MS, type ClientOptions, checkEndpoints, isEndpoint } from './options.ts';
 import { unary } from './unary.ts';
 
@@ -13,6 +13,8 @@ import { unary } from './unary.ts';
 const LEARNED_ENDPOINTS_MAX = 16;
 /** How long an address that did not lead to the leader it was named for is not tried again. */
 const LEARN_AGAIN_MS = 5_000;
+/** How long others may take to say who leads; asked again soon enough. */
+const ASK_OTHERS_TIMEOUT_MS = 500;
 
 /** Refusals that say: not now, and nothing happened. */
 const notNow: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
@@ -113,6 +115,19 @@ export class Cluster {
     const endpoint = this.#leader === undefined ? undefined : this.#endpoints.get(this.#leader.clientAddress);
     if (endpoint === undefined || endpoint.avoidUntilMs > Date.now() || !endpoint.isReady()) return undefined;
     return endpoint;
+  }
+
+  /** Asks all connected nodes beside one that is silent who leads; `noteLeader` hears of what they say. */
+  async askOthers(silent: Endpoint, topic: string): Promise<void> {
+    const deadlineMs = Date.now() + ASK_OTHERS_TIMEOUT_MS;
+    const others = [...this.#endpoints.values()].filter((endpoint) => endpoint !== silent && endpoint.isReady());
+    const ask = async (endpoint: Endpoint): Promise<void> => {
+      if (endpoint.identity === undefined && !(await this.#identify(endpoint, deadlineMs))) return;
+      const call = { deadlineMs, signals: [this.closing] };
+      const { leader } = await unary(endpoint, ledgerService.metadata, { topics: [topic] }, call);
+      this.noteLeader(leader);
+    };
+    await Promise.allSettled(others.map(ask));
   }
 
   /**

@@ -1,11 +1,17 @@
 // One node as the client sees it: an address, a connection, and whether to avoid it for a while.
 import { Client, connectivityState, credentials } from '@grpc/grpc-js';
 import { clientChannelOptions } from '../wire/channel_options.ts';
-import type { NodeIdentity } from './identity.ts';
 
 const WATCH_MS = 1_000;
 const AVOID_MS_FIRST = 100;
 const AVOID_MS_MAX = 2_000;
+
+/** What a node says of itself. */
+export interface NodeIdentity {
+  readonly cluster: string;
+  readonly group: string;
+  readonly nodeId: string;
+}
 
 /** A connection to one node; grpc-js opens it when it is first needed and opens it again when it breaks. */
 export class Endpoint {

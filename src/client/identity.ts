@@ -2,15 +2,8 @@
 // the node behind it says which cluster, group and member it is.
 import { TLedgerError } from '../base/errors.ts';
 import { adminService } from '../wire/services.ts';
-import type { Endpoint } from './endpoint.ts';
+import type { Endpoint, NodeIdentity } from './endpoint.ts';
 import { unary } from './unary.ts';
-
-/** What a node says of itself. */
-export interface NodeIdentity {
-  readonly cluster: string;
-  readonly group: string;
-  readonly nodeId: string;
-}
 
 /** Asks for it; the node answers from memory, with or without a leader. Rejects as `unary`. */
 export async function askIdentity(

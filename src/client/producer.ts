@@ -16,6 +16,7 @@ import { type Cluster, isNotNow } from './cluster.ts';
 import { type BatchReceipt, encodeRecord, type MessageToSend, type SendReceipt } from './message_to_send.ts';
 import { type ProducerOptions, type ProducerSettings, producerSettings } from './options.ts';
 import { type Frame, SendWindow } from './send_window.ts';
+import { SilenceWatch } from './silence_watch.ts';
 import { TopicRouter } from './topic_router.ts';
 
 /** What a call is charged against the buffer beside its bytes: what it takes in memory until it is settled. */
@@ -45,7 +46,7 @@ export class Producer {
   #isPumpDue = false;
   #ticker: NodeJS.Timeout | undefined;
   #retryAtMs = 0;
-  #progressAtMs = 0;
+  readonly #silence: SilenceWatch;
   #lastError: TLedgerError | undefined;
   #unsettledBytes = 0;
   #unsettledCalls = 0;
@@ -55,6 +56,7 @@ export class Producer {
     this.#cluster = cluster;
     this.#onClosed = onClosed;
     this.#settings = producerSettings(options);
+    this.#silence = new SilenceWatch(cluster, this.#settings.stallTimeoutMs);
     this.#batcher = new Batcher({ bytesMax: this.#settings.frameBytesMax, countMax: this.#settings.frameCountMax });
     this.#router = new TopicRouter(cluster, (topic, queue) => this.#batcher.hasOpen(topic, queue));
     this.#window = new SendWindow<Batch>({
@@ -281,7 +283,7 @@ export class Producer {
       if (!this.#window.hasWritten) this.#letGo(pipe);
       return;
     }
-    if (!this.#window.hasWritten) this.#progressAtMs = Date.now();
+    if (!this.#window.hasWritten) this.#silence.broken();
     for (;;) {
       const frame = this.#window.takeNext() ?? this.#nextNew();
       if (frame === undefined) break;
@@ -336,7 +338,7 @@ export class Producer {
     if (!this.#window.hasWritten) {
       return pipe.abort(new TLedgerError('INTERNAL', 'the node acknowledged what was never sent'));
     }
-    this.#progressAtMs = Date.now();
+    this.#silence.broken();
     this.#backoff.reset();
     this.#lastError = undefined;
     pipe.endpoint.trust();
@@ -389,8 +391,10 @@ export class Producer {
       this.#fail(batch, reason ?? new TLedgerError('DEADLINE_EXCEEDED'));
     }
     this.#router.expire(now, new TLedgerError('DEADLINE_EXCEEDED'));
-    const isStalled = this.#window.hasWritten && now - this.#progressAtMs > this.#settings.stallTimeoutMs;
-    if (isStalled) this.#pipe?.abort(new TLedgerError('UNREACHABLE', 'the node has stopped answering'));
+    const pipe = this.#window.hasWritten ? this.#pipe : undefined;
+    if (pipe !== undefined && this.#silence.isOver(pipe.endpoint, this.#window.oldest!.topic)) {
+      pipe.abort(new TLedgerError('UNREACHABLE', 'the node has stopped answering'));
+    }
     if (this.#unsettledCalls > 0) return;
     clearInterval(this.#ticker);
     this.#ticker = undefined;

@@ -112,6 +112,11 @@ export class SendWindow<Load extends Sendable> {
     return this.#entries[0]?.isWritten === true;
   }
 
+  /** The load whose answer is due next. */
+  get oldest(): Load | undefined {
+    return this.#entries[0]?.load;
+  }
+
   /** Whether a load of that size may be pushed. An empty window takes any. */
   hasRoom(sizeBytes: number): boolean {
     if (this.#entries.length === 0) return true;
