@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { expect } from 'chai';
 import type { Command } from 'commander';
+import { errorTableMarkdown } from '../src/cli/error_table.ts';
 import { buildProgram } from '../src/cli/program.ts';
 import { configTableMarkdown } from '../src/config/explain.ts';
 
@@ -21,6 +22,12 @@ describe('README', () => {
   it('has the table of settings that the schema makes', () => {
     const between = /<!-- settings:[^>]*-->\n([\s\S]*?)\n<!-- \/settings -->/.exec(readme)?.[1];
     expect(between).to.equal(configTableMarkdown());
+  });
+
+  it('has the table of errors that the code makes, with every status by its name', () => {
+    const between = /<!-- errors:[^>]*-->\n([\s\S]*?)\n<!-- \/errors -->/.exec(readme)?.[1];
+    expect(between).to.equal(errorTableMarkdown());
+    expect(between).not.to.match(/\| [0-9]+ \|/);
   });
 
   it('names every command, and none that does not exist', () => {
