@@ -95,6 +95,8 @@ export class Group {
         if (log.flushedIndex < upTo) await log.flush();
       },
       segmentSizeBytes: SEGMENT_SIZE_BYTES,
+      lastIndex: log.lastIndex,
+      onWarning: (message) => member.warnings.push(message),
     });
     const life = ++member.life;
     member.failure = null;

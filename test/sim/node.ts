@@ -180,6 +180,8 @@ export class SimNode {
       },
       segmentSizeBytes,
       limits: { producerRunsMax: plan.producerRunsMax, openQueueFilesMax: 8 },
+      lastIndex: log.lastIndex,
+      onWarning: (message) => this.#port.warned(this, message),
     });
     const replica = new Replica({
       raft: { ...plan, id: this.id, voters: this.#voters },
