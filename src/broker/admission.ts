@@ -6,7 +6,9 @@ import { checkProducerId, messageLimits } from '../format/limits.ts';
 import { type MessageParts, NO_PRODUCER, newParts, type QueueOffset, writeProducerStamp } from '../format/message.ts';
 import {
   hostBytesExtra,
+  MESSAGE_PREPARED_OFFSET_AT,
   MESSAGE_QUEUE_OFFSET_AT,
+  MESSAGE_RECONSUME_TIMES_AT,
   MESSAGE_STORE_HOST_AT,
   MESSAGE_STORE_TIMESTAMP_AT,
 } from '../format/message_layout.ts';
@@ -24,11 +26,7 @@ export interface AppendPlace {
   readonly firstIndex: LogIndex;
   /** The leader's wall clock: becomes the messages' store time. */
   readonly nowMs: number;
-  /** 8 bytes, IPv4 address and port, to be written as store host; left as it is when missing. */
-  readonly storeHost?: Buffer;
 }
-
-const STORE_HOST_BYTES = 8;
 
 /** The assignment view and the checks in front of it. Only a leader has one that means anything. */
 export class Admissions {
@@ -161,7 +159,11 @@ function stampPlace(records: Buffer, at: number, queueOffset: number, place: App
   const extra = hostBytesExtra(records, at, false);
   writeUint64(records, queueOffset, at + MESSAGE_QUEUE_OFFSET_AT);
   writeUint64(records, place.nowMs, at + MESSAGE_STORE_TIMESTAMP_AT + extra);
-  place.storeHost?.copy(records, at + MESSAGE_STORE_HOST_AT + extra, 0, STORE_HOST_BYTES);
+  // The three fields side by side that belong to brokers: store host (8 bytes), how often consumed (4) and the offset of
+  // a prepared message (8). Zeros, whatever the producer wrote; a store host of IPv6 was refused by the flags.
+  writeUint64(records, 0, at + MESSAGE_STORE_HOST_AT + extra);
+  records.writeUInt32BE(0, at + MESSAGE_RECONSUME_TIMES_AT + extra);
+  writeUint64(records, 0, at + MESSAGE_PREPARED_OFFSET_AT + extra);
 }
 
 function checkSequence(sequence: number): void {

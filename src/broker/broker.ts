@@ -131,7 +131,7 @@ export class Broker {
   }
 
   /**
-   * Checks a batch, and writes queue offsets, store time and producer stamps into its records. The part the result names
+   * Checks a batch, and writes queue offsets, store time, producer stamps and zeros for a broker's fields into its records. The part the result names
    * must be appended at once at `place.firstIndex` (or `startLeading` be called anew): later batches count on it.
    * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, INVALID_ARGUMENT, BATCH_TOO_LARGE, MESSAGE_CORRUPTED,
    * BODY_EMPTY, BODY_TOO_LARGE, ILLEGAL_TAG, ILLEGAL_PROPERTY, PROPERTIES_TOO_LARGE, UNKNOWN_PRODUCER,

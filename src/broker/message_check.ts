@@ -2,7 +2,7 @@
 // appended as it is, travels to every replica and is read by every consumer; so nothing passes that a reader would
 // stumble over.
 import { TLedgerError } from '../base/errors.ts';
-import { checkBodySize, checkPropertyTotals } from '../format/limits.ts';
+import { checkBodySize, checkPropertyTotals, isReservedProperty } from '../format/limits.ts';
 import {
   hasProducerStamp,
   hasSafeNumbers,
@@ -83,6 +83,7 @@ function checkProperties(buffer: Buffer, start: number, end: number): void {
     if (valueEnd === end || buffer[valueEnd] !== PROPERTY_VALUE_END) throw illegalProperty(at, 'has no clean value');
     const special = nameEnd - at === 4 ? specialOf(buffer.readUInt32BE(at)) : 0;
     if (special === 0) {
+      if (isReservedProperty(buffer, at, nameEnd)) throw illegalProperty(at, 'has a reserved name');
       userCount++;
       sizeBytes += nameEnd - at;
     } else {

@@ -50,6 +50,23 @@ export const reservedProperties: ReadonlySet<string> = new Set(
   DLQ_ORIGIN_MESSAGE_ID __CRC32# _SYS_MSG_PRIORITY_ __LITE_TOPIC`.split(/\s+/),
 );
 
+/** The reserved names by their first byte, so that most names are told apart by that alone. */
+const reservedByFirstByte: readonly (readonly Buffer[])[] = Array.from({ length: 256 }, (_, first) =>
+  [...reservedProperties].map((name) => Buffer.from(name)).filter((name) => name[0] === first),
+);
+
+/** Whether the property name in `buffer[start, end)` is reserved; for encoded properties, without making strings. */
+export function isReservedProperty(buffer: Buffer, start: number, end: number): boolean {
+  const length = end - start;
+  for (const name of reservedByFirstByte[buffer[start]!]!) {
+    if (name.length !== length) continue;
+    let same = 1;
+    while (same < length && buffer[start + same] === name[same]) same++;
+    if (same === length) return true;
+  }
+  return false;
+}
+
 const TOPIC_PATTERN = /^[%|a-zA-Z0-9_-]+$/;
 const PRODUCER_ID_PATTERN = /^[0-9a-f]+$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for.

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import type { PackedAppend } from '../../src/broker/types.ts';
-import { validateMessage } from '../../src/format/limits.ts';
+import { reservedProperties, validateMessage } from '../../src/format/limits.ts';
 import { encodeMessageRecord, type OutgoingMessage } from '../../src/format/message.ts';
 import { blankRecord, indexAt, RECORD_HEADER_BYTES, recordMagic } from '../../src/format/record.ts';
 import { logIndex } from '../../src/raft/types.ts';
@@ -42,10 +42,9 @@ function spoiled(change: (record: Buffer) => void): Buffer {
 }
 
 describe('a batch that is admitted', () => {
-  it('gets offsets, store time, store host and indices; the next one goes on from there', () => {
-    const storeHost = Buffer.from([10, 0, 0, 1, 0, 0, 0x1f, 0x91]);
+  it('gets offsets, store time and indices; the next one goes on from there', () => {
     const request = batch(['a', 'b', 'c']);
-    const admission = harness.broker.admit(request, { firstIndex: logIndex(10), nowMs: START_MS + 5, storeHost });
+    const admission = harness.broker.admit(request, { firstIndex: logIndex(10), nowMs: START_MS + 5 });
     expect(admission).to.deep.equal({
       kind: 'append',
       start: 0,
@@ -57,12 +56,36 @@ describe('a batch that is admitted', () => {
       const at = number * size + AT;
       expect(request.records.readBigUInt64BE(at + 20), 'queue offset').to.equal(BigInt(number));
       expect(request.records.readBigUInt64BE(at + 56), 'store time').to.equal(BigInt(START_MS + 5));
-      expect(request.records.subarray(at + 64, at + 72), 'store host').to.deep.equal(storeHost);
     }
     const next = harness.broker.admit(batch(['d']), { firstIndex: logIndex(13), nowMs: START_MS });
     expect(next.result).to.deep.equal({ queueOffset: 3, count: 1, lastIndex: 13, repeated: false });
     const other = harness.broker.admit(batch(['e'], { queueId: 1 }), { firstIndex: logIndex(14), nowMs: START_MS });
     expect(other.result.queueOffset).to.equal(0);
+  });
+
+  for (const extra of [0, 12]) {
+    it(`holds nothing that a producer wrote into a broker's fields (born host of ${8 + extra} bytes)`, () => {
+      const plain = encodeMessageRecord(message());
+      const records = resized(
+        Buffer.concat([plain.subarray(0, AT + 48), Buffer.alloc(extra, 7), plain.subarray(AT + 48)]),
+      );
+      if (extra > 0) records.writeInt32BE(0x10, AT + 36);
+      // Store host, how often consumed, offset of the prepared message: 64 to 84 (ROCKETMQ_GRPC.md 10.2).
+      records.fill(0xff, AT + 64 + extra, AT + 84 + extra);
+      const { records: stored } = harness.pull(0, harness.append(packed(records)).queueOffset);
+      expect(stored.toString('hex', AT + 64 + extra, AT + 84 + extra)).to.equal('00'.repeat(20));
+      expect(stored.readUInt32BE(AT + 84 + extra), 'the size of the body behind them').to.equal(4);
+      expect(stored.toString('hex', AT + 48, AT + 48 + extra), 'the born host before them').to.equal(
+        '07'.repeat(extra),
+      );
+    });
+  }
+
+  it('may have properties that are named almost as reserved ones', () => {
+    for (const name of ['DELAYS', 'DELA', 'delay', 'xDELAY', 'KEYSS', 'TTLS', '__CRC32', '1ST_POP_TIMES']) {
+      expect(reservedProperties.has(name)).to.equal(false);
+      harness.append(packed(withProperties(`${name}\u0001v\u0002`)));
+    }
   });
 
   it('takes nothing from the stamp a client wrote: without a producer it is blank', () => {
@@ -159,6 +182,13 @@ describe('a batch that is refused', () => {
     ['a C1 control character', 'ILLEGAL_PROPERTY', () => packed(withProperties('a\u0001v\u0085\u0002'))],
     ['DEL', 'ILLEGAL_PROPERTY', () => packed(withProperties('a\u0001\u007f\u0002'))],
     ['a second stamp', 'ILLEGAL_PROPERTY', () => packed(withProperties(`PSEQ\u0001${'0'.repeat(28)}\u0002`))],
+    ...[...reservedProperties]
+      .filter((name) => name !== 'TAGS' && name !== 'KEYS')
+      .map((name): [string, string, () => PackedAppend] => [
+        `the reserved property ${name}`,
+        'ILLEGAL_PROPERTY',
+        () => packed(withProperties(`a\u0001b\u0002${name}\u0001v\u0002`)),
+      ]),
     ['two tags', 'ILLEGAL_PROPERTY', () => packed(withProperties('TAGS\u0001a\u0002TAGS\u0001b\u0002'))],
     ['a blank tag', 'ILLEGAL_TAG', () => packed(withProperties('TAGS\u0001 \u0002'))],
     ['a tag with a bar', 'ILLEGAL_TAG', () => packed(withProperties('x\u0001y\u0002TAGS\u0001a|b\u0002'))],
