@@ -6,9 +6,8 @@ import { checkProducerId, messageLimits } from '../format/limits.ts';
 import { type MessageParts, NO_PRODUCER, newParts, type QueueOffset, writeProducerStamp } from '../format/message.ts';
 import {
   hostBytesExtra,
-  MESSAGE_PREPARED_OFFSET_AT,
+  MESSAGE_BODY_SIZE_AT,
   MESSAGE_QUEUE_OFFSET_AT,
-  MESSAGE_RECONSUME_TIMES_AT,
   MESSAGE_STORE_HOST_AT,
   MESSAGE_STORE_TIMESTAMP_AT,
 } from '../format/message_layout.ts';
@@ -161,9 +160,8 @@ function stampPlace(records: Buffer, at: number, queueOffset: number, place: App
   writeUint64(records, place.nowMs, at + MESSAGE_STORE_TIMESTAMP_AT + extra);
   // The three fields side by side that belong to brokers: store host (8 bytes), how often consumed (4) and the offset of
   // a prepared message (8). Zeros, whatever the producer wrote; a store host of IPv6 was refused by the flags.
-  writeUint64(records, 0, at + MESSAGE_STORE_HOST_AT + extra);
-  records.writeUInt32BE(0, at + MESSAGE_RECONSUME_TIMES_AT + extra);
-  writeUint64(records, 0, at + MESSAGE_PREPARED_OFFSET_AT + extra);
+  const end = at + MESSAGE_BODY_SIZE_AT + extra;
+  for (let byte = at + MESSAGE_STORE_HOST_AT + extra; byte < end; byte++) records[byte] = 0;
 }
 
 function checkSequence(sequence: number): void {

@@ -71,7 +71,7 @@ export class LogIndexFiles {
     return this.#stagedCount;
   }
 
-  /** Forgets what was staged. */
+  /** Forgets what was staged for records that could not be written. */
   unstage(): void {
     this.#stagedCount = 0;
   }

@@ -13,8 +13,8 @@ import {
 } from '../format/record.ts';
 import { type LogIndex, logIndex, type Term } from '../raft/types.ts';
 import type { IndexUnit, LogIndexFiles } from './log_index.ts';
-import type { LogTip } from './log_tip.ts';
-import { rebuildIndex } from './recovery.ts';
+import { EMPTY_TIP, type LogTip } from './log_tip.ts';
+import { rebuildUnits } from './recovery.ts';
 import type { Segments } from './segment.ts';
 import type { CachedBatch, TailCache } from './tail_cache.ts';
 import type { TermRuns } from './term_runs.ts';
@@ -249,13 +249,30 @@ export class LogReader {
   }
 
   #unit(index: LogIndex): IndexUnit {
-    const { segments, index: files, tip } = this.#parts;
+    const files = this.#parts.index;
     const unit = files.get(index);
     if (unit !== null) return unit;
-    rebuildIndex(segments, files, tip);
+    this.#rebuildUnits(index);
     const rebuilt = files.get(index);
     assert(rebuilt !== null, 'a rebuilt log index holds every record');
     return rebuilt;
+  }
+
+  /**
+   * Makes the units of the segment with record `index` anew. That takes the record before the segment, whose unit may be
+   * bad, too: then it begins a segment earlier.
+   */
+  #rebuildUnits(index: LogIndex): void {
+    const { segments, index: files, tip } = this.#parts;
+    let last = segments.count - 1;
+    while (segments.get(last)!.firstIndex > index) last--;
+    let first = last;
+    while (first > 0 && files.get(logIndex(segments.get(first)!.firstIndex - 1)) === null) first--;
+    for (let number = first; number <= last; number++) {
+      const { firstIndex } = segments.get(number)!;
+      const before = firstIndex === 1 ? EMPTY_TIP : this.tipAt(logIndex(firstIndex - 1));
+      rebuildUnits(this.#parts, number, before, tip);
+    }
   }
 
   #readFile(target: Buffer, position: PhysicalOffset): void {

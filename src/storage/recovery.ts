@@ -92,11 +92,31 @@ export function recoverLog({ segments, index, checkpoint }: Parts): RecoveredLog
   };
 }
 
-/** Writes the log index of records 1 … `tip` anew. @throws TLedgerError DATA_CORRUPTED when the log itself is damaged. */
-export function rebuildIndex(segments: Segments, index: LogIndexFiles, tip: LogTip): void {
-  index.truncateAfter(logIndex(0));
-  scanAll(segments, new LogScanner(), { from: EMPTY_TIP, flushed: tip, runs: new TermRuns(), index, strict: true });
-  index.truncateAfter(tip.index);
+/**
+ * Writes the log index of the records in segment `number` anew, in their places. What other segments' units say is left
+ * alone, and nothing is removed that a checkpoint says was flushed: good units are written as they were, and the next
+ * checkpoint flushes them again.
+ * @param before the last record of the segment before.
+ * @param tip the last record of the log.
+ * @throws TLedgerError DATA_CORRUPTED when the log itself is damaged.
+ */
+export function rebuildUnits(
+  parts: { readonly segments: Segments; readonly index: LogIndexFiles },
+  number: number,
+  before: LogTip,
+  tip: LogTip,
+): void {
+  const { segments, index } = parts;
+  const segment = segments.get(number)!;
+  index.unstage();
+  const lastIndex = number === segments.count - 1 ? tip.index : segments.get(number + 1)!.firstIndex - 1;
+  const end = new LogScanner().scan(segment, before, (at, term, position, sizeBytes) => {
+    if (at > lastIndex) return;
+    index.stage(at, position, sizeBytes, term);
+    if (index.stagedCount >= STAGED_UNITS_MAX) index.write();
+  });
+  index.write();
+  if (end.tip.index < lastIndex) throw damaged(segment, end);
 }
 
 /**

@@ -318,6 +318,67 @@ describe('commit log: reading', () => {
       expect(disk.bytes(path).equals(before)).to.equal(true);
     }
   });
+
+  it('looks only at the segment of a lost unit, writes nothing but its units, and flushes them with the checkpoint', async () => {
+    const disk = new MemoryDisk();
+    const log = filledLog(disk, { cacheBytesMax: 0 });
+    await log.flush();
+    await log.advanceCheckpoint();
+    const lost = logIndex(Math.floor(log.lastIndex / 2));
+    const expected = log.locate(lost);
+    const segment = Math.floor(expected.position / SEGMENT_BYTES) * SEGMENT_BYTES;
+    const inSegment = (at: number) => Math.floor(log.locate(logIndex(at)).position / SEGMENT_BYTES) * SEGMENT_BYTES;
+    const units = Array.from({ length: log.lastIndex }, (_, at) => at + 1).filter((at) => inSegment(at) === segment);
+    const indexFile = (index: number) =>
+      `${DIRECTORY}/index/${String(Math.floor((index - 1) / 8) * 256).padStart(20, '0')}`;
+    const before = contentOf(disk, DIRECTORY);
+    disk.corrupt(indexFile(lost), ((lost - 1) % 8) * 32, Buffer.alloc(32));
+    const steps = new Set<string>();
+    disk.onOperation = ({ kind, path }) => void steps.add(`${kind} ${path.replace(DIRECTORY, '')}`);
+    expect(log.locate(lost)).to.deep.equal(expected);
+    expect(contentOf(disk, DIRECTORY)).to.deep.equal(before);
+    const segments = [...steps].filter((step) => step.includes('/commitlog/')).map((step) => Number(step.slice(-20)));
+    // The segment before gives the checksum that this one goes on from.
+    expect(new Set(segments)).to.deep.equal(new Set([segment - SEGMENT_BYTES, segment]));
+    const changes = [...steps].filter((step) => !step.startsWith('read '));
+    expect(new Set(changes)).to.deep.equal(new Set(units.map((at) => `write ${indexFile(at).replace(DIRECTORY, '')}`)));
+    await log.advanceCheckpoint();
+    for (const at of units) expect([...steps]).to.include(`flush ${indexFile(at).replace(DIRECTORY, '')}`);
+    disk.crash({ mode: 'lost' });
+    const again = openLog(disk);
+    expect(again.recovery).to.deep.include({ indexRebuilt: false, scannedAfter: again.lastIndex });
+    expectConsistent(again);
+  });
+
+  it('finds every record though the whole log index is lost while it is open, even after an append that failed', () => {
+    for (const failing of [false, true]) {
+      const disk = new MemoryDisk();
+      const log = filledLog(disk, { cacheBytesMax: 0 });
+      const before = contentOf(disk, `${DIRECTORY}/index`);
+      if (failing) {
+        disk.failAt(1, 'EIO');
+        expect(codeOf(() => append(log, [10], 99))).to.equal('STORAGE_FAILED');
+      }
+      for (const path of Object.keys(before)) disk.corrupt(path, 0, Buffer.alloc(before[path]!.length));
+      expectConsistent(log);
+      expect(contentOf(disk, `${DIRECTORY}/index`)).to.deep.equal(before);
+    }
+  });
+
+  it('says so when the log itself is damaged where a unit is lost', () => {
+    const disk = new MemoryDisk();
+    const log = filledLog(disk, { cacheBytesMax: 0 });
+    const { position } = log.locate(logIndex(40));
+    const segment = Math.floor(position / SEGMENT_BYTES) * SEGMENT_BYTES;
+    disk.corrupt(
+      `${DIRECTORY}/commitlog/${String(segment).padStart(20, '0')}`,
+      position - segment + 8,
+      Buffer.of(0xff),
+    );
+    disk.corrupt(`${DIRECTORY}/index/${String(4 * 256).padStart(20, '0')}`, 7 * 32, Buffer.alloc(32));
+    expect(codeOf(() => log.locate(logIndex(40)))).to.equal('DATA_CORRUPTED');
+    expect(log.locate(logIndex(39)).position).to.be.lessThan(position);
+  });
 });
 
 describe('commit log: truncating', () => {
