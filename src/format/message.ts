@@ -177,7 +177,7 @@ export function hasProducerStamp(buffer: Buffer, parts: MessageParts): boolean {
   return true;
 }
 
-/** Where the 16 digits of the producer id of a stamp begin; call only after `hasProducerStamp`. */
+/** Where the 16 digits of the producer id of a stamp begin, the sequence right behind; only after `hasProducerStamp`. */
 export function producerIdAt(parts: MessageParts): number {
   return parts.propertiesEnd - PRODUCER_STAMP_BYTES + STAMP_PREFIX.length;
 }
@@ -188,7 +188,7 @@ const SEQUENCE_HIGH_UNIT = 0x100_0000; // 24 bits = 6 hex digits
 
 /** Writes the producer stamp of a message that has room for one. */
 export function writeProducerStamp(buffer: Buffer, parts: MessageParts, producerId: string, sequence: number): void {
-  const at = parts.propertiesEnd - PRODUCER_STAMP_BYTES + STAMP_PREFIX.length;
+  const at = producerIdAt(parts);
   buffer.write(producerId, at, PRODUCER_ID_DIGITS, 'latin1');
   writeHex24(buffer, Math.floor(sequence / SEQUENCE_HIGH_UNIT), at + PRODUCER_ID_DIGITS);
   writeHex24(buffer, sequence % SEQUENCE_HIGH_UNIT, at + PRODUCER_ID_DIGITS + 6);
@@ -196,13 +196,13 @@ export function writeProducerStamp(buffer: Buffer, parts: MessageParts, producer
 
 /** The producer id of a stamp; call only after `hasProducerStamp`. */
 export function producerIdOf(buffer: Buffer, parts: MessageParts): string {
-  const at = parts.propertiesEnd - PRODUCER_STAMP_BYTES + STAMP_PREFIX.length;
+  const at = producerIdAt(parts);
   return buffer.toString('latin1', at, at + PRODUCER_ID_DIGITS);
 }
 
 /** The sequence of a stamp; call only after `hasProducerStamp`. */
 export function sequenceOf(buffer: Buffer, parts: MessageParts): number {
-  const at = parts.propertiesEnd - PRODUCER_STAMP_BYTES + STAMP_PREFIX.length + PRODUCER_ID_DIGITS;
+  const at = producerIdAt(parts) + PRODUCER_ID_DIGITS;
   return readHex24(buffer, at) * SEQUENCE_HIGH_UNIT + readHex24(buffer, at + 6);
 }
 
@@ -264,11 +264,6 @@ export function tagHash(tag: string): number {
   let hash = 0;
   for (let at = 0; at < tag.length; at++) hash = (Math.imul(31, hash) + tag.charCodeAt(at)) | 0;
   return hash;
-}
-
-/** The tag of the message, if it has one. */
-export function tagOf(buffer: Buffer, parts: MessageParts): string | undefined {
-  return decodeProperties(buffer, parts.propertiesStart, parts.propertiesEnd).get(property.tag);
 }
 
 function writeHex24(buffer: Buffer, value: number, at: number): void {

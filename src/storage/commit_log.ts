@@ -253,12 +253,6 @@ export class CommitLog implements RecordSizer {
     await this.#flusher.advanceCheckpoint();
   }
 
-  /** The same, durable when it returns. Blocks for two small flushes. */
-  saveCheckpoint(): void {
-    this.#flusher.assertUsable();
-    this.#flusher.guard(() => this.#flusher.saveCheckpoint());
-  }
-
   /** Flushes, saves the checkpoint and closes the files; a failed log is only closed. Closing twice is harmless. */
   close(): void {
     this.#flusher.close();

@@ -34,8 +34,6 @@ export const unitPhysicalOffset = (units: Buffer, at: number): PhysicalOffset =>
   readUint64(units, at) as PhysicalOffset;
 /** Bytes of the message of the unit at `at`. */
 export const unitSizeBytes = (units: Buffer, at: number): number => units.readUInt32BE(at + SIZE_AT);
-/** Tag hash of the unit at `at`, a signed 32-bit number. */
-export const unitTagHash = (units: Buffer, at: number): number => units.readInt32BE(at + TAG_HASH_AT + 4);
 
 /** Name of the directory of a topic. @throws InvariantError for a name that the topic alphabet does not allow. */
 export function topicDirectory(topic: string): string {
@@ -53,10 +51,6 @@ export class ConsumeQueues {
   constructor(options: { readonly disk: Disk; readonly directory: string; readonly openFilesMax: number }) {
     this.#directory = options.directory;
     this.#files = new OpenFiles(options.disk, options.openFilesMax);
-  }
-
-  get openFileCount(): number {
-    return this.#files.openCount;
   }
 
   /** The queue's files, of which offsets [min, max) are valid; what lies after max is left over and will be overwritten. */

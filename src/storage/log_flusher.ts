@@ -76,7 +76,7 @@ export class LogFlusher {
     this.#parts.segments.tail.file.flushNow();
     if (this.#running === null) {
       this.#flushed = this.#parts.tip;
-      this.saveCheckpoint();
+      this.#saveCheckpoint();
     } else {
       // The flush that runs may get to know of a failure that ours did not see, so it alone may vouch for the segment.
       this.#running.target = this.#parts.tip;
@@ -122,12 +122,6 @@ export class LogFlusher {
     await this.#checkpoint.flush();
   }
 
-  saveCheckpoint(): void {
-    this.#parts.index.flushNow();
-    this.#mark = this.#flushed;
-    this.#checkpoint.save({ flushed: this.#flushed, mark: this.#mark });
-  }
-
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -136,7 +130,7 @@ export class LogFlusher {
       if (this.#failure === null) {
         segments.tail.file.flushNow();
         if (this.#running === null) this.#flushed = this.#parts.tip;
-        this.saveCheckpoint();
+        this.#saveCheckpoint();
       }
     } finally {
       for (const part of [segments, index, this.#checkpoint]) part.close();
@@ -167,9 +161,16 @@ export class LogFlusher {
   #vouchFor(tip: LogTip, rolled: boolean): void {
     if (tip.index <= this.#flushed.index) return;
     this.#flushed = tip;
-    if (rolled) this.saveCheckpoint();
+    if (rolled) this.#saveCheckpoint();
     else this.#checkpoint.note({ flushed: tip, mark: this.#mark });
     // Its failure makes the log final, which the next call tells.
     if (tip.end - this.#mark.end >= CHECKPOINT_EVERY_BYTES) this.advanceCheckpoint().catch(() => {});
+  }
+
+  /** Blocks for two small flushes; only a roll and the end do that. */
+  #saveCheckpoint(): void {
+    this.#parts.index.flushNow();
+    this.#mark = this.#flushed;
+    this.#checkpoint.save({ flushed: this.#flushed, mark: this.#mark });
   }
 }

@@ -40,16 +40,6 @@ export class OpenFiles {
     this.#openFilesMax = openFilesMax;
   }
 
-  /** Descriptors in use. */
-  get openCount(): number {
-    return this.#open.size;
-  }
-
-  /** Files with bytes that no flush has covered yet. */
-  get dirtyCount(): number {
-    return this.#dirty.size;
-  }
-
   /** Writes to the page cache, making the file and its directory if need be. */
   write(path: string, bytes: Buffer, position: number): void {
     this.#acquire(path, true).file.write(bytes, position);

@@ -67,6 +67,23 @@ export function contentOf(disk: MemoryDisk, directory: string): Record<string, s
   return content;
 }
 
+/** How many files of `disk` are open, of those opened from now on. */
+export function countOpenFiles(disk: MemoryDisk): () => number {
+  const opened = new Set<object>();
+  const open = disk.open.bind(disk);
+  disk.open = (path, options) => {
+    const file = open(path, options);
+    const close = file.close.bind(file);
+    file.close = () => {
+      opened.delete(file);
+      close();
+    };
+    opened.add(file);
+    return file;
+  };
+  return () => opened.size;
+}
+
 /** The error code that `act` fails with; whatever is not a TLedgerError is thrown on. */
 export function codeOf(act: () => unknown): string {
   try {

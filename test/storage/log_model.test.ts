@@ -72,7 +72,7 @@ class Flush implements fc.AsyncCommand<Model, Real> {
 class Checkpoint implements fc.AsyncCommand<Model, Real> {
   check = () => true;
   async run(_model: Model, { log }: Real): Promise<void> {
-    log.saveCheckpoint();
+    await log.advanceCheckpoint();
   }
   toString = () => 'checkpoint';
 }

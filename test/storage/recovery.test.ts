@@ -23,7 +23,6 @@ function killedDisk(flushed: readonly (readonly number[])[], unflushed: readonly
   const disk = new MemoryDisk();
   const log = openLog(disk);
   flushed.forEach((sizes, number) => void append(log, sizes, 1, number));
-  log.saveCheckpoint();
   log.close();
   const again = openLog(disk);
   unflushed.forEach((sizes, number) => void append(again, sizes, 2, 100 + number));
@@ -176,7 +175,7 @@ describe('recovery: corruption', () => {
     const log = openLog(disk);
     for (let batch = 0; batch < 9; batch++) append(log, [600, 300], 1 + (batch >> 2), batch);
     await log.flush();
-    log.saveCheckpoint();
+    await log.advanceCheckpoint();
     for (let batch = 0; batch < 3; batch++) append(log, [150, 10], 4, batch);
     await log.flush();
     const records = recordsOf(log);
@@ -419,7 +418,7 @@ describe('recovery: the checkpoint', () => {
     const log = openLog(disk);
     append(log, [10, 10, 10]);
     await log.flush();
-    log.saveCheckpoint();
+    await log.advanceCheckpoint();
     append(log, [10]);
     disk.crash({ mode: 'lost' });
     expect(openLog(disk).recovery).to.deep.include({ scannedAfter: 3, indexRebuilt: false });
@@ -449,7 +448,7 @@ describe('recovery: the checkpoint', () => {
           const log = openLog(disk);
           append(log, [100, 100, 3950, 100, 100]);
           await log.flush();
-          log.saveCheckpoint();
+          await log.advanceCheckpoint();
           const from = disk.operationCount;
           disk.onOperation = ({ number }) => {
             if (number >= from + step) throw new Error('crash');
