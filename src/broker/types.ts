@@ -58,11 +58,11 @@ export interface PullRequest {
   readonly bytesMax: number;
 }
 
-/** A run of stored records; between those of the queue asked for there may lie others, to be skipped. */
+/** Stored records of the queue asked for, in its order; what lies between them in the log is left out. */
 export interface PullResult {
   /** Whole records, back to back. */
   readonly records: Buffer;
-  /** How many of them belong to the queue asked for. */
+  /** How many they are. */
   readonly count: number;
   readonly nextOffset: QueueOffset;
   readonly min: QueueOffset;
