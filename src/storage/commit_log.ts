@@ -82,17 +82,22 @@ export class CommitLog implements RecordSizer {
    */
   static open(options: CommitLogOptions): CommitLog {
     const { disk, directory, segmentSizeBytes } = options;
+    const opened: { close(): void }[] = [];
+    const keep = <T extends { close(): void }>(part: T): T => {
+      opened.push(part);
+      return part;
+    };
     disk.makeDirectory(directory);
-    const segments = Segments.open(disk, `${directory}/commitlog`, segmentSizeBytes);
-    const index = new LogIndexFiles(disk, `${directory}/index`, options.indexUnitsPerFile);
-    const checkpoint = new Checkpoint(disk, `${directory}/checkpoint`);
     try {
+      const segments = keep(Segments.open(disk, `${directory}/commitlog`, segmentSizeBytes));
+      const index = keep(LogIndexFiles.open(disk, `${directory}/index`, options.indexUnitsPerFile));
+      const checkpoint = keep(new Checkpoint(disk, `${directory}/checkpoint`));
       const { tip, runs, report } = recoverLog({ segments, index, checkpoint });
       const cache = new TailCache(options.cacheBytesMax ?? CACHE_BYTES_MAX);
       const parts: LogParts = { segments, index, cache, runs, tip };
       return new CommitLog(parts, new LogFlusher(parts, checkpoint), report);
     } catch (error) {
-      for (const part of [segments, index, checkpoint]) part.close();
+      for (const part of opened) part.close();
       throw error;
     }
   }

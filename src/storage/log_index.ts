@@ -41,13 +41,24 @@ export class LogIndexFiles {
   /** Files from this number on may hold bytes that were not flushed. */
   #dirtyFrom = 0;
 
-  constructor(disk: Disk, directory: string, unitsPerFile = INDEX_UNITS_PER_FILE) {
+  private constructor(disk: Disk, directory: string, unitsPerFile: number) {
     this.#disk = disk;
     this.#directory = directory;
     this.#unitsPerFile = unitsPerFile;
+  }
+
+  /** Opens the files that are there; the first one is made by the first `write`. */
+  static open(disk: Disk, directory: string, unitsPerFile = INDEX_UNITS_PER_FILE): LogIndexFiles {
     disk.makeDirectory(directory);
-    for (let number = 0; disk.exists(this.#pathOf(number)); number++) {
-      this.#files.push(disk.open(this.#pathOf(number), { create: true }));
+    const index = new LogIndexFiles(disk, directory, unitsPerFile);
+    try {
+      for (let number = 0; disk.exists(index.#pathOf(number)); number++) {
+        index.#files.push(disk.open(index.#pathOf(number), { create: true }));
+      }
+      return index;
+    } catch (error) {
+      index.close();
+      throw error;
     }
   }
 

@@ -49,12 +49,17 @@ export class Segments {
       const found = `${directory}/${names[strange]}`;
       throw new TLedgerError('DATA_CORRUPTED', `segment ${directory}/${expected[strange]} is missing before ${found}`);
     }
-    names.forEach((name, number) => {
-      segments.#all.push(openSegment(disk, `${directory}/${name}`, number * sizeBytes, sizeBytes));
-    });
-    for (const { file } of segments.#all) if (file.sizeBytes() > sizeBytes) throw segments.#wrongSize(file);
-    if (names.length === 0) segments.add(logIndex(1));
-    return segments;
+    try {
+      names.forEach((name, number) => {
+        segments.#all.push(openSegment(disk, `${directory}/${name}`, number * sizeBytes, sizeBytes));
+      });
+      for (const { file } of segments.#all) if (file.sizeBytes() > sizeBytes) throw segments.#wrongSize(file);
+      if (names.length === 0) segments.add(logIndex(1));
+      return segments;
+    } catch (error) {
+      segments.close();
+      throw error;
+    }
   }
 
   get count(): number {
@@ -90,8 +95,8 @@ export class Segments {
     const path = `${this.#directory}/${nameOf(start)}`;
     const segment = openSegment(this.#disk, path, start, this.sizeBytes);
     segment.firstIndex = firstIndex;
-    segment.file.truncate(this.sizeBytes);
     this.#all.push(segment);
+    segment.file.truncate(this.sizeBytes);
     return segment;
   }
 

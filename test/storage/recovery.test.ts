@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { crc32 } from '../../src/base/crc.ts';
 import { blankRecord, physicalOffset, sealRecord } from '../../src/format/record.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
@@ -7,6 +8,7 @@ import {
   blankBatch,
   codeOf,
   contentOf,
+  countOpenFiles,
   DIRECTORY,
   expectConsistent,
   openLog,
@@ -39,6 +41,14 @@ function readAll(disk: MemoryDisk): { records: string[]; ends: number[] } {
     ends.push(position + sizeBytes);
   }
   return { records: recordsOf(log), ends };
+}
+
+/** A slot as a newer version of this software might have written it. */
+function newerSlot(slot: Buffer): Buffer {
+  const copy = Buffer.from(slot);
+  copy.writeUInt32BE(2, 4);
+  copy.writeUInt32BE(crc32(copy, 24, 96, crc32(copy, 0, 20)), 20);
+  return copy;
 }
 
 /** Zeroes a file from `from` on, as if its last sectors had never arrived. */
@@ -313,9 +323,33 @@ describe('recovery: corruption', () => {
     it(`is refused: ${what}`, async () => {
       const { disk } = await damagedable();
       damage(disk);
+      const openFileCount = countOpenFiles(disk);
       expect(codeOf(() => openLog(disk))).to.equal('DATA_CORRUPTED');
+      expect(openFileCount(), 'files left open').to.equal(0);
     });
   }
+
+  it('or any other failure of opening leaves no file open', async () => {
+    for (const isNew of [false, true]) {
+      for (let step = 1, isOver = false; !isOver; step++) {
+        const disk = isNew ? new MemoryDisk() : (await damagedable()).disk;
+        const openFileCount = countOpenFiles(disk);
+        disk.failAt(step, 'EIO');
+        isOver = codeOf(() => openLog(disk)) === 'none';
+        if (!isOver) expect(openFileCount(), `step ${step}`).to.equal(0);
+      }
+    }
+  });
+
+  it('of the format of the checkpoint leaves no file open', () => {
+    const disk = killedDisk([[100]], []);
+    // Version 2, with the checksum of the slot as it is then.
+    for (const at of [0, 4096])
+      disk.corrupt(checkpointPath, at, newerSlot(disk.bytes(checkpointPath).subarray(at, at + 96)));
+    const openFileCount = countOpenFiles(disk);
+    expect(codeOf(() => openLog(disk))).to.equal('DATA_DIR_FOREIGN');
+    expect(openFileCount()).to.equal(0);
+  });
 
   it('of a filler before the checkpoint does no harm, and is refused by the next scan of that segment', async () => {
     const { disk, records } = await damagedable();
