@@ -130,9 +130,10 @@ class Teller {
       case 'exited': {
         const how = event.signal === null ? `exited with code ${event.code}` : `was killed (${event.signal})`;
         const running = cluster?.members.filter((member) => cluster.isRunning(member.nodeId)).length ?? 0;
-        this.#say(event, [
-          `${event.nodeId} ${how}; ${running} of ${cluster?.members.length ?? this.#options.nodes} nodes run`,
-        ]);
+        const total = cluster?.members.length ?? this.#options.nodes;
+        const lines = [`${event.nodeId} ${how}; ${running} of ${total} nodes run`];
+        if (running > 0 && running * 2 <= total) lines.push(this.#noMajority());
+        this.#say(event, lines);
         break;
       }
       case 'leader':
@@ -145,6 +146,14 @@ class Teller {
         this.#say(event, [`${event.nodeId} could not be restarted, trying again: ${event.reason}`]);
         break;
     }
+  }
+
+  #noMajority(): string {
+    const how =
+      this.#options.restart === true
+        ? 'they are being restarted'
+        : 'start again to bring them back (--restart does it by itself)';
+    return `no majority: writes are refused; ${how}`;
   }
 
   stopping(cluster: LocalCluster): void {
