@@ -37,6 +37,7 @@ export interface ForwardCall {
   readonly timeoutMs: number;
 }
 
+/** Calls that were submitted together. */
 export interface ForwardRequest {
   readonly calls: readonly ForwardCall[];
 }
@@ -60,6 +61,7 @@ export interface ReadIndexResponse {
   readonly index: Int64;
 }
 
+/** Asks for a member's state, and with an index for the digest of that record. */
 export interface InspectRequest {
   readonly index: Int64;
 }

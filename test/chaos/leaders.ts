@@ -62,7 +62,7 @@ export class Leaders {
     const { signal } = this.#stop;
     while (!signal.aborted) {
       try {
-        for await (const { leader } of serverStream(endpoint, ledgerService.watchMetadata, { topics: [] }, signal)) {
+        for await (const { leader } of serverStream(endpoint, ledgerService.watchMetadata, { topics: [] }, [signal])) {
           if (leader !== null) this.#heard(leader.nodeId, Number(leader.term));
         }
       } catch {

@@ -54,7 +54,7 @@ export class Reader {
       signal.addEventListener('abort', abort);
       let silence = setTimeout(abort, SILENCE_MS_MAX);
       try {
-        const stream = serverStream(this.#endpoint, ledgerService.consume, this.#request(), attempt.signal);
+        const stream = serverStream(this.#endpoint, ledgerService.consume, this.#request(), [attempt.signal]);
         for await (const { queue, records } of stream) {
           clearTimeout(silence);
           silence = setTimeout(abort, SILENCE_MS_MAX);
