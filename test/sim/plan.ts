@@ -135,7 +135,7 @@ export function drawPlan(random: Random, wanted: Profile | null): Plan {
       topicMs: strike(profile !== 'long', 3, 20),
       targetLeader: random.next() < 0.5 ? 0.8 : 0.3,
       crashAfterAnswer: has('hostile', 'crash', 'swarm') ? random.next() ** 2 * 0.05 : 0,
-      crashAfterCommit: has('hostile', 'swarm') ? random.next() ** 2 * 0.04 : 0,
+      crashAfterCommit: has('hostile', 'swarm') ? random.next() * 0.04 : 0,
       isolateNewLeader: has('hostile') ? random.next() * 0.6 : 0,
       powerLoss,
       downMsMax: election * (random.next() < 0.5 ? 1 : 6),
@@ -171,7 +171,7 @@ function drawGroup(random: Random, profile: Profile, powerLoss: boolean): GroupP
     electionTimeoutMsMin,
     electionTimeoutMsMax: Math.round(electionTimeoutMsMin * spread),
     // One record at a time tells apart what was committed with what.
-    appendBytesMax: random.next() < 0.3 ? 50 : pick(300, 16_000),
+    appendBytesMax: random.next() < (profile === 'hostile' ? 0.6 : 0.2) ? 50 : pick(300, 16_000),
     inflightCountMax: pick(1, 32),
     inflightBytesMax: pick(400, 64_000),
     segmentSizeBytes,

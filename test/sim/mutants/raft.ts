@@ -168,11 +168,5 @@ export const raftMutants: readonly Mutant[] = [
       replacement: '',
       breaks: 'Replication stops once the window was full.',
     },
-    {
-      name: 'probe-never-repeated',
-      original: "if (this.#state === 'replicate' || !this.#probing) return;",
-      replacement: 'if (true as boolean) return;',
-      breaks: 'A follower whose probe got lost is never sent anything again.',
-    },
   ]),
 ];

@@ -45,12 +45,6 @@ export const replicaMutants: readonly Mutant[] = [
       replacement: "    this.#waiters.failAll(\n      new TLedgerError('SHUTTING_DOWN',",
       breaks: 'A node that ends says that records in its log had no effect.',
     },
-    {
-      name: 'serve-before-noop',
-      original: 'this.#noopIndex !== null && broker.appliedIndex >= this.#noopIndex',
-      replacement: 'this.#noopIndex !== null && broker.appliedIndex >= this.#noopIndex - 1',
-      breaks: 'A new leader assigns offsets before it knows what its predecessors assigned.',
-    },
   ]),
   ...inFile('src/replica/flusher.ts', [
     {
@@ -64,20 +58,6 @@ export const replicaMutants: readonly Mutant[] = [
       original: "return policy === 'async' ? { index",
       replacement: "return policy === 'async' || log.lastIndex % 8 === 0 ? { index",
       breaks: 'Records count as durable before they are flushed.',
-    },
-    {
-      name: 'flush-failure-swallowed',
-      original: '      onFailure(error);\n    } finally {',
-      replacement: '      if (error === null) onFailure(error);\n    } finally {',
-      breaks: 'A node whose disk failed stays, and acknowledges nothing any more.',
-    },
-  ]),
-  ...inFile('src/replica/incoming.ts', [
-    {
-      name: 'damaged-append-accepted',
-      original: 'if (verified.lastIndex === message.lastIndex) return { ...message, runs: verified.runs };',
-      replacement: 'return { ...message, runs: verified.runs };',
-      breaks: 'A message that does not hold what it says is taken.',
     },
   ]),
   ...inFile('src/replica/applying.ts', [
