@@ -240,6 +240,33 @@ describe('client: producer', () => {
     });
   });
 
+  describe('a node that is silent', () => {
+    it('is left as soon as others name another leader, long before it counts as dead', async () => {
+      await start(3);
+      const producer = client.producer(small);
+      await send(producer, 'before');
+      group.decide = (_, node) => (node === group.nodes[0] ? { kind: 'silence' } : apply);
+      const startedAtMs = performance.now();
+      const waiting = send(producer, 'after');
+      setTimeout(() => group.lead(1), 600);
+      expect((await waiting).error).to.equal(undefined);
+      expect(performance.now() - startedAtMs).to.be.within(600, 1_500);
+      expect(group.bodies('t', 0)).to.deep.equal(['before', 'after']);
+    });
+
+    it('is waited for while nobody else leads', async () => {
+      await start(3);
+      const producer = client.producer(small);
+      await send(producer, 'before');
+      group.decide = () => ({ kind: 'apply', delayMs: 900 });
+      expect((await send(producer, 'slow')).error).to.equal(undefined);
+      expect(
+        group.nodes.flatMap(({ seen }) => seen),
+        'nothing was sent twice',
+      ).to.have.length(2);
+    });
+  });
+
   describe('the leader', () => {
     it('is followed when a reply names it, without anything becoming doubtful', async () => {
       await start(3);
