@@ -108,7 +108,7 @@ export class Load {
     const request = { topic, queue: operation.queue, producerId: '', sequence: 0, messages };
     for (;;) {
       try {
-        const call = { isRepeatable: false, timeoutMs: UNARY_TIMEOUT_MS };
+        const call = { effects: 'once', timeoutMs: UNARY_TIMEOUT_MS } as const;
         const { queueOffset } = await cluster.call(ledgerService.append, request, call);
         return int64ToNumber(queueOffset, 'queueOffset');
       } catch (error) {

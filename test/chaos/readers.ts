@@ -4,9 +4,10 @@ import { TLedgerError } from '../../src/base/errors.ts';
 import { Endpoint } from '../../src/client/endpoint.ts';
 import { messagesIn } from '../../src/client/received.ts';
 import { serverStream } from '../../src/client/server_stream.ts';
+import { unary } from '../../src/client/unary.ts';
 import { int64ToNumber } from '../../src/wire/int64.ts';
-import type { ConsumeRequest, PullRequest, PullResponse } from '../../src/wire/ledger_messages.ts';
-import { ledgerService } from '../../src/wire/services.ts';
+import type { ConsumeRequest } from '../../src/wire/ledger_messages.ts';
+import { ledgerService, type Method } from '../../src/wire/services.ts';
 import { answeredCode, errorOf } from '../../src/wire/status.ts';
 import { type History, keyOfBody } from './history.ts';
 import { pause } from './pause.ts';
@@ -99,7 +100,7 @@ export interface ProbeCounts {
   unanswered: number;
 }
 
-/** Asks one node again and again for the newest that was acknowledged, and for what comes behind it. */
+/** Asks one node again and again for the newest that was acknowledged, for what comes behind it, and for how far it is. */
 export class Prober {
   readonly counts: ProbeCounts = { answered: 0, unanswered: 0 };
   readonly #nodeId: string;
@@ -127,50 +128,50 @@ export class Prober {
     const { signal } = this.#stop;
     for (let turn = 0; !signal.aborted; turn++) {
       const queue = turn % this.#history.queues;
-      await this.#probe(queue, Math.floor(turn / this.#history.queues) % 2 === 0);
+      const end = this.#history.acknowledgedEnd(queue);
+      const where = `${this.#nodeId}, queue ${queue}, asked with ${end} acknowledged`;
+      try {
+        if (turn % 3 === 2) await this.#probeMetadata(queue, end, where);
+        else await this.#probeQueue(queue, turn % 3 === 0 ? end : Math.max(0, end - 1), end, where);
+        this.counts.answered++;
+      } catch (error) {
+        this.#failed(error, where);
+      }
       await pause(RETRY_MS, signal);
     }
   }
 
-  /** @param beyond ask for the offset behind the newest, which takes a barrier where nothing is there yet. */
-  async #probe(queue: number, beyond: boolean): Promise<void> {
-    const end = this.#history.acknowledgedEnd(queue);
-    const offset = beyond || end === 0 ? end : end - 1;
-    const where = `${this.#nodeId}, queue ${queue}, asked from ${offset} on with ${end} acknowledged`;
-    try {
-      const response = await this.#pull(queue, offset);
-      this.counts.answered++;
-      const found = messagesIn(response.records, { topic: this.#topic, queue, offset });
-      for (const one of found) this.#history.observe(this.#nodeId, queue, one.queueOffset, keyOfBody(one.body));
-      const max = int64ToNumber(response.maxOffset, 'maxOffset');
-      if (max < end) this.#history.sight('stale', `${where}: its queue ends at ${max}`);
-      if (offset < end && found.length === 0) this.#history.sight('stale', `${where}: found nothing`);
-    } catch (error) {
-      const known = errorOf(error);
-      const answered = error instanceof TLedgerError ? error.code : answeredCode(error);
-      if (answered === 'OFFSET_OUT_OF_RANGE') this.#history.sight('stale', `${where}: ${known.message}`);
-      if (answered === 'DATA_CORRUPTED') this.#history.sight('broken', `${where}: ${known.message}`);
-      this.counts.unanswered++;
-    }
+  /** Behind the newest there may be nothing, and a node may say so only after it has caught up. */
+  async #probeQueue(queue: number, offset: number, end: number, where: string): Promise<void> {
+    const at = { topic: this.#topic, queue, offset: String(offset) };
+    const request = { ...at, maxCount: 16, maxBytes: 0, waitMs: 0, packed: true };
+    const response = await this.#ask(ledgerService.pull, request);
+    const found = messagesIn(response.records, { topic: this.#topic, queue, offset });
+    for (const one of found) this.#history.observe(this.#nodeId, queue, one.queueOffset, keyOfBody(one.body));
+    const max = int64ToNumber(response.maxOffset, 'maxOffset');
+    if (max < end) this.#history.sight('stale', `${where}: its queue ends at ${max}`);
+    if (offset < end && found.length === 0) this.#history.sight('stale', `${where}: found nothing at ${offset}`);
   }
 
-  #pull(queue: number, offset: number): Promise<PullResponse> {
-    const { path, requestSerialize, responseDeserialize } = ledgerService.pull;
-    const at = { topic: this.#topic, queue, offset: String(offset) };
-    const request: PullRequest = { ...at, maxCount: 16, maxBytes: 0, waitMs: 0, packed: true };
-    const deadline = Date.now() + PROBE_TIMEOUT_MS;
-    return new Promise((resolve, reject) => {
-      this.#endpoint.client.makeUnaryRequest(
-        path,
-        requestSerialize,
-        responseDeserialize,
-        request,
-        { deadline },
-        (error, response) => {
-          if (error !== null || response === undefined) reject(error ?? new Error('no response'));
-          else resolve(response);
-        },
-      );
-    });
+  async #probeMetadata(queue: number, end: number, where: string): Promise<void> {
+    const { topics } = await this.#ask(ledgerService.metadata, { topics: [this.#topic], current: true });
+    const range = topics[0]?.ranges.find((one) => one.queue === queue);
+    const max = range === undefined ? -1 : int64ToNumber(range.maxOffset, 'maxOffset');
+    if (max < end) this.#history.sight('stale', `${where}: its metadata says ${max}`);
+  }
+
+  /** No answer is no lie; but what an answer says must be true. */
+  #failed(error: unknown, where: string): void {
+    this.counts.unanswered++;
+    const { message } = errorOf(error);
+    const answered = error instanceof TLedgerError ? error.code : answeredCode(error);
+    if (answered === 'OFFSET_OUT_OF_RANGE' || answered === 'TOPIC_NOT_FOUND') {
+      this.#history.sight('stale', `${where}: ${message}`);
+    }
+    if (answered === 'DATA_CORRUPTED') this.#history.sight('broken', `${where}: ${message}`);
+  }
+
+  #ask<Out, In, Response>(method: Method<Out, In, Response>, request: Out): Promise<Response> {
+    return unary(this.#endpoint, method, request, { deadlineMs: Date.now() + PROBE_TIMEOUT_MS });
   }
 }

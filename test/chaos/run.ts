@@ -38,6 +38,8 @@ export interface ChaosOptions {
 const TOPIC = 'chaos';
 const GROUP = 'g0';
 const QUEUES = 6;
+/** Processes that have just been started are slow. */
+const WARM_UP_MS = 2_000;
 /** Load without faults before the first and after the last, by which service is measured. */
 const CALM_MS = 3_000;
 /** Service must go on so soon after a fault's end. */
@@ -88,6 +90,7 @@ class Run {
     const stage = await this.#setUp();
     const { client, cluster, leaders } = stage;
     const load = this.#startLoad(cluster);
+    await pause(WARM_UP_MS);
     const calmBefore = await this.#calm();
     this.#runMeter.open();
     await this.#makeFaults(stage);
