@@ -179,7 +179,10 @@ export class World implements ClientWorld {
   }
 
   tell(node: number, peer: number, isUp: boolean): void {
+    const { life } = this.nodes[node]!;
     this.later(0.1, () => {
+      // A process that began since has connections of its own.
+      if (this.nodes[node]!.life !== life) return;
       this.#atNode(node, ({ process, id }) => {
         this.trace.say(() => `  ${id} is told that n${peer} is ${isUp ? 'up' : 'down'}`);
         if (isUp) process!.replica.onUp(`n${peer}`);

@@ -53,12 +53,6 @@ export const storageMutants: readonly Mutant[] = [
       replacement: '',
       breaks: 'Removed records are read from memory.',
     },
-    {
-      name: 'index-outlives-truncation',
-      original: '      parts.index.truncateAfter(index);\n',
-      replacement: '',
-      breaks: 'The log index names places of removed records.',
-    },
   ]),
   ...inFile('src/storage/recovery.ts', [
     {
