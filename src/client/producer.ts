@@ -43,6 +43,8 @@ export class Producer {
   #isConnecting = false;
   #isMoving = false;
   #isClosed = false;
+  /** Closed, and everything is settled. */
+  #isEnded = false;
   #isPumpDue = false;
   #ticker: NodeJS.Timeout | undefined;
   #retryAtMs = 0;
@@ -200,10 +202,11 @@ export class Producer {
   /** Lets go of the clock and the stream. @returns the stream. */
   #end(): AppendPipe | undefined {
     const pipe = this.#pipe;
+    if (!this.#isEnded) this.#onClosed();
+    this.#isEnded = true;
     clearInterval(this.#ticker);
     this.#ticker = undefined;
     this.#pipe = undefined;
-    this.#onClosed();
     return pipe;
   }
 
@@ -303,6 +306,7 @@ export class Producer {
   }
 
   get #hasWork(): boolean {
+    if (this.#isEnded) return false;
     return this.#window.length > 0 || this.#batcher.length > 0;
   }
 

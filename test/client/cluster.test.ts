@@ -53,7 +53,7 @@ describe('client: calls', () => {
   }
 
   afterEach(async () => {
-    for (const node of group.nodes) node.kill();
+    await group.stop();
     await client.close();
   });
 

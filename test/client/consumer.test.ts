@@ -103,7 +103,7 @@ describe('client: consumer', () => {
   }
 
   afterEach(async () => {
-    for (const node of group.nodes) node.kill();
+    await group.stop();
     await client.close();
   });
 

@@ -78,6 +78,7 @@ export class FakeGroup {
   silentNode: number | undefined;
   term = 1;
   cluster = 'fake';
+  isStopped = false;
   /** Where the leader is said to be, instead of where it is. */
   leaderAddress: string | undefined;
   readonly #changed = new Set<() => void>();
@@ -171,7 +172,9 @@ export class FakeGroup {
     for (const listener of [...this.#changed]) listener();
   }
 
+  /** Ends all nodes for good: one that a test was about to start again stays down. */
   async stop(): Promise<void> {
+    this.isStopped = true;
     for (const node of this.nodes) node.kill();
   }
 
@@ -221,13 +224,14 @@ export class FakeNode {
   }
 
   async start(): Promise<void> {
-    if (this.#server !== undefined) return;
+    if (this.#server !== undefined || this.group.isStopped) return;
     const server = new Server(clientPortOptions);
     server.addService(ledgerService, this.#ledger());
     server.addService(adminService, this.#admin());
     this.#server = server;
     const address = `127.0.0.1:${this.port}`;
     this.port = await bindWithWideWindows(server, address, ServerCredentials.createInsecure(), () => {});
+    if (this.group.isStopped) this.kill();
   }
 
   /** Breaks all connections and takes no new ones. */

@@ -41,7 +41,7 @@ describe('client: producer', () => {
   const small = { frameCountMax: 5, sendTimeoutMs: 5_000 };
 
   afterEach(async () => {
-    for (const node of group.nodes) node.kill();
+    await group.stop();
     await client.close();
   });
 
