@@ -47,3 +47,23 @@ export function encodeRecord(message: MessageToSend, queue: number, bornAtMs: nu
   validateMessage(outgoing);
   return encodeMessageRecord(outgoing);
 }
+
+/** Records in their order, in as few pieces as the limits allow; a record over the limit is a piece of its own. */
+export function splitIntoFrames(
+  records: readonly Buffer[],
+  { frameBytesMax, frameCountMax }: { readonly frameBytesMax: number; readonly frameCountMax: number },
+): Buffer[][] {
+  const frames: Buffer[][] = [];
+  let bytes = 0;
+  for (const record of records) {
+    const last = frames[frames.length - 1];
+    bytes += record.length;
+    if (last !== undefined && bytes <= frameBytesMax && last.length < frameCountMax) {
+      last.push(record);
+    } else {
+      frames.push([record]);
+      bytes = record.length;
+    }
+  }
+  return frames;
+}

@@ -13,7 +13,13 @@ import { AppendPipe, type PipeEnd } from './append_pipe.ts';
 import { Backoff } from './backoff.ts';
 import { type Batch, Batcher, type Done, type Submission } from './batch.ts';
 import { type Cluster, isNotNow } from './cluster.ts';
-import { type BatchReceipt, encodeRecord, type MessageToSend, type SendReceipt } from './message_to_send.ts';
+import {
+  type BatchReceipt,
+  encodeRecord,
+  type MessageToSend,
+  type SendReceipt,
+  splitIntoFrames,
+} from './message_to_send.ts';
 import { type ProducerOptions, type ProducerSettings, producerSettings } from './options.ts';
 import { type Frame, SendWindow } from './send_window.ts';
 import { SilenceWatch } from './silence_watch.ts';
@@ -111,24 +117,13 @@ export class Producer {
   ): Promise<BatchReceipt> {
     const now = Date.now();
     const records = messages.map((one) => encodeRecord({ ...one, topic }, queue, one.bornAtMs ?? now));
-    const { frameBytesMax, frameCountMax } = this.#settings;
-    const frames: { readonly bytes: number; readonly pieces: Buffer[] }[] = [];
-    for (const record of records) {
-      const last = frames[frames.length - 1];
-      const bytes = (last?.bytes ?? 0) + record.length;
-      if (last === undefined || bytes > frameBytesMax || last.pieces.length >= frameCountMax) {
-        frames.push({ bytes: record.length, pieces: [record] });
-      } else {
-        last.pieces.push(record);
-        frames[frames.length - 1] = { bytes, pieces: last.pieces };
-      }
-    }
+    const frames = splitIntoFrames(records, this.#settings);
     const receipts = await Promise.all(
-      frames.map(({ pieces }) => this.sendRecords(topic, queue, Buffer.concat(pieces), pieces.length)),
+      frames.map((pieces) => this.sendRecords(topic, queue, Buffer.concat(pieces), pieces.length)),
     );
     const runs = receipts.map(({ queueOffset }, at) => ({
       firstOffset: queueOffset,
-      count: frames[at]!.pieces.length,
+      count: frames[at]!.length,
     }));
     return { topic, queue, count: records.length, runs };
   }
