@@ -79,6 +79,7 @@ export class Forwarder {
   }
 
   #flush(): void {
+    if (this.#queue.length === 0) return;
     const stream = this.#stream ?? this.#open();
     let calls: ForwardCall[] = [];
     let bytes = 0;

@@ -93,7 +93,16 @@ export class GroupGateway implements Gateway {
     if (target !== null && !this.members.some(({ nodeId }) => nodeId === target)) {
       throw new TLedgerError('UNKNOWN_NODE', `group "${this.group}" has no member "${target}"`);
     }
-    return this.#heardOf(await this.#atLeader(transferCall, target, deadlineMs), deadlineMs);
+    const before = this.leader();
+    try {
+      return await this.#heardOf(await this.#atLeader(transferCall, target, deadlineMs), deadlineMs);
+    } catch (error) {
+      // The old leader's answer can be overtaken by the very change that it would tell of.
+      const now = this.leader();
+      const isDone = target === null ? now?.nodeId !== before?.nodeId : now?.nodeId === target;
+      if (now !== null && now.term > (before?.term ?? 0) && isDone) return now;
+      throw error;
+    }
   }
 
   async readBarrier(deadlineMs: number): Promise<LogIndex> {
