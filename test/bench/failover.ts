@@ -33,9 +33,9 @@ const CALM_MS = 500;
 const SERVED_COUNT = 50;
 
 const kinds = {
-  kill: { what: 'kill -9 of the leader', undo: 'restart' },
-  partition: { what: 'the leader cut off from members and clients', undo: 'heal' },
-  transfer: { what: 'leadership handed over', undo: 'nothing' },
+  kill: 'kill -9 of the leader',
+  partition: 'the leader cut off from members and clients',
+  transfer: 'leadership handed over',
 } as const;
 if (!Object.hasOwn(kinds, values.kind)) throw new Error(`--kind is one of ${Object.keys(kinds).join(', ')}`);
 const kind = values.kind as keyof typeof kinds;
@@ -127,7 +127,7 @@ const report = {
 };
 if (values.format === 'json') console.log(JSON.stringify(report));
 else {
-  console.log(`${kinds[kind].what}, ${report.nodes} nodes, ${report.trials} trials:`);
+  console.log(`${kinds[kind]}, ${report.nodes} nodes, ${report.trials} trials:`);
   console.log(
     `  without service: median ${report.medianMs} ms, 90 % ${report.p90Ms} ms, 99 % ${report.p99Ms} ms, longest ${report.maxMs} ms`,
   );

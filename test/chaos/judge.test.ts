@@ -221,6 +221,12 @@ describe('the judge of chaos', () => {
     }
   }
 
+  it('judges what was seen on the way when nothing could be read back', () => {
+    const history = historyOf({ what: '', told: [[yes(0), no]], log: [], sighted: 'broken' }, 0);
+    const { faults, acknowledged, read } = judge(history, undefined);
+    expect({ faults, acknowledged, read }).to.deep.equal({ faults: { ...clean, broken: 1 }, acknowledged: 1, read: 0 });
+  });
+
   it('has two cases for every promise', () => {
     const caught = cases.flatMap(({ faults }) => Object.keys(faults ?? {}));
     const once = Object.keys(clean).filter((kind) => caught.indexOf(kind) === caught.lastIndexOf(kind));

@@ -53,10 +53,27 @@ export function isFaultless(verdict: Verdict): boolean {
   return Object.values(verdict.faults).every((count) => count === 0);
 }
 
-/** Holds a run against what the group holds in the end. */
-export function judge(history: History, log: FinalLog): Verdict {
+/**
+ * Holds a run against what the group holds in the end.
+ * @param log undefined when nothing could be read: then only what was seen on the way is judged.
+ */
+export function judge(history: History, log: FinalLog | undefined): Verdict {
   const found = new Findings();
   for (const { kind, what } of history.sightings) found.add(kind, what);
+  const repeats = log === undefined ? 0 : compare(history, log, found);
+  return {
+    faults: found.counts,
+    read: log?.reduce((sum, keys) => sum + keys.length, 0) ?? 0,
+    acknowledged: history.acknowledged,
+    failed: history.failed,
+    unknown: history.unknown,
+    repeats,
+    examples: found.examples,
+  };
+}
+
+/** Everything that the log can tell. @returns second and further copies. */
+function compare(history: History, log: FinalLog, found: Findings): number {
   const copies = countCopies(history, log, found);
   checkSenders(history, log, copies, found);
   log.forEach((keys, queue) => {
@@ -66,15 +83,7 @@ export function judge(history: History, log: FinalLog): Verdict {
   checkShown(history, log, found);
   let repeats = 0;
   for (const count of copies.values()) repeats += count - 1;
-  return {
-    faults: found.counts,
-    read: log.reduce((sum, keys) => sum + keys.length, 0),
-    acknowledged: history.acknowledged,
-    failed: history.failed,
-    unknown: history.unknown,
-    repeats,
-    examples: found.examples,
-  };
+  return repeats;
 }
 
 class Findings {

@@ -101,8 +101,11 @@ class Run {
     await load.stop();
     const agreement = await verifyReplicas(client, CONVERGED_WITHIN_MS);
     if (!agreement.identical) history.sight('diverged', `the replicas do not agree: ${agreement.why}`);
-    const log = await readLog(client, TOPIC, QUEUES);
-    const ends = log.map((keys) => keys.length);
+    const log = await readLog(client, TOPIC, QUEUES).catch((error: unknown) => {
+      history.sight('broken', `the group could not be read back: ${error}`);
+      return undefined;
+    });
+    const ends = log?.map((keys) => keys.length) ?? [];
     for (const reader of this.#readers) {
       const isThere = await until(() => reader.hasReached(ends), CONVERGED_WITHIN_MS);
       if (!isThere) history.sight('broken', `the reader of ${reader.nodeId} did not reach the end`);
@@ -223,7 +226,11 @@ class Run {
       this.#statistics.made(kind, trace.leftTrace);
       return this.#say(`${kind}: ${trace.what}${trace.leftTrace ? '' : ' (left no trace)'}`);
     });
-    await Promise.all(made);
+    for (const outcome of await Promise.allSettled(made)) {
+      if (outcome.status === 'fulfilled') continue;
+      // A node that does not come back, for instance: the run goes on without it, and has failed.
+      this.#history.sight('broken', `${kinds.join(' and ')}: ${outcome.reason}`);
+    }
     const enough = this.#history.acknowledged + SERVED_COUNT;
     if (!(await until(() => this.#history.acknowledged >= enough, SERVED_WITHIN_MS))) {
       this.#history.sight('broken', `no service ${SERVED_WITHIN_MS} ms after ${kinds.join(' and ')}`);
