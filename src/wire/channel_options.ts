@@ -1,5 +1,4 @@
-// How connections behave, on both ends. grpc-js leaves most of this unlimited or off; the figures are those of
-// PERFORMANCE.md section 1 and VERIFICATION.md section 2.J.
+// How connections behave, on both ends. grpc-js leaves most of this unlimited or off.
 import type { ChannelOptions, ServerOptions } from '@grpc/grpc-js';
 import { CONCURRENT_STREAMS_MAX, FLOW_CONTROL_WINDOW_BYTES, GRPC_MESSAGE_BYTES_MAX } from './limits.ts';
 

@@ -1,5 +1,5 @@
 // The receive windows of a grpc-js server. grpc-js has an option for clients only, so this reaches for two private
-// fields of its Server, checks that they look as expected, and says so when they do not (PERFORMANCE.md section 1).
+// fields of its Server, checks that they look as expected, and says so when they do not.
 import type { ServerHttp2Session } from 'node:http2';
 import type { Server, ServerCredentials } from '@grpc/grpc-js';
 import { FLOW_CONTROL_WINDOW_BYTES } from './limits.ts';
