@@ -7,6 +7,7 @@ import * as consume from './commands/consume.ts';
 import * as demo from './commands/demo.ts';
 import * as leader from './commands/leader.ts';
 import * as log from './commands/log.ts';
+import * as member from './commands/member.ts';
 import * as message from './commands/message.ts';
 import * as node from './commands/node.ts';
 import * as produce from './commands/produce.ts';
@@ -19,7 +20,7 @@ import { endpointList, integer } from './parsing.ts';
 /** Client ports of a local cluster (`tledger up`). */
 const LOCAL_ENDPOINTS = ['127.0.0.1:8081', '127.0.0.1:8082', '127.0.0.1:8083'];
 
-const commandModules = [up, topic, message, produce, consume, cluster, leader, log, node, config, demo];
+const commandModules = [up, topic, message, produce, consume, cluster, member, leader, log, node, config, demo];
 
 const EXAMPLES = `
 Examples:

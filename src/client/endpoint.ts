@@ -85,3 +85,24 @@ export class Endpoint {
     });
   }
 }
+
+/** The first of `candidates` to be connected; undefined at `untilMs` (Date.now), or when one of `signals` is aborted. */
+export function firstReady(
+  candidates: readonly Endpoint[],
+  untilMs: number,
+  signals: readonly (AbortSignal | undefined)[],
+): Promise<Endpoint | undefined> {
+  return new Promise((resolve) => {
+    const cancels: (() => void)[] = [];
+    const settle = (endpoint: Endpoint | undefined) => {
+      clearTimeout(timer);
+      for (const signal of signals) signal?.removeEventListener('abort', giveUp);
+      for (const cancel of cancels) cancel();
+      resolve(endpoint);
+    };
+    const giveUp = () => settle(undefined);
+    const timer = setTimeout(giveUp, Math.max(0, untilMs - Date.now()));
+    for (const signal of signals) signal?.addEventListener('abort', giveUp);
+    for (const endpoint of candidates) cancels.push(endpoint.onReady(() => settle(endpoint)));
+  });
+}

@@ -2,8 +2,8 @@
 // each with its source and key, so that one run suffices to mend a configuration.
 import { readFileSync } from 'node:fs';
 import { parse as parseYaml } from 'yaml';
+import type { Address } from '../base/address.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
-import type { Address } from './address.ts';
 import { nearestName } from './nearest.ts';
 import { checkRelations } from './relations.ts';
 import { envNameOf, fieldOf, flagOf, type SettingKey, type Settings, settingKeys } from './schema.ts';

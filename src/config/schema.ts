@@ -1,8 +1,9 @@
 // The one description of a node's settings. It validates, it makes the flags and the environment names, and it prints
 // `tledger config explain` and the table of the README; nothing else names a key's default or bounds.
 import { z } from 'zod';
+import { type Address, parseAddress } from '../base/address.ts';
 import { TLedgerError } from '../base/errors.ts';
-import { type Address, parseAddress } from './address.ts';
+import { checkNodeName, NAME, NAME_LENGTH_MAX } from '../base/names.ts';
 import { formatQuantity, parseQuantity, type QuantityUnit } from './quantity.ts';
 
 /** What is said of a key beside its type. */
@@ -26,8 +27,6 @@ export interface MemberAddress {
 /** The facts of each field, kept beside its schema. */
 export const fieldFacts = z.registry<FieldFacts>();
 
-const NAME_LENGTH_MAX = 63;
-const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
@@ -247,13 +246,6 @@ function parseNames(value: string | readonly string[]): readonly string[] {
     if (given.indexOf(one) !== at) throw new TLedgerError('INVALID_CONFIG', `names ${one} twice`);
   }
   return given;
-}
-
-/** @throws TLedgerError INVALID_CONFIG when `text` cannot name a node. */
-export function checkNodeName(text: string): void {
-  if (!NAME.test(text) || text.length > NAME_LENGTH_MAX) {
-    throw new TLedgerError('INVALID_CONFIG', `${JSON.stringify(text)} is not a legal node name`);
-  }
 }
 
 /** `n0=host:port,n1=…`, or in a file also a map of the same. */

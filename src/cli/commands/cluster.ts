@@ -1,6 +1,7 @@
 // tledger cluster status
 import type { Command } from 'commander';
-import type { ClusterStatusResponse, NodeStatus } from '../../wire/admin_messages.ts';
+import { lagOf } from '../../client/membership.ts';
+import type { ClusterStatusResponse } from '../../wire/admin_messages.ts';
 import { type CliContext, withSession } from '../context.ts';
 import { duration, grouped, table } from '../output.ts';
 
@@ -28,12 +29,6 @@ Examples:
     );
 }
 
-function lagOf(node: NodeStatus, status: ClusterStatusResponse): number | null {
-  if (!node.reachable) return null;
-  const longest = Math.max(...status.nodes.filter((one) => one.reachable).map((one) => Number(one.lastIndex)));
-  return longest - Number(node.lastIndex);
-}
-
 function documentOf(status: ClusterStatusResponse) {
   return {
     cluster: status.cluster,
@@ -52,7 +47,7 @@ function documentOf(status: ClusterStatusResponse) {
         flushedIndex: Number(node.flushedIndex),
         committedIndex: Number(node.committedIndex),
         appliedIndex: Number(node.appliedIndex),
-        lag: lagOf(node, status),
+        lag: lagOf(node, status.nodes),
         flushedPosition: Number(node.flushedPosition),
         endPosition: Number(node.endPosition),
         clientAddress,
@@ -75,7 +70,7 @@ function textOf(status: ClusterStatusResponse): string {
       grouped(node.lastIndex),
       grouped(node.committedIndex),
       grouped(node.appliedIndex),
-      grouped(lagOf(node, status) ?? ''),
+      grouped(lagOf(node, status.nodes) ?? ''),
       grouped(node.flushedPosition),
       node.clientAddress,
       duration(Number(node.uptimeMs)),
