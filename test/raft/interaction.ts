@@ -162,7 +162,8 @@ class Interaction {
     }
     if (ready.hardState !== null)
       this.#say(`${id}: persists term ${ready.hardState.term}, vote ${ready.hardState.vote}`);
-    if (ready.noop !== null) this.#say(`${id}: writes no-op ${ready.noop}`);
+    if (ready.own !== null)
+      this.#say(`${id}: writes ${ready.own.kind === 'noop' ? 'no-op' : 'membership'} ${ready.own.index}`);
     if (ready.append !== null) {
       const { truncateAfter, firstIndex, lastIndex } = ready.append;
       if (truncateAfter !== null) this.#say(`${id}: removes records after ${truncateAfter}`);
@@ -209,6 +210,10 @@ function describeBody(message: RaftMessage): string {
       if (reject === null) return `holds ..${match}, round ${round}`;
       return `lacks ${reject.prevIndex}, try after ${reject.hintIndex}@${reject.hintTerm}, round ${round}`;
     }
+    case 'snapshot':
+      return `snapshot ${message.index}@${message.indexTerm} from byte ${message.offset}, round ${message.round}`;
+    case 'snapshot-response':
+      return `holds ${message.offset} bytes of snapshot ${message.index}, round ${message.round}`;
     case 'timeout-now':
       return 'campaign now';
   }

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { Inflight, Progress } from '../../src/raft/progress.ts';
+import { Inflight } from '../../src/raft/inflight.ts';
+import { Progress } from '../../src/raft/progress.ts';
 import { type LogIndex, logIndex } from '../../src/raft/types.ts';
 
 const at = (index: number): LogIndex => logIndex(index);
@@ -70,7 +71,7 @@ describe('raft/progress: the window', () => {
 describe('raft/progress: one follower', () => {
   it('begins as a probe, one message at a time', () => {
     const progress = progressAt(8);
-    expect(progress.status()).to.include({ state: 'probe', match: 0, next: 8 });
+    expect(progress.status(false)).to.include({ state: 'probe', match: 0, next: 8 });
     progress.sent(at(9), 10);
     expect(progress.maySend).to.equal(false);
     progress.allowProbe();
@@ -82,7 +83,7 @@ describe('raft/progress: one follower', () => {
     const progress = progressAt(8);
     progress.sent(at(9), 10);
     expect(progress.acknowledged(at(7))).to.equal(true);
-    expect(progress.status()).to.include({ state: 'replicate', match: 7, next: 10 });
+    expect(progress.status(false)).to.include({ state: 'replicate', match: 7, next: 10 });
     expect(progress.inflight.count).to.equal(1);
     progress.acknowledged(at(9));
     expect(progress.inflight.count).to.equal(0);
@@ -91,18 +92,18 @@ describe('raft/progress: one follower', () => {
   it('an answer below next - 1 does not: it says nothing about the record before next', () => {
     const progress = progressAt(8);
     progress.acknowledged(at(3));
-    expect(progress.status()).to.include({ state: 'probe', match: 3, next: 8 });
+    expect(progress.status(false)).to.include({ state: 'probe', match: 3, next: 8 });
   });
 
   it('next moves as messages are sent while replicating', () => {
     const progress = replicating(7);
     progress.sent(at(10), 10);
     progress.sent(at(12), 10);
-    expect(progress.status()).to.include({ match: 7, next: 13 });
+    expect(progress.status(false)).to.include({ match: 7, next: 13 });
     expect(progress.acknowledged(at(10))).to.equal(true);
     expect(progress.acknowledged(at(10)), 'repeated').to.equal(false);
     expect(progress.acknowledged(at(8)), 'late').to.equal(false);
-    expect(progress.status()).to.include({ match: 10, next: 13 });
+    expect(progress.status(false)).to.include({ match: 10, next: 13 });
     expect(progress.inflight.count).to.equal(1);
   });
 
@@ -145,7 +146,7 @@ describe('raft/progress: one follower', () => {
       const progress = from();
       const { match } = progress;
       expect(progress.rejected(at(prevIndex), hint)).to.equal(accepted);
-      expect(progress.status()).to.include({ match, next });
+      expect(progress.status(false)).to.include({ match, next });
     });
   }
 
@@ -153,7 +154,7 @@ describe('raft/progress: one follower', () => {
     const progress = replicating(7);
     progress.sent(at(10), 10);
     progress.rejected(at(10), 9);
-    expect(progress.status()).to.include({ state: 'probe', match: 7, next: 9 });
+    expect(progress.status(false)).to.include({ state: 'probe', match: 7, next: 9 });
     expect(progress.inflight.count).to.equal(0);
   });
 
@@ -161,7 +162,7 @@ describe('raft/progress: one follower', () => {
     const progress = replicating(7);
     progress.sent(at(10), 10);
     progress.disconnect();
-    expect(progress.status()).to.include({ state: 'probe', next: 8, connected: false });
+    expect(progress.status(false)).to.include({ state: 'probe', next: 8, connected: false });
     expect([progress.maySend, progress.inflight.count]).to.deep.equal([false, 0]);
     progress.connect();
     expect(progress.maySend).to.equal(true);

@@ -112,6 +112,7 @@ export class Chaos {
       transport: (envelope) => this.#post(envelope),
       config: {
         heartbeatIntervalMs: 20,
+        idleHeartbeatIntervalMs: 20,
         electionTimeoutMsMin: 60,
         electionTimeoutMsMax: 120,
         appendBytesMax: this.#random.between(1, 4) * 100,

@@ -72,7 +72,7 @@ export class Checker implements MemberObserver {
   onReady(member: Member, ready: Ready, sent: readonly Envelope[]): void {
     this.#checkTerm(member);
     for (const { message } of sent) this.#checkMessage(member, message);
-    if (ready.noop !== null) this.#checkNewLeader(member);
+    if (ready.own?.kind === 'noop') this.#checkNewLeader(member);
     this.#checkCommit(member, ready);
     for (const { token, index } of ready.reads) {
       const floor = this.#readFloors.get(token);
@@ -153,7 +153,7 @@ export class Checker implements MemberObserver {
       const holders = this.#members().filter(
         ({ durable }) => durable.records[index - 1]?.value === record.value,
       ).length;
-      const needed = Math.floor(member.options.config.voters.length / 2) + 1;
+      const needed = Math.floor(member.options.bootstrap.voters.length / 2) + 1;
       check(holders >= needed, () => `record ${index} is committed by ${member.id} with ${holders} durable copies`);
       this.#committed.push({ record, knownInTerm: member.core.term });
     }

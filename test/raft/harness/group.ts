@@ -1,8 +1,9 @@
 // A group of simulated members with a network in which nothing moves by itself: tests deliver, drop and repeat
 // messages, move time, crash and restart. The checker watches every event.
 import { assert } from '../../../src/base/assert.ts';
+import { bootstrap } from '../../../src/raft/membership.ts';
 import type { Raft } from '../../../src/raft/raft.ts';
-import { type NodeId, type RaftConfig, term } from '../../../src/raft/types.ts';
+import { type Membership, type NodeId, type RaftConfig, term } from '../../../src/raft/types.ts';
 import { Checker } from './checker.ts';
 import { type Envelope, Member, type MemberObserver } from './member.ts';
 
@@ -34,8 +35,9 @@ export class Group {
     this.#transport = options.transport ?? ((envelope) => this.network.push(envelope));
     const observer = both(this.checker, options.observer);
     voters.forEach((id, at) => {
-      const config = { ...defaultConfig, ...options.config, id, voters };
-      this.members.set(id, new Member({ config, seed: seed * 100 + at, observer, recordSizeBytes }));
+      const config = { ...defaultConfig, ...options.config, id };
+      const bootstrap = founded(voters);
+      this.members.set(id, new Member({ config, bootstrap, seed: seed * 100 + at, observer, recordSizeBytes }));
     });
   }
 
@@ -190,14 +192,22 @@ export class Group {
 }
 
 /** The product's timing, with small windows so that tests reach them. */
-export const defaultConfig: Omit<RaftConfig, 'id' | 'voters'> = {
+export const defaultConfig: Omit<RaftConfig, 'id'> = {
   heartbeatIntervalMs: 100,
+  idleHeartbeatIntervalMs: 100,
   electionTimeoutMsMin: 500,
   electionTimeoutMsMax: 1000,
+  preferredLeaders: [],
+  leaseReads: false,
   appendBytesMax: 1000,
   inflightCountMax: 4,
   inflightBytesMax: 3000,
 };
+
+/** The membership of a group that these voters found. */
+export function founded(voters: readonly NodeId[]): Membership {
+  return bootstrap(Object.fromEntries(voters.map((id) => [id, { peer: `${id}:1`, client: `${id}:2` }])));
+}
 
 function both(first: MemberObserver, second: MemberObserver | undefined): MemberObserver {
   if (second === undefined) return first;

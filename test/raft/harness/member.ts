@@ -7,7 +7,10 @@ import {
   type HardState,
   type LogShape,
   logIndex,
+  type Membership,
+  type MembershipEntry,
   type NodeId,
+  type OwnRecord,
   type RaftConfig,
   type RaftMessage,
   type Ready,
@@ -20,6 +23,8 @@ import {
 export interface StoredRecord {
   readonly term: Term;
   readonly value: string;
+  /** Of a membership record. */
+  readonly membership?: Membership;
 }
 
 /** A message with the records that travel with it (empty unless it is an append). */
@@ -57,6 +62,8 @@ export interface MemberObserver {
 
 export interface MemberOptions {
   readonly config: RaftConfig;
+  /** What the configuration names; the blank for a node that waits to be added. */
+  readonly bootstrap: Membership;
   readonly seed: number;
   readonly observer: MemberObserver;
   /** Every record counts for this much. */
@@ -121,6 +128,7 @@ export class Member {
       config: this.options.config,
       hardState: this.durable.hardState,
       log: shapeOf(this.records),
+      memberships: [{ index: logIndex(0), membership: this.options.bootstrap }, ...membershipsOf(this.records, 1)],
       sizer: { fit: (first, bytesMax) => this.#fit(first, bytesMax) },
       random: new SeededRandom(this.options.seed * 1000 + this.#startCount++),
       nowMs,
@@ -172,8 +180,13 @@ export class Member {
   }
 
   step(envelope: Envelope, nowMs: number): Envelope[] {
-    this.core.step(envelope.message, nowMs);
-    return this.drain(envelope.records, envelope.message.type === 'append' ? envelope.message.prevIndex + 1 : 0);
+    const { message, records } = envelope;
+    const first = message.type === 'append' ? message.prevIndex + 1 : 0;
+    this.core.step(
+      message.type === 'append' ? { ...message, memberships: membershipsOf(records, first) } : message,
+      nowMs,
+    );
+    return this.drain(records, first);
   }
 
   /** Proposes one record a value. */
@@ -201,10 +214,7 @@ export class Member {
     if (this.crashPoint === 'before-persist') return this.#failHere();
     if (ready.hardState !== null) this.durable.hardState = ready.hardState;
     if (this.crashPoint === 'before-send') return this.#failHere();
-    if (ready.noop !== null) {
-      assert(ready.noop === this.records.length + 1, 'the no-op is the next record');
-      this.#write([{ term: this.core.term, value: `noop ${this.core.term}` }]);
-    }
+    if (ready.own !== null) this.#writeOwn(ready.own);
     if (ready.append !== null) {
       const { truncateAfter, firstIndex, lastIndex } = ready.append;
       if (truncateAfter !== null) this.#truncateAfter(truncateAfter);
@@ -240,6 +250,13 @@ export class Member {
     assert(this.records.length === this.core.lastIndex, 'the log is as long as the core says');
   }
 
+  #writeOwn(own: OwnRecord): void {
+    assert(own.index === this.records.length + 1, 'a record of the leader itself is the next one');
+    const { term: ownTerm } = this.core;
+    if (own.kind === 'noop') this.#write([{ term: ownTerm, value: `noop ${ownTerm}` }]);
+    else this.#write([{ term: ownTerm, value: `membership ${own.index}@${ownTerm}`, membership: own.membership }]);
+  }
+
   #truncateAfter(keep: number): void {
     this.records.length = keep;
     this.#operations.push({ kind: 'truncate', keep });
@@ -261,6 +278,13 @@ export function shapeOf(records: readonly StoredRecord[]): LogShape {
     if (record.term !== runs.at(-1)?.term) runs.push({ term: record.term, firstIndex: logIndex(at + 1) });
   });
   return { baseIndex: logIndex(0), baseTerm: term(0), lastIndex: logIndex(records.length), runs };
+}
+
+/** The membership records among `records`, the first of which has index `first`. */
+function membershipsOf(records: readonly StoredRecord[], first: number): MembershipEntry[] {
+  return records.flatMap(({ membership }, at) =>
+    membership === undefined ? [] : [{ index: logIndex(first + at), membership }],
+  );
 }
 
 function persist(records: StoredRecord[], operation: DiskOperation): void {
