@@ -135,7 +135,10 @@ describe('a change that would stop the group', () => {
   for (const [what, before, change, up, silent] of cases) {
     it(`${silent === null ? 'is not one that' : 'is one that'} ${what}`, () => {
       const check = (): void => checkHealth(before, change, (id) => up.includes(id));
-      if (silent === null) return expect(check).not.to.throw();
+      if (silent === null) {
+        check();
+        return;
+      }
       expect(check)
         .to.throw(`${silent} would not answer`)
         .with.property('code', 'NO_HEALTHY_MAJORITY' satisfies TLedgerError['code']);

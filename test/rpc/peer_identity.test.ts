@@ -20,7 +20,11 @@ class Belonging {
   }
 }
 
-const nodeOf = (nodeId: string, changed: Partial<PeerIdentity> = {}, groupId: string | null = GROUP) => {
+const nodeOf = (
+  nodeId: string,
+  changed: Partial<Omit<PeerIdentity, 'belonging'>> = {},
+  groupId: string | null = GROUP,
+) => {
   const belonging = new Belonging(groupId);
   const settings = 'segmentSizeBytes=8388608';
   return { cluster: 'c', group: 'g0', nodeId, settings, belonging, ...changed };

@@ -9,6 +9,7 @@ import { CONNECTIONS_MAX } from '../../src/rpc/port.ts';
 import { startClientServer } from '../../src/rpc/server.ts';
 import { clientPortOptions } from '../../src/wire/channel_options.ts';
 import { healthMethod } from '../../src/wire/health.ts';
+import type { Method } from '../../src/wire/services.ts';
 import { FakeGateway } from './fake_gateway.ts';
 import {
   adminService,
@@ -124,12 +125,20 @@ describe('client port', () => {
     late.on('data', (metadata: { members: unknown[] }) => told.push(...metadata.members));
     expect(await codeWhenOver(late)).to.equal('NODE_REMOVED');
     expect(told).to.have.length(3);
-    const { status: health } = await ask(client, healthMethod as never, { service: '' });
+    const { status: health } = await ask(
+      client,
+      healthMethod as Method<{ service: string }, never, { status: string }>,
+      { service: '' },
+    );
     expect(health).to.equal('NOT_SERVING');
     gateway.isOutside = false;
     gateway.changed();
     expect(await ask(client, adminService.clusterStatus, { localOnly: true })).to.include({ group: 'g0' });
-    const { status: healthy } = await ask(client, healthMethod as never, { service: '' });
+    const { status: healthy } = await ask(
+      client,
+      healthMethod as Method<{ service: string }, never, { status: string }>,
+      { service: '' },
+    );
     expect(healthy, 'a node may be added again').to.equal('SERVING');
   });
 
