@@ -78,6 +78,20 @@ describe('cli: commands', () => {
     expect(document.nodes[1]).to.deep.include({ nodeId: 'n1', role: 'follower', lag: 0, lastIndex: 1 });
   });
 
+  it('cluster status says with 3 that nobody leads, and what the members are that are no voters', async () => {
+    group.setMembers(
+      group.membership.members.map((one) => (one.nodeId === 'n2' ? { ...one, role: 'learner' as const } : one)),
+    );
+    expect((await cli('cluster status')).stdout.toString().split('\n')[5]).to.match(/^n2 +learner /);
+    group.lead(undefined);
+    const leaderless = await cli('cluster status');
+    expect([leaderless.exitCode, leaderless.stderr]).to.deep.equal([3, '']);
+    expect(leaderless.stdout.toString()).to.match(/^cluster fake, group g0, no leader\n/);
+    const document = JSON.parse((await cli('cluster status --format json')).stdout.toString());
+    expect(document).to.include({ leaderId: null });
+    expect(document.nodes[2]).to.include({ role: 'follower', membershipRole: 'learner' });
+  });
+
   it('leader transfer names the new leader', async () => {
     expect((await json('leader transfer --to n2')).leader).to.deep.include({ nodeId: 'n2', term: 2 });
     const unknown = await cli('leader transfer --to n9');

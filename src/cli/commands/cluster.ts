@@ -1,8 +1,9 @@
 // tledger cluster status
 import type { Command } from 'commander';
 import { lagOf } from '../../client/membership.ts';
-import type { ClusterStatusResponse } from '../../wire/admin_messages.ts';
+import type { ClusterStatusResponse, NodeStatus } from '../../wire/admin_messages.ts';
 import { type CliContext, withSession } from '../context.ts';
+import { exitCodes, QuietExit } from '../failure.ts';
 import { duration, grouped, table } from '../output.ts';
 
 /** Adds the command. */
@@ -10,11 +11,12 @@ export function register(program: Command, context: CliContext): void {
   const cluster = program.command('cluster').description('look at the group as a whole');
   cluster
     .command('status')
-    .description('show every member: role, term, how far its log goes; answers without a majority, too')
+    .description('show every member: role, term, how far its log goes; without a leader, too (exit code 3)')
     .option('--local', 'only the node that is asked, without asking the others')
     .addHelpText(
       'after',
       `
+ROLE is that of Raft for voters; others are called learner, leaving, joining (not a member yet) or removed.
 LAG is how many records a member's log is behind the longest one; FLUSHED the byte up to which it is on disk.
 
 Examples:
@@ -25,6 +27,7 @@ Examples:
       withSession(command, context, async ({ client, output, timeoutMs }) => {
         const status = await client.admin.clusterStatus({ localOnly: options.local === true, timeoutMs });
         await output.result(documentOf(status), () => textOf(status));
+        if (status.leaderId === '') throw new QuietExit(exitCodes.unavailable);
       }),
     );
 }
@@ -41,6 +44,7 @@ function documentOf(status: ClusterStatusResponse) {
         nodeId,
         reachable,
         role: node.role,
+        membershipRole: node.membershipRole,
         term: Number(node.term),
         firstIndex: Number(node.firstIndex),
         lastIndex: Number(node.lastIndex),
@@ -60,12 +64,17 @@ function documentOf(status: ClusterStatusResponse) {
   };
 }
 
+/** What Raft makes of a voter at the moment; of others, what they are in the group. */
+function roleOf({ role, membershipRole }: NodeStatus): string {
+  return role === 'leader' || membershipRole === 'voter' || membershipRole === '' ? role : membershipRole;
+}
+
 function textOf(status: ClusterStatusResponse): string {
   const rows = status.nodes.map((node) => {
     if (!node.reachable) return [node.nodeId, 'unreachable', '', '', '', '', '', '', node.clientAddress, ''];
     return [
       node.nodeId,
-      node.role,
+      roleOf(node),
       node.term,
       grouped(node.lastIndex),
       grouped(node.committedIndex),
