@@ -4,12 +4,15 @@ import type { Leader } from '../wire/ledger_messages.ts';
 import { ledgerService, type Method } from '../wire/services.ts';
 import { answeredCode, errorOf } from '../wire/status.ts';
 import { Backoff, sleep } from './backoff.ts';
+import { shortly, whyUnreachable } from './causes.ts';
 import { type Endpoint, firstReady } from './endpoint.ts';
 import { askIdentity, type Introduction, isSameGroup } from './identity.ts';
 import { ATTEMPT_TIMEOUT_MS, CALL_TIMEOUT_MS, type ClientOptions, checkEndpoints } from './options.ts';
 import { type MemberList, Roster } from './roster.ts';
 import { unary } from './unary.ts';
 
+/** How often whoever waits is told why. */
+const WAITING_INTERVAL_MS = 1_000;
 /** How often a node is asked who the members are, while the client is in use. */
 const MEMBERS_INTERVAL_MS = 5_000;
 /** How long others may take to say who leads; asked again soon enough. */
@@ -60,6 +63,7 @@ export class Cluster {
   #foreign: TLedgerError | undefined;
   readonly #closing = new AbortController();
   readonly #roster: Roster;
+  readonly #onWaiting: ((causes: readonly string[]) => void) | undefined;
   #memberTimer: NodeJS.Timeout | undefined;
 
   /** @throws TLedgerError INVALID_ARGUMENT for endpoints that are not host:port. */
@@ -67,6 +71,7 @@ export class Cluster {
     this.#given = checkEndpoints(options.endpoints);
     this.#timeoutMs = options.timeoutMs ?? CALL_TIMEOUT_MS;
     this.#attemptTimeoutMs = options.attemptTimeoutMs ?? ATTEMPT_TIMEOUT_MS;
+    this.#onWaiting = options.onWaiting;
     this.#roster = new Roster(this.#given, this.closing);
   }
 
@@ -144,10 +149,17 @@ export class Cluster {
       if (this.#foreign !== undefined) throw this.#foreign;
       const candidates = this.#inOrder();
       const ready = candidates.find((endpoint) => endpoint.isReady());
-      const picked = ready ?? (await firstReady(candidates, untilMs, [signal, this.closing]));
+      const waitUntilMs = Math.min(untilMs, Date.now() + WAITING_INTERVAL_MS);
+      const picked = ready ?? (await firstReady(candidates, waitUntilMs, [signal, this.closing]));
       if (this.isClosed) continue;
       if (picked === undefined) {
-        throw new TLedgerError('UNREACHABLE', `none of ${this.#given.join(', ')} can be reached`);
+        const causes = await whyUnreachable(candidates, this.closing);
+        if (!signal?.aborted && Date.now() < untilMs) {
+          this.#onWaiting?.(causes);
+          continue;
+        }
+        const why = causes.length === 0 ? '' : ` (${causes.join('; ')})`;
+        throw new TLedgerError('UNREACHABLE', `none of ${this.#given.join(', ')} can be reached${why}`);
       }
       const isNew = picked.identity === undefined;
       if (!isNew || (await this.#identify(picked, untilMs, signal))) {
@@ -180,6 +192,7 @@ export class Cluster {
     const backoff = new Backoff();
     let last: TLedgerError | undefined;
     let mayHaveHappened = false;
+    let tellAtMs = Date.now() + WAITING_INTERVAL_MS;
     for (;;) {
       const endpoint = await this.pick(untilMs, options.signal).catch((error: TLedgerError) => {
         const why = last === undefined || !error.retryable ? error : last;
@@ -200,6 +213,10 @@ export class Cluster {
           last = new TLedgerError('SHUTTING_DOWN', 'the client is closed', last);
         if (isOver || !isPassing(last, answered)) throw finalFailure(last, mayHaveHappened);
         endpoint.avoid();
+        if (Date.now() >= tellAtMs) {
+          this.#onWaiting?.([`${endpoint.address}: ${shortly(last.message)}`]);
+          tellAtMs = Date.now() + WAITING_INTERVAL_MS;
+        }
       }
       const delayMs = backoff.next();
       if (options.signal?.aborted || Date.now() + delayMs >= untilMs) throw finalFailure(last, mayHaveHappened);

@@ -44,10 +44,10 @@ Examples:
     --client-addresses n0=10.0.0.1:8081,n1=10.0.0.2:8081,n2=10.0.0.3:8081 \\
     --peer-listen 0.0.0.0:40911 --client-listen 0.0.0.0:8081 --data-dir /var/lib/tledger`,
     )
-    .action(async (options: Options) => {
+    .action(async (options: Options, command: Command) => {
       const parent = options.supervised === true ? process : undefined;
       try {
-        await runNode(configFrom(options, context), context, parent);
+        await runNode(configFrom(options, command, context), context, parent);
       } catch (error) {
         const code = error instanceof TLedgerError ? error.code : 'INTERNAL';
         await tell(parent, { kind: 'failed', code, message: messageOf(error) });
@@ -59,12 +59,12 @@ Examples:
     });
 }
 
-function configFrom(options: Options, context: CliContext): NodeConfig {
+function configFrom(options: Options, command: Command, context: CliContext): NodeConfig {
   try {
     return configOf(options, context.env).config;
   } catch (error) {
     if (options.supervised === true) throw error;
-    context.stderr.write(`${describeFailure(error, 'text')}\n`);
+    context.stderr.write(`${describeFailure(error, globalOptionsOf(command).format)}\n`);
     throw new QuietExit(exitCodes.usage);
   }
 }
