@@ -1,6 +1,8 @@
 // One node as the client sees it: an address, a connection, and whether to avoid it for a while.
 import { Client, connectivityState, credentials } from '@grpc/grpc-js';
 import { clientChannelOptions } from '../wire/channel_options.ts';
+import type { Int64 } from '../wire/int64.ts';
+import type { Member } from '../wire/ledger_messages.ts';
 
 const WATCH_MS = 1_000;
 const AVOID_MS_FIRST = 100;
@@ -11,6 +13,12 @@ export interface NodeIdentity {
   readonly cluster: string;
   readonly group: string;
   readonly nodeId: string;
+}
+
+/** Who belongs to the group, as of a record of its log. */
+export interface MemberList {
+  readonly index: Int64;
+  readonly members: readonly Pick<Member, 'nodeId' | 'clientAddress' | 'role'>[];
 }
 
 /** A connection to one node; grpc-js opens it when it is first needed and opens it again when it breaks. */

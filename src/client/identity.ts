@@ -2,8 +2,7 @@
 // the node behind it says which cluster, group and member it is, and who the others are.
 import { TLedgerError } from '../base/errors.ts';
 import { adminService } from '../wire/services.ts';
-import type { Endpoint, NodeIdentity } from './endpoint.ts';
-import type { MemberList } from './roster.ts';
+import type { Endpoint, MemberList, NodeIdentity } from './endpoint.ts';
 import { unary } from './unary.ts';
 
 /** What a node says of itself and of its group. */

@@ -1,8 +1,7 @@
 // Whom a client may ask: the endpoints it was given, and the members that the group names beside them. An address is
 // only a claim until the node behind it has said that it is that member, of this group.
-import type { Int64 } from '../wire/int64.ts';
 import type { Member } from '../wire/ledger_messages.ts';
-import { Endpoint, firstReady, type NodeIdentity } from './endpoint.ts';
+import { Endpoint, firstReady, type MemberList, type NodeIdentity } from './endpoint.ts';
 import { askIdentity, isSameGroup } from './identity.ts';
 import { isEndpoint } from './options.ts';
 
@@ -16,12 +15,6 @@ const LEARN_TIMEOUT_MS = 5_000;
 
 /** A member and where clients reach it. */
 export type MemberClaim = Pick<Member, 'nodeId' | 'clientAddress'>;
-
-/** Who belongs to the group, as of a record of its log. */
-export interface MemberList {
-  readonly index: Int64;
-  readonly members: readonly Pick<Member, 'nodeId' | 'clientAddress' | 'role'>[];
-}
 
 interface Doubt {
   readonly untilMs: number;
