@@ -36,12 +36,21 @@ export interface GroupGatewayOptions {
   readonly group: string;
   /** This node as it was configured. */
   readonly self: NodeAddresses;
-  /** Whether this node has ever been a member. */
-  readonly belonging: { readonly wasMember: boolean };
+  readonly standing: Standing;
   readonly replica: Replica;
   readonly transport: GrpcPeerTransport;
   readonly clock: Clock;
   readonly facts: () => NodeFacts;
+}
+
+/** What a node knows of its membership beside what its log says. */
+export interface Standing {
+  /** Whether this node has ever been a member. */
+  readonly wasMember: boolean;
+  /** A member that knows a leader said that this node is out. */
+  readonly isOutcast: boolean;
+  /** Called when the node has turned out to be out, or to be in again, until the returned function is called. */
+  onChange(listener: () => void): () => void;
 }
 
 /** The gateway of a running replica. */
@@ -50,7 +59,7 @@ export class GroupGateway implements Gateway {
   readonly group: string;
   readonly nodeId: NodeId;
   readonly #configured: NodeAddresses;
-  readonly #belonging: { readonly wasMember: boolean };
+  readonly #standing: Standing;
   readonly #replica: Replica;
   readonly #clock: Clock;
   readonly #facts: () => NodeFacts;
@@ -63,7 +72,7 @@ export class GroupGateway implements Gateway {
     this.group = options.group;
     this.nodeId = self.nodeId;
     this.#configured = self;
-    this.#belonging = options.belonging;
+    this.#standing = options.standing;
     this.#replica = replica;
     this.#clock = clock;
     this.#facts = options.facts;
@@ -104,10 +113,12 @@ export class GroupGateway implements Gateway {
 
   outside(): TLedgerError | null {
     const { index, membership } = this.#replica.membership;
+    const { isOutcast, wasMember } = this.#standing;
+    if (isOutcast) return new TLedgerError('NODE_REMOVED', `node "${this.nodeId}" was removed, as a member says`);
     if (membership.addresses[this.nodeId] !== undefined) return null;
     // Until the record is committed it may be taken back, and a leader goes on in the name of the others.
     if (index > this.#replica.status().committedIndex) return null;
-    const why = this.#belonging.wasMember ? `was removed, as record ${index} says` : 'waits to be added to the group';
+    const why = wasMember ? `was removed, as record ${index} says` : 'waits to be added to the group';
     return new TLedgerError('NODE_REMOVED', `node "${this.nodeId}" ${why}`);
   }
 
@@ -163,7 +174,8 @@ export class GroupGateway implements Gateway {
 
   localStatus(): LocalStatus {
     const { membership } = this.#replica.membership;
-    const membershipRole = membershipRoleOf(membership, this.nodeId, this.#belonging.wasMember);
+    const { isOutcast, wasMember } = this.#standing;
+    const membershipRole = isOutcast ? 'removed' : membershipRoleOf(membership, this.nodeId, wasMember);
     return { ...this.#replica.status(), ...this.#facts(), membershipRole };
   }
 
@@ -178,9 +190,11 @@ export class GroupGateway implements Gateway {
   onChange(listener: () => void): () => void {
     const forgetReplica = this.#replica.onChange(listener);
     const forgetMembers = this.#replica.onMembership(listener);
+    const forgetStanding = this.#standing.onChange(listener);
     const forgetTopics = this.broker.onTopics(listener);
     return () => {
       forgetMembers();
+      forgetStanding();
       forgetReplica();
       forgetTopics();
     };
