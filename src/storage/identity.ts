@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { assert } from '../base/assert.ts';
 import { crc32 } from '../base/crc.ts';
 import { TLedgerError } from '../base/errors.ts';
-import type { NodeId } from '../raft/types.ts';
+import type { MemberAddress, NodeId } from '../raft/types.ts';
 import type { Disk } from './disk.ts';
 
 /** Version 1 named the founding members in the place of the group id, which is made from them. */
@@ -30,7 +30,12 @@ interface Belonging {
   readonly groupId: string | null;
   /** Whether this node has been a member, so that it knows the group without it for one that removed it. */
   readonly wasMember: boolean;
+  /** The members that the group was founded with, as this node was told at its first start; empty if it joined. */
+  readonly founders: Founders;
 }
+
+/** The first members of a group and how they were reached then. */
+export type Founders = Readonly<Record<NodeId, MemberAddress>>;
 
 /** The id of the group that these members found: the same on all of them, without asking anybody. */
 export function foundersGroupId(cluster: string, group: string, founders: readonly NodeId[]): string {
@@ -62,6 +67,11 @@ export class ClaimedDirectory {
     return this.#belonging.wasMember;
   }
 
+  /** Of the group that the node was founded with, if it was. Addresses are empty when version 1 did not keep them. */
+  get founders(): Founders {
+    return this.#belonging.founders;
+  }
+
   /** Joins the group of that id, once and for ever. @throws Error when the file cannot be written. */
   adopt(groupId: string): void {
     assert(this.groupId === null && GROUP_ID.test(groupId), 'a node without a group joins one, once');
@@ -76,7 +86,7 @@ export class ClaimedDirectory {
   /** Leaves the group for one of its own making (forced recovery). @throws Error when the file cannot be written. */
   secede(groupId: string): void {
     assert(GROUP_ID.test(groupId), 'a group id is 16 hex digits');
-    this.#save({ groupId, wasMember: true });
+    this.#save({ ...this.#belonging, groupId, wasMember: true });
   }
 
   #save(belonging: Belonging): void {
@@ -96,7 +106,7 @@ export function claimDirectory(options: {
   readonly disk: Disk;
   readonly directory: string;
   readonly identity: Identity;
-  readonly founders: readonly NodeId[];
+  readonly founders: Founders;
 }): ClaimedDirectory {
   const { disk, directory, identity, founders } = options;
   const path = `${directory}/identity`;
@@ -105,9 +115,10 @@ export function claimDirectory(options: {
     if (disk.list(`${directory}/commitlog`).length > 0) {
       throw new TLedgerError('DATA_CORRUPTED', `${path} is missing beside a log`);
     }
-    const isFounder = founders.length > 0;
-    const groupId = isFounder ? foundersGroupId(identity.cluster, identity.group, founders) : null;
-    const belonging = { groupId, wasMember: isFounder };
+    const names = Object.keys(founders);
+    const isFounder = names.length > 0;
+    const groupId = isFounder ? foundersGroupId(identity.cluster, identity.group, names) : null;
+    const belonging = { groupId, wasMember: isFounder, founders };
     writeWhole(disk, path, encode(identity, belonging));
     return new ClaimedDirectory(disk, path, identity, belonging);
   }
@@ -130,7 +141,7 @@ export function readIdentity(disk: Disk, directory: string): ClaimedDirectory {
   const path = `${directory}/identity`;
   if (!disk.exists(path)) throw new TLedgerError('DATA_DIR_FOREIGN', `${directory} holds no data of a node`);
   const found = decode(path, readWhole(disk, path));
-  const { formatVersion, groupId, wasMember, members, ...rest } = found;
+  const { formatVersion, groupId, wasMember, founders, members, ...rest } = found;
   if (typeof formatVersion !== 'number' || formatVersion > FORMAT_VERSION) {
     throw new TLedgerError(
       'DATA_DIR_FOREIGN',
@@ -139,16 +150,21 @@ export function readIdentity(disk: Disk, directory: string): ClaimedDirectory {
   }
   const identity = rest as unknown as Identity;
   if (formatVersion === 1) {
-    const founders = String(members).split(',');
-    const founded = foundersGroupId(identity.cluster, identity.group, founders);
-    return new ClaimedDirectory(disk, path, identity, { groupId: founded, wasMember: true });
+    const names = String(members).split(',');
+    const founded = foundersGroupId(identity.cluster, identity.group, names);
+    const unknown = Object.fromEntries(names.map((id) => [id, { peer: '', client: '' }]));
+    return new ClaimedDirectory(disk, path, identity, { groupId: founded, wasMember: true, founders: unknown });
   }
-  const belonging = { groupId: groupId as string | null, wasMember: wasMember === true };
+  const belonging = {
+    groupId: groupId as string | null,
+    wasMember: wasMember === true,
+    founders: founders as Founders,
+  };
   return new ClaimedDirectory(disk, path, identity, belonging);
 }
 
-function encode({ cluster, group, nodeId, segmentSizeBytes }: Identity, { groupId, wasMember }: Belonging): Buffer {
-  const fields = { formatVersion: FORMAT_VERSION, cluster, group, nodeId, segmentSizeBytes, groupId, wasMember };
+function encode({ cluster, group, nodeId, segmentSizeBytes }: Identity, belonging: Belonging): Buffer {
+  const fields = { formatVersion: FORMAT_VERSION, cluster, group, nodeId, segmentSizeBytes, ...belonging };
   const json = JSON.stringify(fields);
   return Buffer.from(`${checksum(json)} ${json}\n`);
 }

@@ -8,8 +8,14 @@ const directory = '/group';
 const path = `${directory}/identity`;
 const identity: Identity = { cluster: 'c1', group: 'g1', nodeId: 'n0', segmentSizeBytes: 4096 };
 const founders = ['n0', 'n1', 'n2'];
+const addressOf = (id: string) => ({ peer: `${id}:1`, client: `${id}:2` });
 const claim = (disk: MemoryDisk, changed: Partial<Identity> = {}, founding: readonly string[] = founders) =>
-  claimDirectory({ disk, directory, identity: { ...identity, ...changed }, founders: founding });
+  claimDirectory({
+    disk,
+    directory,
+    identity: { ...identity, ...changed },
+    founders: Object.fromEntries(founding.map((id) => [id, addressOf(id)])),
+  });
 
 function put(disk: MemoryDisk, fields: object): void {
   const json = JSON.stringify(fields);
@@ -58,6 +64,16 @@ describe('identity of a data directory', () => {
     for (const { groupId } of others) expect(groupId).not.to.equal(made.groupId);
   });
 
+  it('remembers the founders and where they were', () => {
+    const disk = new MemoryDisk();
+    claim(disk);
+    expect(readIdentity(disk, directory).founders).to.deep.equal({
+      n0: addressOf('n0'),
+      n1: addressOf('n1'),
+      n2: addressOf('n2'),
+    });
+  });
+
   it('keeps its group id although the members told are others now', () => {
     const disk = new MemoryDisk();
     const { groupId } = claim(disk);
@@ -92,6 +108,7 @@ describe('identity of a data directory', () => {
     put(disk, { formatVersion: 1, ...identity, members: 'n0,n1,n2' });
     const found = claim(disk);
     expect([found.groupId, found.wasMember]).to.deep.equal([foundersGroupId('c1', 'g1', founders), true]);
+    expect(Object.keys(found.founders)).to.deep.equal(founders);
   });
 
   it('refuses a directory of a newer format, and one that holds nothing', () => {
