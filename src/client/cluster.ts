@@ -1,7 +1,7 @@
 // The group as the client sees it: its endpoints, which of them to use, and unary calls that move on when one fails.
 import { type ErrorCode, TLedgerError } from '../base/errors.ts';
 import type { Leader } from '../wire/ledger_messages.ts';
-import { ledgerService, type Method } from '../wire/services.ts';
+import { adminService, ledgerService, type Method } from '../wire/services.ts';
 import { answeredCode, errorOf } from '../wire/status.ts';
 import { Backoff, sleep } from './backoff.ts';
 import { Endpoint, type NodeIdentity } from './endpoint.ts';
@@ -38,13 +38,23 @@ export function isNotNow(code: ErrorCode): boolean {
  */
 export type CallEffects = 'none' | 'repeatable' | 'once';
 
+/** Methods that only ask. A call of any other is taken to have effects unless it says how they are to be treated. */
+const questions: ReadonlySet<string> = new Set(
+  [ledgerService.pull, ledgerService.metadata, adminService.clusterStatus, adminService.verifyLog].map(
+    ({ path }) => path,
+  ),
+);
+
 /** How one call behaves. */
 export interface CallOptions {
   /** Milliseconds for the call, retries included. */
   readonly timeoutMs?: number | undefined;
   /** Milliseconds for one node. */
   readonly attemptTimeoutMs?: number | undefined;
-  /** Default none. With effects, a failure after any lost answer is OUTCOME_UNKNOWN. */
+  /**
+   * Default none for methods that only ask, once for all others. With effects, a failure after any lost answer is
+   * OUTCOME_UNKNOWN.
+   */
   readonly effects?: CallEffects;
   readonly signal?: AbortSignal | undefined;
 }
@@ -171,7 +181,7 @@ export class Cluster {
   ): Promise<Response> {
     const untilMs = Date.now() + (options.timeoutMs ?? this.#timeoutMs);
     const attemptTimeoutMs = options.attemptTimeoutMs ?? this.#attemptTimeoutMs;
-    const effects = options.effects ?? 'none';
+    const effects = options.effects ?? (questions.has(method.path) ? 'none' : 'once');
     const backoff = new Backoff();
     let last: TLedgerError | undefined;
     let mayHaveHappened = false;

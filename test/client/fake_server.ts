@@ -67,6 +67,8 @@ export class FakeGroup {
   decide: (request: AppendRequest, node: FakeNode) => Verdict = () => ({ kind: 'apply' });
   /** Sends less than all in a Consume response, and may break it off: called before each response. */
   onConsume: (node: FakeNode, sent: number) => 'go on' | 'drop' | ErrorCode = () => 'go on';
+  /** What becomes of a single Append that arrives, before it is looked at. */
+  onAppend: (node: FakeNode) => 'go on' | 'apply, then drop' | 'drop' | ErrorCode = () => 'go on';
   /** What becomes of a CreateTopic that arrives, before it is looked at. */
   onCreateTopic: (node: FakeNode) => 'go on' | 'apply, then drop' | 'drop' | ErrorCode = () => 'go on';
   leaderAt: number | undefined = 0;
@@ -135,6 +137,8 @@ export class FakeGroup {
     const queues = this.topics.get(request.topic);
     if (queues === undefined) throw new TLedgerError('TOPIC_NOT_FOUND', `no topic ${request.topic}`);
     const records = split(request.records);
+    // Without an id nothing is recognised.
+    if (request.producerId === '') return this.#append(request, records);
     const producer = this.producers.get(request.producerId) ?? { next: 1, runs: new Map() };
     if (!this.producers.has(request.producerId) && request.sequence !== 1) throw new TLedgerError('UNKNOWN_PRODUCER');
     if (request.sequence > producer.next) throw new TLedgerError('OUT_OF_ORDER_SEQUENCE');
@@ -145,13 +149,11 @@ export class FakeGroup {
       }
       return this.#answer(run.offset, run.count, true);
     }
-    const offset = this.entries(request.topic, request.queue).length;
-    for (const record of records) this.#store(request.topic, request.queue, record);
-    producer.runs.set(producer.next, { count: records.length, offset });
+    const answer = this.#append(request, records);
+    producer.runs.set(producer.next, { count: records.length, offset: Number(answer.queueOffset) });
     producer.next += records.length;
     this.producers.set(request.producerId, producer);
-    this.changed();
-    return this.#answer(offset, records.length, false);
+    return answer;
   }
 
   /** The stretch of the log that holds offsets [from, to) of a queue, with whatever lies between. */
@@ -176,6 +178,13 @@ export class FakeGroup {
   async stop(): Promise<void> {
     this.isStopped = true;
     for (const node of this.nodes) node.kill();
+  }
+
+  #append({ topic, queue }: AppendRequest, records: readonly Buffer[]): AppendResponse {
+    const offset = this.entries(topic, queue).length;
+    for (const record of records) this.#store(topic, queue, record);
+    this.changed();
+    return this.#answer(offset, records.length, false);
   }
 
   #store(topic: string, queue: number, source: Buffer): void {
@@ -244,8 +253,13 @@ export class FakeNode {
     const { group } = this;
     return {
       append: (call, callback) => {
+        this.unaryCalls.push('append');
+        const verdict = group.onAppend(this);
+        if (verdict === 'drop') return callback(lostConnection());
+        if (verdict !== 'go on' && verdict !== 'apply, then drop') return callback(statusOf(new TLedgerError(verdict)));
         try {
-          callback(null, group.apply(wellFormed(call.request)));
+          const answer = group.apply(wellFormed(call.request));
+          callback(verdict === 'go on' ? null : lostConnection(), answer);
         } catch (error) {
           callback(statusOf(error));
         }
