@@ -26,12 +26,14 @@ import {
   ledgerService,
   wellFormed,
 } from '../../src/wire/services.ts';
-import { statusOf } from '../../src/wire/status.ts';
+import { ACKNOWLEDGED_METADATA, type FailureStatus, statusOf } from '../../src/wire/status.ts';
 
 /** What a node does with a frame. */
 export type Verdict =
   /** Appends and answers. */
   | { readonly kind: 'apply'; readonly delayMs?: number }
+  /** The same, but the answer gets lost before it is heard, as an error comes right behind it. */
+  | { readonly kind: 'apply-unheard' }
   /** Answers with an error and ends the stream. */
   | { readonly kind: 'refuse'; readonly code: ErrorCode }
   /**
@@ -269,9 +271,11 @@ export class FakeNode {
         let isOver = false;
         let isLate = false;
         let producerId: string | undefined;
+        let acknowledged = 0;
         let chain = Promise.resolve();
-        const end = (failure: unknown) => {
+        const end = (failure: FailureStatus) => {
           isOver = true;
+          failure.metadata.set(ACKNOWLEDGED_METADATA, String(acknowledged));
           call.emit('error', failure);
         };
         const handle = async (incoming: Incoming<AppendRequest>) => {
@@ -287,6 +291,11 @@ export class FakeNode {
             case 'apply':
               if (verdict.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, verdict.delayMs));
               call.write({ acknowledged: [group.apply(request)], leader: null } satisfies AppendStreamResponse);
+              acknowledged++;
+              return;
+            case 'apply-unheard':
+              group.apply(request);
+              acknowledged++;
               return;
             case 'refuse-late':
               isLate = true;

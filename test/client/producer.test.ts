@@ -1,7 +1,7 @@
 // A producer before real gRPC servers that fail in every way there is: what it says is true, and nothing is in the log
 // twice or out of order.
 import { expect } from 'chai';
-import type { TLedgerError } from '../../src/base/errors.ts';
+import type { ErrorCode, TLedgerError } from '../../src/base/errors.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { TLedgerClient } from '../../src/client/client.ts';
 import type { ProducerOptions } from '../../src/client/options.ts';
@@ -189,6 +189,41 @@ describe('client: producer', () => {
       expect(new Set(failed.map(({ error }) => error?.code))).to.deep.equal(new Set(['QUEUE_OUT_OF_RANGE']));
       const arrived = outcomes.filter(({ error }) => error === undefined).map(({ body }) => body);
       expect(group.bodies('t', 0)).to.deep.equal(arrived);
+    });
+  });
+
+  describe('an error that overtakes acknowledgements', () => {
+    /** The second and third frame are in the log, and nobody hears of it; the fourth is refused, once or for ever. */
+    const script = (code: ErrorCode, isOnce: boolean, onRefused: () => void = () => {}) => {
+      let frames = 0;
+      group.decide = () => {
+        frames++;
+        if (frames === 2 || frames === 3) return { kind: 'apply-unheard' };
+        if (frames !== 4 && (isOnce || frames < 4)) return apply;
+        onRefused();
+        return { kind: 'refuse', code };
+      };
+    };
+
+    it('is not taken for the answer to a frame that is in the log already', async () => {
+      await start();
+      script('QUEUE_OUT_OF_RANGE', true);
+      const outcomes = await sendMany(small, 30);
+      expect(outcomes.map(({ error }) => error?.code)).to.deep.equal(outcomes.map(() => undefined));
+      expect(group.bodies('t', 0)).to.deep.equal(outcomes.map(({ body }) => body));
+    });
+
+    it('leaves unknown what may be in the log when nobody can be reached any more', async () => {
+      await start();
+      const [node] = group.nodes;
+      script('NO_LEADER', false, () => setTimeout(() => node!.kill(), 20));
+      const outcomes = await sendMany({ frameCountMax: 5, sendTimeoutMs: 300 }, 20);
+      const inLog = group.bodies('t', 0);
+      expect(inLog).to.have.length(15);
+      for (const { body, error } of outcomes.filter(({ error }) => error !== undefined)) {
+        if (inLog.includes(body)) expect(error?.code, body).to.equal('OUTCOME_UNKNOWN');
+      }
+      expect(outcomes.filter(({ error }) => error?.code === 'OUTCOME_UNKNOWN').length).to.be.at.least(10);
     });
   });
 
