@@ -312,9 +312,17 @@ const refusedOnTheWay: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'NOT_A_MEMBER',
 ]);
 
+/** Answers that say nothing about the request: the node itself failed, perhaps after it had done what it was asked. */
+const saysNothing: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'OUTCOME_UNKNOWN',
+  'INTERNAL',
+  'STORAGE_FAILED',
+  'DATA_CORRUPTED',
+]);
+
 /** Whether one try certainly changed nothing. @param answered the code in the node's answer, if it gave one. */
 function hadNoEffect(error: TLedgerError, answered: ErrorCode | undefined): boolean {
-  return answered === undefined ? refusedOnTheWay.has(error.code) : answered !== 'OUTCOME_UNKNOWN';
+  return answered === undefined ? refusedOnTheWay.has(error.code) : !saysNothing.has(answered);
 }
 
 /** Whether the same request may fare better later or elsewhere. */
@@ -326,7 +334,7 @@ function isPassing(error: TLedgerError, answered: ErrorCode | undefined): boolea
 /** What the caller is told: "nothing happened" only if that holds for every try, not just for the last one. */
 function finalFailure(last: TLedgerError, mayHaveHappened: boolean): TLedgerError {
   if (!mayHaveHappened) return last;
-  const isDefinite = !last.retryable && !refusedOnTheWay.has(last.code) && last.code !== 'INTERNAL';
+  const isDefinite = !last.retryable && !refusedOnTheWay.has(last.code) && !saysNothing.has(last.code);
   if (isDefinite) return last;
   return unknownOutcome(last);
 }

@@ -145,6 +145,15 @@ describe('client: calls', () => {
       }
     });
 
+    for (const code of ['INTERNAL', 'STORAGE_FAILED', 'DATA_CORRUPTED', 'OUTCOME_UNKNOWN'] as const) {
+      it(`are unknown after ${code}, which says nothing about them`, async () => {
+        await start(2);
+        group.onAppend = () => code;
+        expect(await append({})).to.equal('OUTCOME_UNKNOWN');
+        expect(group.nodes.flatMap(({ unaryCalls }) => unaryCalls)).to.deep.equal(['append']);
+      });
+    }
+
     it('have failed for certain when every node said so', async () => {
       await start(2);
       group.onAppend = () => 'NO_LEADER';

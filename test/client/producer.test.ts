@@ -1,7 +1,7 @@
 // A producer before real gRPC servers that fail in every way there is: what it says is true, and nothing is in the log
 // twice or out of order.
 import { expect } from 'chai';
-import type { ErrorCode, TLedgerError } from '../../src/base/errors.ts';
+import { type ErrorCode, errorTable, type TLedgerError } from '../../src/base/errors.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { TLedgerClient } from '../../src/client/client.ts';
 import type { ProducerOptions } from '../../src/client/options.ts';
@@ -385,6 +385,47 @@ describe('client: producer', () => {
       expect(producerId).not.to.equal(node!.seen[0]!.producerId);
       expect(sequence).to.equal(1);
       expect(group.bodies('t', 0)).to.deep.equal(['first', 'given up', 'next']);
+    });
+  });
+
+  describe('whatever is said to a second try, until the deadline,', () => {
+    const anyOf = Object.keys(errorTable) as ErrorCode[];
+    /** What is said of the bytes alone holds for every try: the first one cannot have been taken either. */
+    const ofContent = ['INVALID_ARGUMENT', 'ILLEGAL_TOPIC', 'ILLEGAL_TAG', 'ILLEGAL_KEY', 'ILLEGAL_PROPERTY'];
+    const ofSize = ['BODY_EMPTY', 'BODY_TOO_LARGE', 'PROPERTIES_TOO_LARGE', 'BATCH_TOO_LARGE'];
+    const definite: readonly string[] = [...ofContent, ...ofSize];
+
+    it('a message whose first try may be in the log is never said to have failed', async () => {
+      await start(2);
+      let tries = 0;
+      let later: Verdict = apply;
+      group.decide = () => (++tries === 1 ? { kind: 'drop', applied: true } : later);
+      for (const code of anyOf.filter((one) => !definite.includes(one))) {
+        for (const kind of ['refuse', 'refuse-late'] as const) {
+          tries = 0;
+          later = { kind, code };
+          const producer = client.producer({ sendTimeoutMs: 60 });
+          expect((await send(producer, `${code} ${kind}`)).error?.code, `${code} ${kind}`).to.equal('OUTCOME_UNKNOWN');
+          await producer.close();
+        }
+      }
+      expect(group.bodies('t', 0)).to.have.length((anyOf.length - definite.length) * 2);
+    }).timeout(20_000);
+
+    it('nor when the second try finds nobody, or gets no answer', async () => {
+      const last: readonly Verdict[] = [{ kind: 'drop', applied: false }, { kind: 'silence' }];
+      await start(2);
+      let tries = 0;
+      let later: Verdict = apply;
+      group.decide = () => (++tries === 1 ? { kind: 'drop', applied: true } : later);
+      for (later of last) {
+        tries = 0;
+        expect((await send(client.producer({ sendTimeoutMs: 100 }), later.kind)).error?.code).to.equal(
+          'OUTCOME_UNKNOWN',
+        );
+        expect(tries).to.be.greaterThan(1);
+      }
+      expect(group.bodies('t', 0)).to.deep.equal(last.map(({ kind }) => kind));
     });
   });
 
