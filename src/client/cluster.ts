@@ -1,7 +1,7 @@
 // The group as the client sees it: its endpoints, which of them to use, and unary calls that move on when one fails.
 import { type ErrorCode, TLedgerError } from '../base/errors.ts';
 import type { Leader } from '../wire/ledger_messages.ts';
-import { ledgerService, type Method } from '../wire/services.ts';
+import { adminService, ledgerService, type Method } from '../wire/services.ts';
 import { answeredCode, errorOf } from '../wire/status.ts';
 import { Backoff, sleep } from './backoff.ts';
 import { shortly, whyUnreachable } from './causes.ts';
@@ -42,13 +42,23 @@ export function isNotNow(code: ErrorCode): boolean {
  */
 export type CallEffects = 'none' | 'repeatable' | 'once';
 
+/** Methods that only ask. A call of any other is taken to have effects unless it says how they are to be treated. */
+const questions: ReadonlySet<string> = new Set(
+  [ledgerService.pull, ledgerService.metadata, adminService.clusterStatus, adminService.verifyLog].map(
+    ({ path }) => path,
+  ),
+);
+
 /** How one call behaves. */
 export interface CallOptions {
   /** Milliseconds for the call, retries included. */
   readonly timeoutMs?: number | undefined;
   /** Milliseconds for one node. */
   readonly attemptTimeoutMs?: number | undefined;
-  /** Default none. With effects, a failure after any lost answer is OUTCOME_UNKNOWN. */
+  /**
+   * Default none for methods that only ask, once for all others. With effects, a failure after any lost answer is
+   * OUTCOME_UNKNOWN.
+   */
   readonly effects?: CallEffects;
   readonly signal?: AbortSignal | undefined;
 }
@@ -188,7 +198,7 @@ export class Cluster {
   ): Promise<Response> {
     const untilMs = Date.now() + (options.timeoutMs ?? this.#timeoutMs);
     const attemptTimeoutMs = options.attemptTimeoutMs ?? this.#attemptTimeoutMs;
-    const effects = options.effects ?? 'none';
+    const effects = options.effects ?? (questions.has(method.path) ? 'none' : 'once');
     const backoff = new Backoff();
     let last: TLedgerError | undefined;
     let mayHaveHappened = false;
@@ -292,9 +302,17 @@ const refusedOnTheWay: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'NOT_A_MEMBER',
 ]);
 
+/** Answers that say nothing about the request: the node itself failed, perhaps after it had done what it was asked. */
+const saysNothing: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'OUTCOME_UNKNOWN',
+  'INTERNAL',
+  'STORAGE_FAILED',
+  'DATA_CORRUPTED',
+]);
+
 /** Whether one try certainly changed nothing. @param answered the code in the node's answer, if it gave one. */
 function hadNoEffect(error: TLedgerError, answered: ErrorCode | undefined): boolean {
-  return answered === undefined ? refusedOnTheWay.has(error.code) : answered !== 'OUTCOME_UNKNOWN';
+  return answered === undefined ? refusedOnTheWay.has(error.code) : !saysNothing.has(answered);
 }
 
 /** Whether the same request may fare better later or elsewhere. */
@@ -306,7 +324,7 @@ function isPassing(error: TLedgerError, answered: ErrorCode | undefined): boolea
 /** What the caller is told: "nothing happened" only if that holds for every try, not just for the last one. */
 function finalFailure(last: TLedgerError, mayHaveHappened: boolean): TLedgerError {
   if (!mayHaveHappened) return last;
-  const isDefinite = !last.retryable && !refusedOnTheWay.has(last.code) && last.code !== 'INTERNAL';
+  const isDefinite = !last.retryable && !refusedOnTheWay.has(last.code) && !saysNothing.has(last.code);
   if (isDefinite) return last;
   return unknownOutcome(last);
 }

@@ -26,12 +26,14 @@ import {
   ledgerService,
   wellFormed,
 } from '../../src/wire/services.ts';
-import { statusOf } from '../../src/wire/status.ts';
+import { ACKNOWLEDGED_METADATA, type FailureStatus, statusOf } from '../../src/wire/status.ts';
 
 /** What a node does with a frame. */
 export type Verdict =
   /** Appends and answers. */
   | { readonly kind: 'apply'; readonly delayMs?: number }
+  /** The same, but the answer gets lost before it is heard, as an error comes right behind it. */
+  | { readonly kind: 'apply-unheard' }
   /** Answers with an error and ends the stream. */
   | { readonly kind: 'refuse'; readonly code: ErrorCode }
   /**
@@ -67,6 +69,8 @@ export class FakeGroup {
   decide: (request: AppendRequest, node: FakeNode) => Verdict = () => ({ kind: 'apply' });
   /** Sends less than all in a Consume response, and may break it off: called before each response. */
   onConsume: (node: FakeNode, sent: number) => 'go on' | 'drop' | ErrorCode = () => 'go on';
+  /** What becomes of a single Append that arrives, before it is looked at. */
+  onAppend: (node: FakeNode) => 'go on' | 'apply, then drop' | 'drop' | ErrorCode = () => 'go on';
   /** What becomes of a CreateTopic that arrives, before it is looked at. */
   onCreateTopic: (node: FakeNode) => 'go on' | 'apply, then drop' | 'drop' | ErrorCode = () => 'go on';
   /** What becomes of a change of members that arrives; by default it is done at once, an added one as a learner. */
@@ -188,6 +192,8 @@ export class FakeGroup {
     const queues = this.topics.get(request.topic);
     if (queues === undefined) throw new TLedgerError('TOPIC_NOT_FOUND', `no topic ${request.topic}`);
     const records = split(request.records);
+    // Without an id nothing is recognised.
+    if (request.producerId === '') return this.#append(request, records);
     const producer = this.producers.get(request.producerId) ?? { next: 1, runs: new Map() };
     if (!this.producers.has(request.producerId) && request.sequence !== 1) throw new TLedgerError('UNKNOWN_PRODUCER');
     if (request.sequence > producer.next) throw new TLedgerError('OUT_OF_ORDER_SEQUENCE');
@@ -198,13 +204,11 @@ export class FakeGroup {
       }
       return this.#answer(run.offset, run.count, true);
     }
-    const offset = this.entries(request.topic, request.queue).length;
-    for (const record of records) this.#store(request.topic, request.queue, record);
-    producer.runs.set(producer.next, { count: records.length, offset });
+    const answer = this.#append(request, records);
+    producer.runs.set(producer.next, { count: records.length, offset: Number(answer.queueOffset) });
     producer.next += records.length;
     this.producers.set(request.producerId, producer);
-    this.changed();
-    return this.#answer(offset, records.length, false);
+    return answer;
   }
 
   /** The stretch of the log that holds offsets [from, to) of a queue, with whatever lies between. */
@@ -229,6 +233,13 @@ export class FakeGroup {
   async stop(): Promise<void> {
     this.isStopped = true;
     for (const node of this.nodes) node.kill();
+  }
+
+  #append({ topic, queue }: AppendRequest, records: readonly Buffer[]): AppendResponse {
+    const offset = this.entries(topic, queue).length;
+    for (const record of records) this.#store(topic, queue, record);
+    this.changed();
+    return this.#answer(offset, records.length, false);
   }
 
   #store(topic: string, queue: number, source: Buffer): void {
@@ -303,8 +314,13 @@ export class FakeNode {
     const { group } = this;
     return {
       append: (call, callback) => {
+        this.unaryCalls.push('append');
+        const verdict = group.onAppend(this);
+        if (verdict === 'drop') return callback(lostConnection());
+        if (verdict !== 'go on' && verdict !== 'apply, then drop') return callback(statusOf(new TLedgerError(verdict)));
         try {
-          callback(null, group.apply(wellFormed(call.request)));
+          const answer = group.apply(wellFormed(call.request));
+          callback(verdict === 'go on' ? null : lostConnection(), answer);
         } catch (error) {
           callback(statusOf(error));
         }
@@ -314,9 +330,11 @@ export class FakeNode {
         let isOver = false;
         let isLate = false;
         let producerId: string | undefined;
+        let acknowledged = 0;
         let chain = Promise.resolve();
-        const end = (failure: unknown) => {
+        const end = (failure: FailureStatus) => {
           isOver = true;
+          failure.metadata.set(ACKNOWLEDGED_METADATA, String(acknowledged));
           call.emit('error', failure);
         };
         const handle = async (incoming: Incoming<AppendRequest>) => {
@@ -332,6 +350,11 @@ export class FakeNode {
             case 'apply':
               if (verdict.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, verdict.delayMs));
               call.write({ acknowledged: [group.apply(request)], leader: null } satisfies AppendStreamResponse);
+              acknowledged++;
+              return;
+            case 'apply-unheard':
+              group.apply(request);
+              acknowledged++;
               return;
             case 'refuse-late':
               isLate = true;
