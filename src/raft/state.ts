@@ -276,8 +276,8 @@ export class RaftState {
     this.#truncationCount++;
     this.#commit = point.index;
     this.#flushedIndex = point.index;
+    if (membership.index !== this.membership.index) this.outbox.membershipChanged = true;
     this.#history.restore(membership);
-    this.outbox.membershipChanged = true;
   }
 
   #truncateAfter(index: LogIndex): void {

@@ -1,8 +1,15 @@
 // Plays a transcript: text blocks of commands, a line of four dashes, and what they led to (the style of etcd-io/raft's
 // testdata). README.md beside this file lists the commands.
 import { TLedgerError } from '../../src/base/errors.ts';
-import type { NodeId, RaftMessage, Ready } from '../../src/raft/types.ts';
-import { Group, type GroupOptions } from './harness/group.ts';
+import {
+  logIndex,
+  type MembershipChange,
+  type MembershipEntry,
+  type NodeId,
+  type RaftMessage,
+  type Ready,
+} from '../../src/raft/types.ts';
+import { addressOf, Group, type GroupOptions } from './harness/group.ts';
 import type { CrashPoint, Envelope, Member } from './harness/member.ts';
 
 type Command = (words: readonly string[], options: ReadonlyMap<string, string>) => void;
@@ -86,6 +93,9 @@ class Interaction {
     },
     flush: ([id, what]) => this.#flush(this.#group.member(id!), what!),
     propose: ([id, ...values]) => this.#group.propose(id!, ...values),
+    compact: ([id, index]) => this.#group.send(this.#group.member(id!).compact(logIndex(Number(index)))),
+    change: ([id, ...words], options) => void this.#group.change(id!, parseChange(words, options)),
+    impaired: ([id, how]) => this.#group.input(id!, (raft, nowMs) => raft.setImpaired(how !== 'off', nowMs)),
     transfer: ([id, target]) => this.#group.input(id!, (raft, nowMs) => raft.transferLeadership(target!, nowMs)),
     read: ([id, ...tokens]) => {
       for (const token of tokens) this.#group.checker.beginRead(Number(token));
@@ -104,14 +114,23 @@ class Interaction {
 
   #newGroup(options: ReadonlyMap<string, string>): void {
     const config: Record<string, number> = {};
-    for (const [name, value] of options) if (!['size', 'seed'].includes(name)) config[name] = Number(value);
+    const preferredLeaders: string[] = [];
+    let leaseReads = false;
+    for (const [name, value] of options) {
+      if (name === 'preferredLeaders') preferredLeaders.push(...value.split(','));
+      else if (name === 'leaseReads') leaseReads = value === 'true';
+      else if (!['size', 'spare', 'seed', 'pieceBytesMax'].includes(name)) config[name] = Number(value);
+    }
     const groupOptions: GroupOptions = {
       size: Number(options.get('size') ?? 3),
       seed: Number(options.get('seed') ?? 1),
-      config,
+      spare: Number(options.get('spare') ?? 0),
+      pieceBytesMax: Number(options.get('pieceBytesMax') ?? 50),
+      config: { ...config, preferredLeaders, leaseReads },
       observer: {
         onStart: (member) => this.#say(`${member.id}: starts with ${describeLog(member)}`),
         onWrite: () => {},
+        onRestore: (member, { index, term }) => this.#say(`${member.id}: installs snapshot ${index}@${term}`),
         onReady: (member, ready, sent) => this.#describeReady(member, ready, sent),
       },
     };
@@ -162,13 +181,16 @@ class Interaction {
     }
     if (ready.hardState !== null)
       this.#say(`${id}: persists term ${ready.hardState.term}, vote ${ready.hardState.vote}`);
-    if (ready.own !== null)
-      this.#say(`${id}: writes ${ready.own.kind === 'noop' ? 'no-op' : 'membership'} ${ready.own.index}`);
+    if (ready.own?.kind === 'noop') this.#say(`${id}: writes no-op ${ready.own.index}`);
+    if (ready.own?.kind === 'membership') this.#say(`${id}: writes membership ${ready.own.index}`);
     if (ready.append !== null) {
       const { truncateAfter, firstIndex, lastIndex } = ready.append;
       if (truncateAfter !== null) this.#say(`${id}: removes records after ${truncateAfter}`);
       this.#say(`${id}: writes ${firstIndex}..${lastIndex}`);
     }
+    if (ready.snapshot !== null)
+      this.#say(`${id}: stores snapshot ${ready.snapshot.index} from byte ${ready.snapshot.offset}`);
+    if (ready.membership !== null) this.#say(`${id}: goes by ${describeMembership(ready.membership)}`);
     for (const { message } of sent) this.#say(describe(message));
     if (ready.commit > (this.#commits.get(member) ?? 0)) this.#say(`${id}: commits up to ${ready.commit}`);
     this.#commits.set(member, ready.commit);
@@ -225,13 +247,45 @@ function describeMember(member: Member): string[] {
   const head = `${member.id}: ${role} in term ${term}, leader ${leader ?? 'unknown'}`;
   return [
     `${head}, flushed ..${flushedIndex}, commit ${commit}, ${describeLog(member)}`,
-    ...progress.map(({ peer, state, match, next, connected }) => {
-      return `  ${peer}: ${state}, match ${match}, next ${next}${connected ? '' : ', down'}`;
+    ...(member.core.membership.index > 0 ? [`  ${describeMembership(member.core.membership)}`] : []),
+    ...progress.map(({ peer, state, match, next, connected, snapshotOffset }) => {
+      const bytes = snapshotOffset === null ? '' : `, ${snapshotOffset} bytes of it`;
+      return `  ${peer}: ${state}, match ${match}, next ${next}${bytes}${connected ? '' : ', down'}`;
     }),
   ];
 }
 
 function describeLog(member: Member): string {
-  if (member.records.length === 0) return 'an empty log';
-  return `log ${member.records.map(({ term }) => term).join(' ')}`;
+  const { base, records } = member.log;
+  const cut = base.index === 0 ? '' : ` after ${base.index}@${base.term}`;
+  if (records.length === 0) return `an empty log${cut}`;
+  return `log${cut}${cut === '' ? '' : ':'} ${records.map(({ term }) => term).join(' ')}`;
+}
+
+function describeMembership({ index, membership }: MembershipEntry): string {
+  const { voters, outgoing, learners } = membership;
+  const leaving = outgoing.length === 0 ? '' : `, and of ${outgoing.join(' ')}`;
+  const rest = learners.map(({ id, promote, replaces }) => {
+    return `${id}${promote ? ' to be promoted' : ''}${replaces === null ? '' : ` for ${replaces}`}`;
+  });
+  const learning = rest.length === 0 ? '' : `, learners ${rest.join(', ')}`;
+  return `membership ${index}: a majority of ${voters.join(' ')}${leaving}${learning}`;
+}
+
+function parseChange([type, id]: readonly string[], options: ReadonlyMap<string, string>): MembershipChange {
+  switch (type) {
+    case 'add': {
+      const promote = options.get('promote') !== 'false';
+      return { type, id: id!, address: addressOf(id!), promote, replaces: options.get('replaces') ?? null };
+    }
+    case 'promote':
+    case 'remove':
+      return { type, id: id! };
+    case 'readdress':
+      return { type, id: id!, address: addressOf(options.get('to')!) };
+    case 'cancel':
+      return { type };
+    default:
+      throw new Error(`no such change: ${type}`);
+  }
 }
