@@ -23,12 +23,13 @@ import type { Disk } from './disk.ts';
 import { LogFlusher } from './log_flusher.ts';
 import { LogIndexFiles } from './log_index.ts';
 import { FRAME_HEADROOM_BYTES, type LogParts, LogReader, type RecordPlace, type RecordRange } from './log_reader.ts';
-import { EMPTY_TIP } from './log_tip.ts';
+import { EMPTY_TIP, type LogTip } from './log_tip.ts';
 import { type RecoveryReport, recoverLog } from './recovery.ts';
 import { FILLER_BYTES, Segments, writeFiller } from './segment.ts';
 import { TailCache } from './tail_cache.ts';
 
 export { FRAME_HEADROOM_BYTES, type RecordPlace, type RecordRange } from './log_reader.ts';
+export type { LogTip } from './log_tip.ts';
 export type { RecoveryReport } from './recovery.ts';
 export { offsetOfRecord, type Predecessor, type VerifiedRecords, verifyRecords } from './verify.ts';
 
@@ -199,6 +200,50 @@ export class CommitLog implements RecordSizer {
     parts.cache.truncateAfter(tip);
     parts.runs.truncateAfter(index);
     parts.tip = tip;
+  }
+
+  /** The record just before the first one held, with what identifies the log up to it; `EMPTY_TIP` for a log never cut. */
+  get base(): LogTip {
+    return EMPTY_TIP;
+  }
+
+  /** A record's place with what identifies the log up to it: base … lastIndex. What `restart` on another replica takes. */
+  tipAt(index: LogIndex): LogTip {
+    return this.#reader.tipAt(index);
+  }
+
+  /** The last record of each segment that is closed, ascending; all lie above the base. */
+  get sealedBoundaries(): readonly LogIndex[] {
+    return [];
+  }
+
+  /**
+   * The last record B of a closed segment with B < `index` and B flushed here; null when there is none above the base.
+   * Where a log is cut, and a snapshot taken, is the same on all replicas only when the record *after* B is committed:
+   * until then another leader could put a smaller record in its place, which still fits into B's segment. So `index` is
+   * a committed (or applied) one, and B itself never qualifies for `index` = B.
+   */
+  boundaryBelow(_index: LogIndex): LogIndex | null {
+    return null;
+  }
+
+  /**
+   * Removes the records up to `boundary`, which `boundaryBelow` gave, and moves the base there. The owner has made sure
+   * that they are applied and that a snapshot stands for them.
+   * @throws TLedgerError STORAGE_FAILED; then for good. A crash leaves the log before or after the cut.
+   */
+  cutTo(_boundary: LogIndex): void {
+    throw new TLedgerError('INTERNAL', 'logs are not cut yet');
+  }
+
+  /**
+   * Discards every record and goes on, empty, behind `base`, which a snapshot stands for that is durable here
+   * (`SnapshotStore.completeIncoming`) and that lies at a boundary of the log it is from. The state is replaced after
+   * this, never before: a state ahead of its log is refused at the next start.
+   * @throws TLedgerError STORAGE_FAILED; then for good. A crash leaves the log as it was or empty behind `base`.
+   */
+  restart(_base: LogTip): void {
+    throw new TLedgerError('INTERNAL', 'logs are not restarted yet');
   }
 
   /**
