@@ -132,7 +132,7 @@ async function surveyOf(
     members,
     membersIndex,
     others: members.filter((id) => id !== nodeId),
-    tornBytes: found.recovery.tornBytes,
+    tornBytes: found.recovery.bytesCut,
     address: addressOf(options, nodeId, membership.addresses[nodeId] ?? claimed.founders[nodeId]),
   };
 }
