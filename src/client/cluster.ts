@@ -116,10 +116,11 @@ export class Cluster {
   noteLeader(leader: Leader | null): void {
     if (leader === null || this.isClosed) return;
     if (this.#leader !== undefined && BigInt(leader.term) < BigInt(this.#leader.term)) return;
+    const isNews = this.#leader?.term !== leader.term;
     this.#leader = leader;
     const known = this.#roster.at(leader.clientAddress);
-    if (known !== undefined) known.isReady();
-    else this.#roster.learn(leader);
+    if (known === undefined) this.#roster.learn(leader);
+    else if (known.isReady() && isNews) void this.#refreshMembers();
   }
 
   /** Remembers who the members are: new ones are used, too, and learned addresses of removed ones are not any more. */

@@ -71,7 +71,7 @@ const shape = {
   reads: choice(
     ['quorum', 'lease'],
     'quorum',
-    "How a leader makes sure that it still leads before it says what is current: by asking a majority, or by a lease that a majority's last answers gave it, which trusts that clocks run equally fast.",
+    "How a leader makes sure that it still leads before it says what is current: by asking a majority, or by a lease that a majority's last answers gave it, which trusts that clocks run equally fast; must be equal on all members.",
   ),
 
   flush: choice(
