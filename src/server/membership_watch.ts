@@ -1,7 +1,7 @@
 // What a node makes of the group's members: remembers that it became one, says who they are whenever that changes, and
 // notices that it is out, by its own log or by the word of a member.
 import type { Clock } from '../base/clock.ts';
-import type { MembershipEntry, NodeId } from '../raft/types.ts';
+import type { Membership, MembershipEntry, NodeId } from '../raft/types.ts';
 
 /** The part of a replica that is used here. */
 export interface WatchedReplica {
@@ -35,6 +35,7 @@ export class MembershipWatch {
   #isOutcast = false;
   #wasOutside = false;
   #isLookPlanned = false;
+  #said: Membership | null = null;
   readonly #listeners = new Set<() => void>();
 
   constructor(options: MembershipWatchOptions) {
@@ -88,9 +89,13 @@ export class MembershipWatch {
       ...(outgoing.length > 0 ? { outgoing: outgoing.join(',') } : {}),
       ...(learners.length > 0 ? { learners: learners.map(({ id }) => id).join(',') } : {}),
     };
-    if (voters.length === 0) info('waiting to be added to a group', { node: nodeId });
-    else info('members', { record: index, voters: voters.join(','), ...more });
-    this.#setOutcast(false);
+    // Listeners hear of a record when it is written, and again when it is committed.
+    if (membership !== this.#said) {
+      if (voters.length === 0) info('waiting to be added to a group', { node: nodeId });
+      else info('members', { record: index, voters: voters.join(','), ...more });
+      this.#said = membership;
+      this.#setOutcast(false);
+    }
     this.#look();
   }
 

@@ -91,7 +91,7 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   const replica = new Replica({
     ...parts,
     ...replicaSettingsOf(config),
-    bootstrap: bootstrapOf(config, claimed),
+    membership: bootstrapOf(config, claimed),
     clock,
     random,
     transport,
