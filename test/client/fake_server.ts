@@ -81,6 +81,8 @@ export class FakeGroup {
   membershipIndex = 0;
   isChangingOver = false;
   isMembershipCommitted = true;
+  /** First offset that every queue still holds. */
+  minOffset = 0;
   leaderAt: number | undefined = 0;
   /** Whose log VerifyLog reports to differ. */
   divergedNode: number | undefined;
@@ -431,7 +433,7 @@ export class FakeNode {
       topics: known.map((name) => {
         const queues = group.topics.get(name)!;
         const ranges = Array.from({ length: queues }, (_, queue) => {
-          return { queue, minOffset: '0', maxOffset: String(heldBy(name, queue)) };
+          return { queue, minOffset: String(group.minOffset), maxOffset: String(heldBy(name, queue)) };
         });
         return { name, queues, createdTimestamp: '1700000000000', ranges };
       }),
@@ -446,7 +448,10 @@ export class FakeNode {
     const pump = (): void => {
       for (const [queue, from] of next) {
         const max = group.entries(topic, queue).length;
-        if (from > max) return void call.emit('error', statusOf(new TLedgerError('OFFSET_OUT_OF_RANGE')));
+        if (from > max || from < group.minOffset) {
+          off();
+          return void call.emit('error', statusOf(new TLedgerError('OFFSET_OUT_OF_RANGE')));
+        }
         for (let at = from; at < max; at = next.get(queue)!) {
           const verdict = group.onConsume(this, sent);
           if (verdict !== 'go on') {
