@@ -216,8 +216,11 @@ export class Cluster {
         endpoint.trust();
         return response;
       } catch (error) {
-        last = errorOf(error);
+        const failure = errorOf(error);
         const answered = answeredCode(error);
+        // What a node refused it with tells more than that the last one had no time left to answer.
+        const isLate = effects === 'none' && answered === undefined && failure.code === 'DEADLINE_EXCEEDED';
+        last = isLate && last !== undefined ? last : failure;
         if (effects !== 'none' && !hadNoEffect(last, answered)) mayHaveHappened = true;
         const isOver = this.isClosed || (effects === 'once' && mayHaveHappened);
         if (this.isClosed && answered === undefined)

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { TLedgerError } from '../base/errors.ts';
 import { readTables } from '../broker/state_tables.ts';
-import { decodeMembership, encodeMembership } from '../format/membership.ts';
+import { decodeMembership, decodeMembershipEntry, encodeMembership } from '../format/membership.ts';
 import { bootstrap, membersOf } from '../raft/membership.ts';
 import { type LogIndex, logIndex, type MemberAddress, type Membership, type NodeId, type Term } from '../raft/types.ts';
 import { describeSurvivor, forceMembership, type SurvivorDescription } from '../storage/force_recovery.ts';
@@ -146,12 +146,13 @@ function membershipOf(
 ): { readonly index: LogIndex; readonly membership: Membership } {
   const last = found.memberships.at(-1);
   if (last !== undefined) return { index: last.index, membership: decodeMembership(last.body) };
-  if (found.base.index === 0) return { index: logIndex(0), membership: bootstrap(claimed.founders) };
+  const founding = { index: logIndex(0), membership: bootstrap(claimed.founders) };
+  if (found.base.index === 0) return founding;
   const snapshots = SnapshotStore.open({ disk, directory });
   try {
     const snapshot = snapshots.open(found.base.index);
     try {
-      return { index: found.base.index, membership: decodeMembership(snapshot.meta.membership) };
+      return decodeMembershipEntry(snapshot.meta.membership) ?? founding;
     } finally {
       snapshot.close();
     }
