@@ -1,0 +1,94 @@
+// Dissertation §3.10: leadership is handed over on purpose.
+import { expect } from 'chai';
+import { type RaftMessage, term } from '../../../src/raft/types.ts';
+import { Group } from '../harness/group.ts';
+import { codeOf, isTo, messagesOf } from './messages.ts';
+
+describe('dissertation §3.10 Leadership transfer', () => {
+  it('the target takes over at once, and nothing that was acknowledged is lost', () => {
+    const group = new Group().start();
+    group.elect('n0');
+    group.propose('n0', 'a');
+    group.settle();
+    group.input('n0', (raft, nowMs) => raft.transferLeadership('n2', nowMs));
+    expect(messagesOf(group, 'timeout-now').map(({ to }) => to)).to.deep.equal(['n2']);
+    group.settle();
+    expect(group.leader?.id).to.equal('n2');
+    expect(group.raft('n2').term).to.equal(2);
+    for (const { core } of group.all) expect(core.leader).to.equal('n2');
+  });
+
+  it('a target that lags is brought up to date first, and proposals wait', () => {
+    const group = new Group().start();
+    group.elect('n0');
+    group.isolate('n1');
+    group.propose('n0', 'a', 'b');
+    group.settle();
+    group.input('n0', (raft, nowMs) => raft.transferLeadership('n1', nowMs));
+    group.settle();
+    expect(messagesOf(group, 'timeout-now')).to.deep.equal([]);
+    expect(codeOf(() => group.propose('n0', 'x'))).to.equal('TRANSFERRING');
+    expect(codeOf(() => group.input('n0', (raft, nowMs) => raft.transferLeadership('n2', nowMs)))).to.equal(
+      'TRANSFERRING',
+    );
+    expect(group.raft('n0').status().transferee).to.equal('n1');
+    group.heal();
+    group.advance(200);
+    expect(group.leader?.id).to.equal('n1');
+  });
+
+  for (const cause of ['the longest election timeout has passed', 'the connection to the target dropped'] as const) {
+    it(`a transfer is given up when ${cause}, and writes go on`, () => {
+      const group = new Group().start();
+      group.elect('n0');
+      group.crash('n1');
+      group.input('n0', (raft, nowMs) => raft.transferLeadership('n1', nowMs));
+      if (cause === 'the connection to the target dropped') {
+        group.input('n0', (raft, nowMs) => raft.peerDown('n1', nowMs));
+      } else {
+        group.advance(999);
+        expect(codeOf(() => group.propose('n0', 'x'))).to.equal('TRANSFERRING');
+        group.advance(1);
+      }
+      expect(group.raft('n0').status().transferee).to.equal(null);
+      group.propose('n0', 'x');
+      group.settle();
+      expect(group.raft('n0').commit).to.equal(2);
+      expect(group.raft('n0').term).to.equal(1);
+    });
+  }
+
+  it('a lost TimeoutNow is sent again with the next heartbeat', () => {
+    const group = new Group().start();
+    group.elect('n0');
+    group.input('n0', (raft, nowMs) => raft.transferLeadership('n2', nowMs));
+    expect(group.take(isTo('n2', 'timeout-now'))).to.have.length(1);
+    group.advance(100);
+    expect(group.leader?.id).to.equal('n2');
+  });
+
+  for (const { by, target, code } of [
+    { by: 'n1', target: 'n2', code: 'NOT_LEADER' },
+    { by: 'n0', target: 'n9', code: 'UNKNOWN_NODE' },
+    { by: 'n0', target: 'n0', code: 'INVALID_ARGUMENT' },
+  ]) {
+    it(`a transfer by ${by} to ${target} is refused with ${code}`, () => {
+      const group = new Group().start();
+      group.elect('n0');
+      expect(codeOf(() => group.input(by, (raft, nowMs) => raft.transferLeadership(target, nowMs)))).to.equal(code);
+    });
+  }
+
+  it('a TimeoutNow of an earlier term, or of somebody who does not lead, starts nothing', () => {
+    const group = new Group().start();
+    group.elect('n0');
+    for (const [from, ofTerm] of [
+      ['n2', 1],
+      ['n0', 0],
+    ] as const) {
+      const message: RaftMessage = { type: 'timeout-now', from, to: 'n1', term: term(ofTerm) };
+      group.input('n1', (raft, nowMs) => raft.step(message, nowMs));
+    }
+    expect(group.raft('n1').role).to.equal('follower');
+  });
+});
