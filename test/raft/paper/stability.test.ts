@@ -1,6 +1,6 @@
 // Dissertation §9.6, §6.2, §4.2.3: a group keeps a leader that is well, and soon replaces one that is not.
 import { expect } from 'chai';
-import { Group } from '../harness/group.ts';
+import { Group, type GroupOptions } from '../harness/group.ts';
 import { follower, isTo, messagesOf, vote } from './messages.ts';
 
 describe('dissertation §9.6 Pre-vote', () => {
@@ -152,5 +152,104 @@ describe("early campaigns when the leader's connection drops", () => {
     expect(group.raft('n1').deadlineMs - group.nowMs).to.be.at.least(500);
     group.deliver(vote('n2', 'n1', 2, 99, 99, { preVote: true }));
     expect(messagesOf(group, 'vote-response').at(-1)).to.include({ granted: false });
+  });
+});
+
+describe('quiet idle groups', () => {
+  const idling = (options: GroupOptions = {}): Group => {
+    const group = new Group({ ...options, config: { idleHeartbeatIntervalMs: 400, ...options.config } }).start();
+    group.elect('n0');
+    group.advance(1000);
+    return group;
+  };
+  /** Times, after now, at which n0 sends heartbeats within `ms`. */
+  const roundsWithin = (group: Group, ms: number): number[] => {
+    const startMs = group.nowMs;
+    const times: number[] = [];
+    while (group.raft('n0').deadlineMs <= startMs + ms) {
+      group.advance(group.raft('n0').deadlineMs - group.nowMs);
+      times.push(group.nowMs - startMs);
+    }
+    group.advance(startMs + ms - group.nowMs);
+    return times;
+  };
+
+  it('heartbeats come at the idle interval while nothing is under way', () => {
+    const group = idling();
+    const [first, second, third] = roundsWithin(group, 1200);
+    expect([second! - first!, third! - second!]).to.deep.equal([400, 400]);
+  });
+
+  it('no election comes of it, and terms stay', () => {
+    const group = idling();
+    group.advance(60_000);
+    expect(group.raft('n0').isLeader).to.equal(true);
+    expect(group.raft('n0').term).to.equal(1);
+  });
+
+  it('a follower that lags brings the normal interval back: something is under way', () => {
+    const group = idling();
+    group.isolate('n2');
+    group.propose('n0', 'x');
+    const rounds = roundsWithin(group, 950);
+    expect(rounds.length).to.be.within(9, 10);
+  });
+
+  it('a follower whose connection is known to be gone does not', () => {
+    const group = idling();
+    group.isolate('n2');
+    group.input('n0', (raft, nowMs) => raft.peerDown('n2', nowMs));
+    group.propose('n0', 'x');
+    group.advance(400);
+    expect(roundsWithin(group, 1200).length).to.be.at.most(3);
+  });
+
+  for (const { name, act } of [
+    { name: 'a proposal', act: (g: Group) => g.propose('n0', 'x') },
+    { name: 'a transfer', act: (g: Group) => g.input('n0', (r, t) => r.transferLeadership('n1', t)) },
+    { name: 'a change of the membership', act: (g: Group) => void g.change('n0', { type: 'remove', id: 'n2' }) },
+    { name: 'a connection that comes back', act: (g: Group) => g.input('n0', (r, t) => r.peerUp('n1', t)) },
+  ]) {
+    it(`${name} brings the next heartbeat forward to the normal interval`, () => {
+      const group = idling();
+      group.fireTimer('n0');
+      group.settle();
+      expect(group.raft('n0').deadlineMs - group.nowMs).to.equal(400);
+      act(group);
+      expect(group.raft('n0').deadlineMs - group.nowMs).to.equal(100);
+    });
+  }
+
+  it('a read takes a round at once', () => {
+    const group = idling();
+    group.checker.beginRead(1);
+    group.input('n0', (raft, nowMs) => raft.readIndex(1, nowMs));
+    group.settle();
+    expect(group.member('n0').reads.map(({ token }) => token)).to.deep.equal([1]);
+  });
+
+  it('a leader that hears nobody steps down, one idle interval later at most', () => {
+    const group = idling();
+    group.isolate('n0');
+    group.advance(1000 + 400);
+    expect(group.raft('n0').isLeader).to.equal(false);
+  });
+
+  it('a leader that is gone is replaced as soon as ever', () => {
+    const group = idling();
+    group.crash('n0');
+    group.advance(2000);
+    expect(group.leader).to.not.equal(undefined);
+  });
+});
+
+describe('§4.2.3 a leader is not asked for its place by requests of strangers', () => {
+  it('a pre-vote or a vote of a node that nobody knows changes nothing while the leader is heard', () => {
+    const group = new Group().start();
+    group.elect('n0');
+    group.advance(100);
+    for (const preVote of [true, false]) group.deliver(vote('n9', 'n1', 50, 99, 49, { preVote }));
+    expect(group.raft('n1').term).to.equal(1);
+    expect(group.raft('n1').leader).to.equal('n0');
   });
 });
