@@ -35,6 +35,17 @@ const FILLER_HEADER_BYTES = 8;
 /** Printable ASCII. */
 const ADDRESS_PATTERN = /^[\x21-\x7e]+$/;
 
+/** @throws TLedgerError INVALID_ARGUMENT for addresses that no membership record can hold. */
+export function checkMemberAddress({ peer, client }: MemberAddress): void {
+  for (const address of [peer, client]) {
+    if (address.length <= membershipLimits.addressCharactersMax && ADDRESS_PATTERN.test(address)) continue;
+    throw new TLedgerError(
+      'INVALID_ARGUMENT',
+      `${JSON.stringify(address.slice(0, 40))} is no address of 1 to ${membershipLimits.addressCharactersMax} printable characters`,
+    );
+  }
+}
+
 /** The body of a membership record. The membership is well formed (`checkMembership` of consensus) and within limits. */
 export function encodeMembership(membership: Membership): Buffer {
   return encode(membership, {});

@@ -50,9 +50,9 @@ export class Waiters {
 
   /**
    * Answers all whose records are applied.
-   * @param termAt term of an applied record.
+   * @param termAt term of an applied record; null for one that the log does not hold any more.
    */
-  release(appliedIndex: LogIndex, termAt: (index: LogIndex) => Term): void {
+  release(appliedIndex: LogIndex, termAt: (index: LogIndex) => Term | null): void {
     for (const queue of this.#queues) {
       while (queue.head < queue.items.length) {
         const waiter = queue.items[queue.head]!;
@@ -98,10 +98,11 @@ export class Waiters {
   }
 }
 
-function outcomeOf(waiter: Waiter, termAt: (index: LogIndex) => Term): TLedgerError | null {
+function outcomeOf(waiter: Waiter, termAt: (index: LogIndex) => Term | null): TLedgerError | null {
   const { firstIndex, lastIndex, term, isRepeat } = waiter;
   if (termAt(lastIndex) === term) return null;
-  return isRepeat || termAt(firstIndex) === term
+  const firstTerm = termAt(firstIndex);
+  return isRepeat || firstTerm === null || firstTerm === term
     ? new TLedgerError('OUTCOME_UNKNOWN', 'leadership was lost; perhaps a part of the request took effect')
     : new TLedgerError('NOT_LEADER', 'leadership was lost; the request had no effect');
 }
