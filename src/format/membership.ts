@@ -35,8 +35,14 @@ const FILLER_HEADER_BYTES = 8;
 /** Printable ASCII. */
 const ADDRESS_PATTERN = /^[\x21-\x7e]+$/;
 
-/** @throws TLedgerError INVALID_ARGUMENT for addresses that no membership record can hold. */
-export function checkMemberAddress({ peer, client }: MemberAddress): void {
+/** @throws TLedgerError INVALID_ARGUMENT for a name or addresses that no membership record can hold. */
+export function checkMember(id: NodeId, { peer, client }: MemberAddress): void {
+  if (id.length < 1 || id.length > membershipLimits.idCharactersMax) {
+    throw new TLedgerError(
+      'INVALID_ARGUMENT',
+      `a member's name has 1 to ${membershipLimits.idCharactersMax} characters`,
+    );
+  }
   for (const address of [peer, client]) {
     if (address.length <= membershipLimits.addressCharactersMax && ADDRESS_PATTERN.test(address)) continue;
     throw new TLedgerError(
