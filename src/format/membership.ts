@@ -199,15 +199,6 @@ function checkWellFormed(membership: Membership): void {
   for (const id of members) checkMember(id, addresses[id]!);
 }
 
-function checkMember(id: NodeId, address: MemberAddress): void {
-  const { idCharactersMax, addressCharactersMax } = membershipLimits;
-  assert(id.length >= 1 && id.length <= idCharactersMax, `a member's name has 1 to ${idCharactersMax} characters`);
-  for (const text of [address.peer, address.client]) {
-    const isLegal = text.length <= addressCharactersMax && ADDRESS_PATTERN.test(text);
-    assert(isLegal, `an address has 1 to ${addressCharactersMax} characters of ASCII`);
-  }
-}
-
 function membersOf({ voters, outgoing, learners }: Membership): NodeId[] {
   return [...new Set([...voters, ...outgoing, ...learners.map(({ id }) => id)])].sort();
 }
