@@ -1,5 +1,6 @@
 // Plays a transcript: text blocks of commands, a line of four dashes, and what they led to (the style of etcd-io/raft's
 // testdata). README.md beside this file lists the commands.
+import { InvariantError } from '../../src/base/assert.ts';
 import { TLedgerError } from '../../src/base/errors.ts';
 import {
   logIndex,
@@ -9,6 +10,7 @@ import {
   type RaftMessage,
   type Ready,
 } from '../../src/raft/types.ts';
+import { append } from './paper/messages.ts';
 import { addressOf, Group, type GroupOptions } from './harness/group.ts';
 import type { CrashPoint, Envelope, Member } from './harness/member.ts';
 
@@ -53,8 +55,9 @@ class Interaction {
     try {
       command(words, options);
     } catch (error) {
-      if (!(error instanceof TLedgerError)) throw error;
-      this.#say(`error ${error.code}: ${error.message}`);
+      if (error instanceof TLedgerError) this.#say(`error ${error.code}: ${error.message}`);
+      else if (error instanceof InvariantError && !error.message.startsWith('checker')) this.#say(`stops: ${error.message}`);
+      else throw error;
     }
     return this.#lines;
   }
@@ -92,6 +95,7 @@ class Interaction {
       this.#group.member(id!).crashPoint = point as CrashPoint;
     },
     flush: ([id, what]) => this.#flush(this.#group.member(id!), what!),
+    inject: ([from, to], options) => this.#inject(from!, to!, options),
     propose: ([id, ...values]) => this.#group.propose(id!, ...values),
     compact: ([id, index]) => this.#group.send(this.#group.member(id!).compact(logIndex(Number(index)))),
     change: ([id, ...words], options) => void this.#group.change(id!, parseChange(words, options)),
@@ -161,6 +165,14 @@ class Interaction {
     const waiting = this.#group.network.filter(onLink(from, to));
     const chosen = new Set(waiting.slice(0, Number(options.get('count') ?? waiting.length)));
     for (const envelope of this.#group.take((candidate) => chosen.has(candidate))) this.#group.deliver(envelope);
+  }
+
+  /** An append of a leader that the script makes up, on the network. */
+  #inject(from: NodeId, to: NodeId, options: ReadonlyMap<string, string>): void {
+    const [prevIndex, prevTerm] = (options.get('prev') ?? '0@0').split('@').map(Number) as [number, number];
+    const terms = options.get('terms')?.split(',').map(Number) ?? [];
+    const commit = Number(options.get('commit') ?? 0);
+    this.#group.network.push(append(from, to, Number(options.get('term')), [prevIndex, prevTerm], terms, commit));
   }
 
   #flush(member: Member, what: string): void {

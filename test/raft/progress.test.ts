@@ -2,7 +2,8 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { Inflight } from '../../src/raft/inflight.ts';
 import { Progress } from '../../src/raft/progress.ts';
-import { type LogIndex, logIndex } from '../../src/raft/types.ts';
+import { SnapshotSending } from '../../src/raft/snapshot_sending.ts';
+import { type LogIndex, logIndex, term } from '../../src/raft/types.ts';
 
 const at = (index: number): LogIndex => logIndex(index);
 
@@ -178,5 +179,104 @@ describe('raft/progress: one follower', () => {
   it('refuses to send out of order or when it may not', () => {
     expect(() => replicating(7).sent(at(7), 1)).to.throw('in order');
     expect(() => progressAt(8, false).sent(at(8), 1)).to.throw('in order');
+  });
+});
+
+describe('raft/progress: a snapshot', () => {
+  const point = { index: at(20), term: term(2) };
+
+  function sending(): Progress {
+    const progress = progressAt(8);
+    progress.sendSnapshot(point);
+    return progress;
+  }
+
+  it('is sent instead of records until the follower holds its last one', () => {
+    const progress = sending();
+    expect(progress.status(false)).to.include({ state: 'snapshot', next: 8, snapshotOffset: 0 });
+    expect(progress.maySend).to.equal(false);
+    progress.acknowledged(at(12));
+    expect(progress.status(false)).to.include({ state: 'snapshot', match: 12, next: 13 });
+    progress.acknowledged(at(20));
+    expect(progress.status(false)).to.include({ state: 'replicate', match: 20, next: 21, snapshotOffset: null });
+  });
+
+  it('refusals of heartbeats do not end it', () => {
+    const progress = sending();
+    expect(progress.rejected(at(20), 5)).to.equal(false);
+    expect(progress.status(false)).to.include({ state: 'snapshot', next: 8 });
+  });
+
+  it('a dropped connection does: the answers to probes tell anew what is needed', () => {
+    const progress = sending();
+    progress.disconnect();
+    expect(progress.status(false)).to.include({ state: 'probe', next: 8, snapshotOffset: null });
+    progress.connect();
+    expect(progress.maySend).to.equal(true);
+  });
+
+  it('empties the window of what was under way', () => {
+    const progress = replicating(7);
+    progress.sent(at(10), 10);
+    progress.sendSnapshot(point);
+    expect(progress.inflight.count).to.equal(0);
+  });
+
+  it('never goes to a follower that is sent what comes after it', () => {
+    expect(() => progressAt(21).sendSnapshot(point)).to.throw('covers what is to be sent next');
+  });
+});
+
+describe('raft/progress: a snapshot piece by piece', () => {
+  it('goes on where the answer says, at once if that is further', () => {
+    const sending = new SnapshotSending({ index: at(20), term: term(2) });
+    expect([sending.maySend, sending.offset]).to.deep.equal([true, 0]);
+    sending.sent();
+    expect(sending.maySend).to.equal(false);
+    sending.answered(300);
+    expect([sending.maySend, sending.offset]).to.deep.equal([true, 300]);
+  });
+
+  it('answers that bring nothing new release no piece', () => {
+    const sending = new SnapshotSending({ index: at(20), term: term(2) });
+    sending.sent();
+    sending.answered(100);
+    sending.sent();
+    sending.answered(100);
+    sending.answered(100);
+    expect(sending.maySend).to.equal(false);
+    sending.roundPassed();
+    expect(sending.maySend).to.equal(true);
+    sending.answered(500);
+    expect(sending.offset, 'nothing is under way').to.equal(100);
+  });
+
+  it('a follower that threw everything away gets it again, after the pause', () => {
+    const sending = new SnapshotSending({ index: at(20), term: term(2) });
+    sending.sent();
+    sending.answered(100);
+    sending.sent();
+    sending.answered(0);
+    expect([sending.maySend, sending.offset]).to.deep.equal([false, 0]);
+    sending.roundPassed();
+    expect(sending.maySend).to.equal(true);
+  });
+});
+
+describe('raft/progress: keeping up', () => {
+  it('takes reaching an end of the log in time, and having done so lately', () => {
+    const progress = replicating(7);
+    progress.acknowledged(at(8));
+    progress.measure(at(100), 400, 500);
+    expect(progress.isCaughtUp(400, 500)).to.equal(true);
+    expect(progress.isCaughtUp(901, 500), 'the next stretch takes too long').to.equal(false);
+    progress.acknowledged(at(100));
+    progress.measure(at(200), 1000, 500);
+    expect(progress.isCaughtUp(1000, 500)).to.equal(false);
+    progress.acknowledged(at(200));
+    progress.measure(at(300), 1100, 500);
+    expect(progress.isCaughtUp(1100, 500)).to.equal(true);
+    progress.disconnect();
+    expect(progress.isCaughtUp(1100, 500)).to.equal(false);
   });
 });

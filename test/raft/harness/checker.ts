@@ -55,6 +55,11 @@ export class Checker implements MemberObserver {
     return this.#restoreCount;
   }
 
+  /** Takes what a test's own leader committed before the test begins for committed in `knownInTerm`. */
+  assume(records: readonly StoredRecord[], knownInTerm: number): void {
+    for (const record of records) this.#committed.push({ record, knownInTerm });
+  }
+
   /** Notes what a read that begins now must at least see. */
   beginRead(token: number): void {
     this.#readFloors.set(token, this.#committed.length);

@@ -142,6 +142,22 @@ export class Group {
     }
   }
 
+  /** Delivers what is on the network, and what follows from it, until `isDone` or nothing moves. */
+  settleUntil(isDone: () => boolean): void {
+    for (let count = 0; this.network.length > 0 && !isDone(); count++) {
+      assert(count < this.#deliveredMax, 'the group comes to rest');
+      this.deliver(this.network.shift()!);
+    }
+    assert(isDone(), 'what is waited for happens');
+  }
+
+  /** Delivers the messages that match, those that follow from them included; the others stay. */
+  settleOnly(matches: (envelope: Envelope) => boolean): void {
+    for (let chosen = this.take(matches); chosen.length > 0; chosen = this.take(matches)) {
+      for (const envelope of chosen) this.deliver(envelope);
+    }
+  }
+
   /** Takes the messages that match off the network. */
   take(matches: (envelope: Envelope) => boolean): Envelope[] {
     const taken = this.network.filter(matches);
