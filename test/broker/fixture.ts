@@ -196,7 +196,7 @@ export class Harness {
       store,
       snapshots: this.snapshots,
       base: this.log.base,
-      readLog: this.log.read,
+      readLog: (position, sizeBytes) => this.log.read(position, sizeBytes),
       segmentSizeBytes: this.log.segmentSizeBytes,
       limits: this.limits,
       lastIndex: logIndex(this.log.lastIndex),
