@@ -47,11 +47,12 @@ async function clusterStatus(gateway: Gateway, request: ClusterStatusRequest): P
     ? [{ member: gateway.self, status: gateway.localStatus(), error: null }]
     : await gateway.clusterStatus();
   const { members } = gateway;
+  const replication = gateway.replication();
   return {
     cluster: gateway.cluster,
     group: gateway.group,
     leaderId: gateway.leader()?.nodeId ?? '',
-    nodes: statuses.map((status) => toNodeStatus(status)),
+    nodes: statuses.map((status) => toNodeStatus(status, replication.get(status.member.nodeId))),
     membership: toMembership(members),
   };
 }

@@ -66,6 +66,8 @@ export interface Gateway {
   readBarrier(deadlineMs: number): Promise<LogIndex>;
   localStatus(): LocalStatus;
   clusterStatus(): Promise<MemberStatus[]>;
+  /** How this node, if it leads, brings the others up to date: `probe`, `replicate`, `snapshot`. */
+  replication(): ReadonlyMap<NodeId, string>;
   /** @param index the highest index committed on all reachable members when null. */
   verifyLog(index: LogIndex | null): Promise<{ index: LogIndex; digests: MemberDigest[] }>;
   /** Called after each change of leader, term, role, members or topics, until the returned function is called. */

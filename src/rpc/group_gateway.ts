@@ -179,6 +179,10 @@ export class GroupGateway implements Gateway {
     return { ...this.#replica.status(), ...this.#facts(), membershipRole };
   }
 
+  replication(): ReadonlyMap<NodeId, string> {
+    return new Map(this.#replica.progress.map(({ peer, state }) => [peer, state]));
+  }
+
   clusterStatus(): Promise<MemberStatus[]> {
     return this.#inspection.clusterStatus();
   }

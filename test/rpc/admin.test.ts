@@ -21,6 +21,7 @@ describe('Admin', () => {
       ['n1', true, ''],
       ['n2', false, 'gone'],
     ]);
+    expect(answer.nodes.map((node) => node.replication)).to.deep.equal(['', 'snapshot', '']);
     expect(answer.nodes[0]).to.include({ role: 'follower', term: '3', uptimeMs: '5', clientAddress: '127.0.0.1:8081' });
   });
 

@@ -215,6 +215,10 @@ export class FakeGateway implements Gateway {
     return logIndex(42);
   }
 
+  replication() {
+    return new Map([['n1', 'snapshot']]);
+  }
+
   async clusterStatus(): Promise<MemberStatus[]> {
     return this.members.members.map((member) =>
       member.nodeId === 'n2'
