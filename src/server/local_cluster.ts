@@ -192,7 +192,7 @@ export class LocalCluster {
    * @throws TLedgerError INVALID_ARGUMENT when the name is taken, and what a node cannot start for.
    */
   async startJoining(nodeId: string): Promise<LocalMember> {
-    const isTaken = [...this.#founders, ...this.#joiners].some((one) => one.nodeId === nodeId);
+    const isTaken = this.members.some((one) => one.nodeId === nodeId);
     if (isTaken) throw new TLedgerError('INVALID_ARGUMENT', `the cluster has a node ${nodeId}`);
     const [client, peer] = await freePorts(2);
     const member: LocalMember = {

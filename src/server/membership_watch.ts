@@ -21,6 +21,8 @@ export interface MembershipWatchOptions {
   readonly belonging: { readonly wasMember: boolean; noteMember(): void };
   readonly info: (message: string, fields: Readonly<Record<string, unknown>>) => void;
   readonly warn: (message: string, fields: Readonly<Record<string, unknown>>) => void;
+  /** The log says that this node is out, for good unless it is added anew. */
+  readonly onRemoved: () => void;
 }
 
 /** How often a node that is leaving looks whether that is final. */
@@ -112,6 +114,7 @@ export class MembershipWatch {
     } else if (!this.#wasOutside) {
       this.#wasOutside = true;
       this.#options.warn(ADVICE, { record: index });
+      this.#options.onRemoved();
       // Whoever serves clients looks again, too.
       for (const listener of this.#listeners) listener();
     }

@@ -74,6 +74,8 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
     belonging: claimed,
     info: (message, fields) => logger.info(message, fields),
     warn: (message, fields) => logger.warn(message, fields),
+    // Nobody expects calls of it any more; a leader that adds it anew calls itself.
+    onRemoved: () => transport.setMembers({ addresses: {} }),
   });
   const transport = new GrpcPeerTransport({
     identity,

@@ -148,7 +148,10 @@ describe('a group whose members change', function () {
     expect(gap.close(), 'longest silence').to.be.below(GAP_MS_MAX);
     expect(await cluster.waitForLeader()).to.deep.equal({ nodeId: leader, term });
     expect(await ownRole(dead), 'it was told').to.equal('removed');
+    // Its name is free for a new node, whatever the old one held.
     await cluster.forget(dead);
+    await add(dead);
+    expect(await roles()).to.include(`${dead} voter`);
     await expectClean();
   });
 });

@@ -18,6 +18,7 @@ class Fixture {
   leaderId: string | null = null;
   wasMember: boolean;
   changes = 0;
+  removals = 0;
   readonly watch: MembershipWatch;
   #memberListener: () => void = () => {};
   #stateListener: () => void = () => {};
@@ -37,7 +38,9 @@ class Fixture {
     const say = (level: string) => (message: string, fields: object) =>
       void this.said.push(`${level}: ${message} ${JSON.stringify(fields)}`);
     const { clock } = this;
-    this.watch = new MembershipWatch({ nodeId: 'n0', clock, belonging, info: say('info'), warn: say('warn') });
+    const onRemoved = (): void => void this.removals++;
+    const options = { nodeId: 'n0', clock, belonging, info: say('info'), warn: say('warn'), onRemoved };
+    this.watch = new MembershipWatch(options);
     this.watch.onChange(() => this.changes++);
     this.watch.start({
       get membership() {
@@ -98,6 +101,7 @@ describe('what a node makes of the members', () => {
     expect(node.changes).to.equal(1);
     node.clock.advance(10_000);
     expect(node.warnings, 'once').to.have.length(1);
+    expect(node.removals).to.equal(1);
     const restarted = new Fixture(node.membership, true);
     expect(restarted.warnings).to.have.length(0);
     restarted.committedIndex = 9;
@@ -135,6 +139,7 @@ describe('what a node makes of the members', () => {
     expect(node.watch.isOutcast).to.equal(false);
     node.watch.onOutcast('n2 says: no');
     expect(node.watch.isOutcast, 'whoever has a leader is no outcast').to.equal(false);
+    expect(node.removals, 'the word of one member is not enough to stop calling').to.equal(0);
     expect(node.changes).to.equal(2);
   });
 });
