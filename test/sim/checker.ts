@@ -138,7 +138,11 @@ export class Checker {
     for (let at = 0; at < records.length; at += sizeAt(records, at)) {
       const expected = queue[offset + seen];
       hold(expected !== undefined, () => `${node.id} shows ${topic}/${queueId}:${offset + seen}, never committed`);
-      hold(chainCrcAt(records, at) === expected.chainCrc && records.length >= at + sizeAt(records, at), () => {
+      // The fields of a record's header are vouched for by the chain, which a reader does not follow; nobody reads them.
+      const isIt = node.damage.has('log')
+        ? bodyCrcAt(records, at) === expected.bodyCrc
+        : chainCrcAt(records, at) === expected.chainCrc;
+      hold(isIt && records.length >= at + sizeAt(records, at), () => {
         return `${node.id} shows another message at ${topic}/${queueId}:${offset + seen} (${bodyCrcAt(records, at)})`;
       });
       seen++;

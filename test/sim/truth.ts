@@ -11,7 +11,7 @@ import {
   sequenceOf,
   tagHash,
 } from '../../src/format/message.ts';
-import { magicAt, RECORD_HEADER_BYTES, recordMagic, sizeAt } from '../../src/format/record.ts';
+import { bodyCrcAt, magicAt, RECORD_HEADER_BYTES, recordMagic, sizeAt } from '../../src/format/record.ts';
 
 /** Bytes of one entry of a consume queue. */
 export const UNIT_BYTES = 20;
@@ -30,6 +30,7 @@ export function hold(condition: boolean, what: () => string): asserts condition 
 export interface TrueMessage {
   readonly index: number;
   readonly chainCrc: number;
+  readonly bodyCrc: number;
   readonly body: string;
   readonly producerId: string;
   readonly sequence: number;
@@ -109,7 +110,7 @@ export class Truth {
       known === undefined,
       () => `the message ${body.slice(0, 40)} is committed twice: ${known?.index} and ${index}`,
     );
-    const entry = { index, chainCrc, body, producerId, sequence, unit };
+    const entry = { index, chainCrc, bodyCrc: bodyCrcAt(bytes, at), body, producerId, sequence, unit };
     this.bodies.set(body, entry);
     queue.push(entry);
     this.queues.set(key, queue);
