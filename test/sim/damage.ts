@@ -2,6 +2,8 @@
 // so much that no majority of sound nodes is left, and of the log only what the node's checkpoint durably vouches for;
 // what lies behind it cannot be told from a torn write after a power loss, by any means of this node's own.
 import type { Random } from '../../src/base/random.ts';
+import { RECORD_HEADER_BYTES } from '../../src/format/record.ts';
+import type { LogIndex } from '../../src/raft/types.ts';
 import { Checkpoint } from '../../src/storage/checkpoint.ts';
 import type { LogTip } from '../../src/storage/log_tip.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
@@ -16,11 +18,15 @@ const NEAR_BYTES = 40;
 /** Parts that a strike may hit, as often as they are named; of one node all strikes hit the same part. */
 const parts: readonly DamagedPart[] = ['log', 'log', 'log', 'hard state', 'checkpoint', 'log index', 'queues', 'state'];
 
-/** Damages a part of what a node has stored. @returns which one, or null when there was nothing to damage. */
-export function flipBits(node: SimNode, random: Random): DamagedPart | null {
+/**
+ * Damages a part of what a node has stored.
+ * @param lastIndexes where the logs of the other nodes end.
+ * @returns which one, or null when there was nothing to damage.
+ */
+export function flipBits(node: SimNode, random: Random, lastIndexes: readonly number[]): DamagedPart | null {
   // Damage in two places at once, such as a record and the checkpoint that vouches for it, is beyond the contract.
   const part = [...node.damage][0] ?? parts[random.between(0, parts.length - 1)]!;
-  const isDone = flipIn(node, part, random);
+  const isDone = part === 'log' ? flipLog(node, random, lastIndexes) : flipIn(node, part, random);
   if (!isDone) return null;
   node.damage.add(part);
   return part;
@@ -33,10 +39,8 @@ export function loseDisk(node: SimNode): void {
   node.isLost = true;
 }
 
-function flipIn(node: SimNode, part: DamagedPart, random: Random): boolean {
+function flipIn(node: SimNode, part: Exclude<DamagedPart, 'log'>, random: Random): boolean {
   switch (part) {
-    case 'log':
-      return flipLog(node, random);
     case 'hard state':
       return flipSlot(node, `${node.directory}/hardstate`, random);
     case 'checkpoint':
@@ -53,19 +57,28 @@ function flipIn(node: SimNode, part: DamagedPart, random: Random): boolean {
   }
 }
 
-function flipLog(node: SimNode, random: Random): boolean {
+function flipLog(node: SimNode, random: Random, lastIndexes: readonly number[]): boolean {
   const vouched = durablyVouched(node);
   if (vouched === null || vouched.end === 0) return false;
   const files = filesUnder(node, `${node.directory}/commitlog/`);
   const first = Number(files[0]!.slice(-20));
   let isDone = false;
   for (let count = random.between(1, FLIPS_MAX); count > 0; count--) {
-    const position = between(first, vouched.end - 1, random);
+    const position = headerByte(node, vouched, random, lastIndexes) ?? between(first, vouched.end - 1, random);
     const path = files.findLast((name) => Number(name.slice(-20)) <= position)!;
     isDone = flip(node, path, position - Number(path.slice(-20)), random) || isDone;
   }
   if (isDone) node.damagedUpTo = Math.max(node.damagedUpTo, vouched.index);
   return isDone;
+}
+
+/** A byte of the header of the record that another node's log ends with: what is said about it comes from there. */
+function headerByte(node: SimNode, vouched: LogTip, random: Random, lastIndexes: readonly number[]): number | null {
+  const { process } = node;
+  if (process === null || lastIndexes.length === 0 || random.next() < 0.7) return null;
+  const index = lastIndexes[random.between(0, lastIndexes.length - 1)]! as LogIndex;
+  if (index < process.log.firstIndex || index > vouched.index) return null;
+  return node.observe(({ log }) => log.locate(index).position) + random.between(0, RECORD_HEADER_BYTES - 1);
 }
 
 /** What a restart would know to be flushed even if the power went now; null when it would know nothing. */

@@ -305,7 +305,9 @@ export class Strikes {
   #flip(): void {
     const node = this.#victim();
     if (node.isLost || !this.#world.mayLose(node)) return;
-    const part = flipBits(node, this.#random);
+    const others = this.#world.nodes.filter((other) => other !== node && other.process !== null);
+    const ends = others.map(({ process }) => process!.log.lastIndex);
+    const part = flipBits(node, this.#random, ends);
     if (part === null) return;
     this.#world.count(`bits flipped: ${part}`);
     this.#world.trace.say(() => `bits flip on the disk of ${node.id}: ${part}`);

@@ -1,6 +1,6 @@
 // One run: a group of real replicas in a world made from one seed, in which everything that can go wrong does, and then
-// nothing any more. Time is an agenda of events; between two events a fixed number of microtasks run, so that promises
-// inside the nodes move on in the same way each time.
+// nothing any more. Time is an agenda of events; between two events promises inside the nodes move on, in the same way each
+// time.
 import { assert, InvariantError } from '../../src/base/assert.ts';
 import { messageOf, TLedgerError } from '../../src/base/errors.ts';
 import { type Random, SeededRandom } from '../../src/base/random.ts';
@@ -24,7 +24,10 @@ import { newTallies, type Tallies, tally } from './tally.ts';
 import { Trace } from './trace.ts';
 import { Violation } from './truth.ts';
 
-/** Enough for the longest chain of promises between two events of a node; more only costs time. */
+/**
+ * Enough for the promises that a message or a call sets going; more only costs time. What flushes and timers set going is
+ * waited for to its end.
+ */
 const MICROTASKS_PER_EVENT = 12;
 /** A group that needs more is running in circles. */
 const EVENTS_PER_MS_MAX = 60;
@@ -130,7 +133,7 @@ export class World implements ClientWorld {
       this.fail(error);
     }
     for (const node of this.nodes) node.silence();
-    await microtasks(MICROTASKS_PER_EVENT);
+    await allMicrotasks();
     return this.#report();
   }
 
@@ -349,7 +352,8 @@ export class World implements ClientWorld {
       this.#nowMs = event.atMs;
       this.trace.nowMs = event.atMs;
       this.#perform(event);
-      await microtasks(MICROTASKS_PER_EVENT);
+      const isLong = event.owner !== null && event.kind !== 'immediate';
+      await (isLong ? allMicrotasks() : microtasks(MICROTASKS_PER_EVENT));
       this.#afterEvent(event);
       // A message storm, or timers that are due for ever, would not let time pass at all.
       assert(++this.#events < 20_000 + EVENTS_PER_MS_MAX * this.#nowMs, 'the group does not run in circles');
@@ -470,6 +474,10 @@ export class World implements ClientWorld {
       lines: this.trace.lines,
     };
   }
+}
+
+function allMicrotasks(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 async function microtasks(count: number): Promise<void> {
