@@ -75,11 +75,20 @@ export class Strikes {
 
   /** A leader has just committed something, for the first time in its term or not. */
   afterCommit(leader: SimNode, isFirst: boolean): void {
-    const chance = this.#plan.crashAfterCommit * (isFirst ? 10 : 1);
+    this.#mayKillLeader(leader, this.#plan.crashAfterCommit * (isFirst ? 10 : 1), 'death after a commit');
+  }
+
+  /** A leader has just learned that somebody else holds records of earlier terms, which it must not commit (figure 8). */
+  afterOldAcknowledgement(leader: SimNode): void {
+    this.#mayKillLeader(leader, this.#plan.crashAfterCommit * 10, 'death after old records were copied');
+  }
+
+  /** The leader dies, and the rest regroups, perhaps without one of those who helped it. */
+  #mayKillLeader(leader: SimNode, chance: number, what: string): void {
     if (this.#isOver || chance === 0 || this.#random.next() >= chance) return;
     const { network, nodes, trace, plan } = this.#world;
-    this.#world.count('death after a commit');
-    trace.say(() => `${leader.id} has committed, and dies`);
+    this.#world.count(what);
+    trace.say(() => `${leader.id}: ${what}`);
     network.healAll();
     if (this.#random.next() < 0.6) {
       const others = nodes.filter((node) => node !== leader);

@@ -175,6 +175,7 @@ export class World implements ClientWorld {
       const termBefore = node.process!.replica.term;
       node.process!.replica.onMessage(message, records);
       this.checker.afterReceive(node, message, termBefore, this.#nowMs);
+      if (isOldNews(node, message)) this.#strikes.afterOldAcknowledgement(node);
     });
   }
 
@@ -474,6 +475,15 @@ export class World implements ClientWorld {
       lines: this.trace.lines,
     };
   }
+}
+
+/** Whether a leader is told that a follower holds records of earlier terms, and nothing of its own yet. */
+function isOldNews({ process }: SimNode, message: RaftMessage): boolean {
+  if (message.type !== 'append-response' || process === null || !process.replica.isLeader) return false;
+  const { match, term } = message;
+  const { replica, log } = process;
+  if (match === 0 || term !== replica.term || match > log.lastIndex || match < log.firstIndex) return false;
+  return log.termAt(match) < term && match > replica.status().committedIndex;
 }
 
 function allMicrotasks(): Promise<void> {
