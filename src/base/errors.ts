@@ -72,6 +72,7 @@ export const errorTable = {
   NOT_LEADER: kind('This node does not lead the group.', grpc.unavailable, 50001, true),
   NO_LEADER: kind('The group has no leader at the moment.', grpc.unavailable, 50002, true),
   TRANSFERRING: kind('Leadership is being handed over.', grpc.unavailable, 50001, true),
+  MEMBERSHIP_CHANGING: kind('An earlier change of the membership is still under way.', grpc.aborted, 50001, true),
   TRANSFER_FAILED: kind('Leadership could not be handed over; the leader stays.', grpc.aborted, 50001, true),
   OVERLOADED: kind('The node has as much waiting work as it may hold.', grpc.resourceExhausted, 42900, true),
   SHUTTING_DOWN: kind('The node is shutting down.', grpc.unavailable, 50001, true),

@@ -345,6 +345,7 @@ describe('replica: a group of three', () => {
         prevTerm: 0 as typeof term,
         lastIndex: logIndex(1),
         runs: [],
+        memberships: [],
         commit: logIndex(0),
         round: 1,
       },
@@ -409,6 +410,7 @@ describe('replica: a group of three', () => {
         prevTerm: term,
         lastIndex,
         runs: [],
+        memberships: [],
         commit: logIndex(0),
         round: 1,
       },
@@ -429,7 +431,7 @@ describe('replica: a group of three', () => {
     group
       .replica(follower)
       .onMessage(
-        { ...message, lastIndex: logIndex(lastIndex + 1), runs: [], commit: logIndex(0), round: 1 },
+        { ...message, lastIndex: logIndex(lastIndex + 1), runs: [], memberships: [], commit: logIndex(0), round: 1 },
         { buffer: Buffer.alloc(200, 7), start: 64, end: 200, prevChain },
       );
     expect(group.member(follower).failure).to.equal(null);
