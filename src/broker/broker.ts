@@ -3,9 +3,11 @@
 import { assert, InvariantError } from '../base/assert.ts';
 import { TLedgerError } from '../base/errors.ts';
 import { indexAt, isRecordWhole, magicAt, RECORD_HEADER_BYTES, recordMagic, sizeAt } from '../format/record.ts';
-import { type LogIndex, logIndex } from '../raft/types.ts';
+import { type LogIndex, logIndex, type MembershipEntry } from '../raft/types.ts';
 import { ConsumeQueues } from '../storage/consume_queue.ts';
 import type { Disk } from '../storage/disk.ts';
+import type { LogTip } from '../storage/log_tip.ts';
+import type { Snapshot, SnapshotStore } from '../storage/snapshot_store.ts';
 import type { StateStore } from '../storage/state_store.ts';
 import { Admissions, type AppendPlace } from './admission.ts';
 import { decodeCommand, encodeCommand, planTopic } from './commands.ts';
@@ -29,6 +31,10 @@ export interface BrokerOptions {
   readonly directory: string;
   /** The group's state tables; the broker closes it. */
   readonly store: StateStore;
+  /** Holds the snapshot at `base`, and takes new ones. The owner closes it after the broker, or before to end a write. */
+  readonly snapshots: SnapshotStore;
+  /** The record just before the first one that the log holds; `EMPTY_TIP` for a log that was never cut. */
+  readonly base: LogTip;
   /** Reads the log where it holds committed records; asked only for ranges inside one segment. */
   readonly readLog: ReadLog;
   readonly segmentSizeBytes: number;
@@ -114,6 +120,11 @@ export class Broker {
     return this.#applied;
   }
 
+  /** The last membership record applied; null if the log had none so far. */
+  get membership(): MembershipEntry | null {
+    return null;
+  }
+
   get limits(): BrokerLimits {
     return this.#limits;
   }
@@ -145,7 +156,7 @@ export class Broker {
 
   /**
    * Plans a topic. A command must be appended at once (or `startLeading` be called anew): until it is applied, the same
-   * wish is answered with `exists`, but batches are not admitted.
+   * name is answered with `exists`, whatever the number of queues, but batches are not admitted.
    * @throws TLedgerError ILLEGAL_TOPIC, INVALID_ARGUMENT (queues), TOPIC_EXISTS (with another number of queues),
    * TOO_MANY_TOPICS
    */
@@ -198,6 +209,26 @@ export class Broker {
         return this.checkpoint();
       });
     return this.#nextCheckpoint;
+  }
+
+  /**
+   * The applied state as of now becomes durable and is then written as the snapshot at `tip`, whose index is the applied
+   * one. The rows are taken before this returns; later checkpoints wait, so that the store never passes an index whose
+   * snapshot is being written. Resolves when the snapshot is durable.
+   */
+  async takeSnapshot(tip: LogTip): Promise<void> {
+    assert(tip.index === this.#applied, 'a snapshot is taken of what is applied');
+  }
+
+  /** In place: everything becomes what the snapshot says. Not while leading. */
+  async install(snapshot: Snapshot): Promise<void> {
+    assert(!this.#isLeading, 'a leader has what a snapshot could bring');
+    assert(snapshot.meta.tip.index > this.#applied, 'a snapshot brings something new');
+  }
+
+  /** The log was cut to the snapshot's tip: each queue's minimum becomes its length there. */
+  cut(snapshot: Snapshot): void {
+    assert(snapshot.meta.tip.index <= this.#applied, 'the log is cut where it is applied');
   }
 
   /** Sorted by name. */

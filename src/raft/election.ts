@@ -26,6 +26,7 @@ export class Election {
   constructor(state: RaftState, random: Random) {
     this.#state = state;
     this.#random = random;
+    this.#heardMs = state.nowMs;
     this.arm();
   }
 
@@ -36,10 +37,12 @@ export class Election {
 
   /**
    * Whether the leader was heard so recently that this member refuses to help replace it (stickiness: dissertation
-   * §4.2.3). A connection that dropped voids it, because then the leader is probably gone.
+   * §4.2.3). A connection that dropped voids it, because then the leader is probably gone; not so with lease reads, which
+   * rest on this promise: there nothing but time ends it, and a restart begins it anew, for it was forgotten.
    */
   inLease(): boolean {
     const { leader, nowMs, config } = this.#state;
+    if (config.leaseReads) return nowMs - this.#heardMs < config.electionTimeoutMsMin;
     return leader !== null && !this.#suspected && nowMs - this.#heardMs < config.electionTimeoutMsMin;
   }
 
@@ -59,7 +62,7 @@ export class Election {
 
   /** The connection to the leader dropped: a hint, which brings the campaign forward and changes nothing else. */
   suspectLeader(): void {
-    if (this.#suspected) return;
+    if (this.#suspected || this.#state.config.leaseReads) return;
     this.#suspected = true;
     this.#earlyCount = limits.earlyCampaignCountMax;
     const delayMs = this.#random.between(limits.earlyCampaignDelayMsMin, limits.earlyCampaignDelayMsMax);
@@ -74,7 +77,8 @@ export class Election {
 
   /** Becomes a (pre-)candidate, with its own vote, and asks the others for theirs. */
   campaign(kind: Campaign): void {
-    const { id, log, peers } = this.#state;
+    const { id, log, quorum } = this.#state;
+    assert(this.#state.isVoter, 'only a voter campaigns');
     const preVote = kind === 'pre-vote';
     const transfer = kind === 'transfer';
     this.#state.setLeader(null);
@@ -88,7 +92,8 @@ export class Election {
     this.#armRetry();
     const askedTerm = term(this.#state.term + (preVote ? 1 : 0));
     const { lastIndex, lastTerm } = log;
-    for (const to of peers) {
+    for (const to of quorum.voters) {
+      if (to === id) continue;
       this.#state.send({ type: 'vote-request', from: id, to, term: askedTerm, preVote, lastIndex, lastTerm, transfer });
     }
   }
@@ -117,8 +122,7 @@ export class Election {
 
   /** Counts an answer to the current campaign; a repeated one counts once, one to an earlier campaign not at all. */
   count(response: VoteResponse): void {
-    const { role, quorum, term: ownTerm } = this.#state;
-    assert(quorum.isVoter(response.from), 'only voters are counted');
+    const { role, term: ownTerm } = this.#state;
     if (role !== (response.preVote ? 'pre-candidate' : 'candidate')) return;
     const askedTerm = response.preVote ? ownTerm + 1 : ownTerm;
     if (response.granted && response.term !== askedTerm) return;

@@ -1,7 +1,16 @@
-// The follower's side of replication: compare, write, acknowledge (paper §5.3, figure 2 "AppendEntries RPC").
+// The follower's side of replication: compare, write, acknowledge (paper §5.3, figure 2 "AppendEntries RPC"; §7, figure
+// 13 "InstallSnapshot RPC").
 import { assert } from '../base/assert.ts';
 import type { RaftState } from './state.ts';
-import { type AppendReject, type AppendRequest, type LogIndex, logIndex, type Term, term } from './types.ts';
+import {
+  type AppendReject,
+  type AppendRequest,
+  type LogIndex,
+  logIndex,
+  type SnapshotRequest,
+  type Term,
+  term,
+} from './types.ts';
 
 /** What this member has learned from the leader of the current term. */
 export class FollowerLog {
@@ -38,6 +47,40 @@ export class FollowerLog {
     if (message.lastIndex === message.prevIndex || message.lastIndex <= this.#state.flushedIndex) this.#acknowledge();
   }
 
+  /** Handles a piece of a snapshot: one that would bring nothing new is answered with what is held. */
+  stepSnapshot(message: SnapshotRequest): void {
+    const { log, commit, outbox } = this.#state;
+    const { index, indexTerm, offset } = message;
+    assert(message.term === this.#state.term, 'a snapshot of another term was sorted out before');
+    assert(message.commit >= index, 'a snapshot holds committed records');
+    this.#enter(message.term);
+    if (message.round > this.#round) this.#round = message.round;
+    if (commit >= index || log.matches(index, indexTerm)) {
+      // What is committed is the same everywhere, and a record that is the same has the same ones before it.
+      if (index > this.#verified) this.#verified = index;
+      this.#acknowledge();
+      return;
+    }
+    outbox.snapshot = { index, term: indexTerm, offset };
+  }
+
+  /** `offset` bytes of the snapshot at `index` are durable. */
+  snapshotStored(index: LogIndex, offset: number): void {
+    const { id, leader } = this.#state;
+    if (this.#term !== this.#state.term || leader === null) return;
+    const round = this.#round;
+    this.#state.send({ type: 'snapshot-response', from: id, to: leader, term: this.#term, index, offset, round });
+  }
+
+  /** A snapshot that ends at `index` replaced the log. */
+  restored(index: LogIndex): void {
+    if (this.#term !== this.#state.term || this.#state.leader === null) return;
+    // It is committed, so that the leader of any later term holds the same.
+    assert(index > this.#verified, 'a snapshot is installed where the log does not reach');
+    this.#verified = index;
+    this.#acknowledge();
+  }
+
   /** Records became durable: one cumulative acknowledgement, if the leader does not know yet. */
   flushed(): void {
     if (this.#term !== this.#state.term || this.#state.leader === null) return;
@@ -61,7 +104,7 @@ export class FollowerLog {
     const from = log.firstDifference(message.runs, first, message.lastIndex);
     if (from > message.lastIndex) return;
     assert(from > this.#verified, 'a leader never contradicts itself');
-    this.#state.replaceFrom(message.runs, from, message.lastIndex);
+    this.#state.replaceFrom(message.runs, message.memberships, from, message.lastIndex);
   }
 
   #reject(message: AppendRequest): void {

@@ -1,73 +1,74 @@
-// What a member does while it leads one term: replicate, count, confirm reads, hand over (paper §5.3, §5.4.2;
-// dissertation §3.10, §6.2, §6.4). Made when an election is won and dropped when the term is lost.
+// What a member does while it leads one term: count what followers hold, confirm reads, carry changes of the membership
+// on, hand over (paper §5.3, §5.4.2, §6; dissertation §3.10, §4, §6.2, §6.4). Made when an election is won and dropped
+// when the term is lost. What is sent to whom: replication.ts.
 import { assert } from '../base/assert.ts';
 import { TLedgerError } from '../base/errors.ts';
-import { noopSizeBytes } from './limits.ts';
-import { Inflight, Progress } from './progress.ts';
+import { Handover } from './handover.ts';
+import { Lease } from './lease.ts';
+import { checkTransition, isJoint, isUnfinished, nextStep, planChange } from './membership.ts';
 import { PendingReads } from './reads.ts';
+import { Replication, type ReplicationOptions } from './replication.ts';
 import type { RaftState } from './state.ts';
 import {
   type AppendResponse,
   type LogIndex,
   logIndex,
+  type Membership,
+  type MembershipChange,
   type NodeId,
   type ProgressStatus,
-  type RecordSizer,
+  type SnapshotResponse,
   type Term,
-  type TermRun,
 } from './types.ts';
-
-const noRuns: readonly TermRun[] = [];
-
-/** A handover that is under way; writes wait until it succeeds or is given up. */
-interface Transfer {
-  readonly target: NodeId;
-  /** Given up by itself at this time, so that writes are never blocked for long. */
-  readonly deadlineMs: number;
-  /** TimeoutNow was sent in this heartbeat interval. */
-  asked: boolean;
-}
 
 /** One term of leadership. */
 export class Leadership {
   readonly #state: RaftState;
-  readonly #sizer: RecordSizer;
+  readonly #replication: Replication;
+  readonly #handover: Handover;
+  readonly #lease: Lease;
+  readonly #reads = new PendingReads();
   /** The record with which the term begins: only from its commit on is the commit index known to be current. */
   readonly #noopIndex: LogIndex;
-  readonly #followers: readonly Progress[];
-  readonly #byId: ReadonlyMap<NodeId, Progress>;
-  readonly #reads = new PendingReads();
-  /** Counts heartbeat broadcasts. */
-  #round = 0;
   /** The next `collect` begins a round. */
   #roundDue = false;
-  /** The no-op has not been handed to the owner yet, so that the sizer does not know it. */
-  #noopUnwritten = true;
+  /** That round is a heartbeat: an interval has passed. */
+  #heartbeatDue = false;
   #heartbeatAtMs: number;
-  #transfer: Transfer | null = null;
+  /** The membership that the rest goes by, as `state.membershipVersion`. */
+  #membershipSeen: number;
+  /** What is in force goes on by itself once it may. */
+  #isUnfinished: boolean;
 
-  /** Appends the term's no-op. @param isConnected what the transport has said of a peer. */
-  constructor(state: RaftState, sizer: RecordSizer, isConnected: (peer: NodeId) => boolean) {
-    const { config, nowMs } = state;
-    const next = state.log.extend(state.term, 1);
-    const limits = { countMax: config.inflightCountMax, bytesMax: config.inflightBytesMax };
+  /** Appends the term's no-op. */
+  constructor(options: ReplicationOptions) {
+    const { state } = options;
     this.#state = state;
-    this.#sizer = sizer;
-    this.#noopIndex = next;
-    this.#followers = state.peers.map(
-      (peer) => new Progress({ peer, next, connected: isConnected(peer), inflight: new Inflight(limits), nowMs }),
-    );
-    this.#byId = new Map(this.#followers.map((progress) => [progress.peer, progress]));
-    this.#heartbeatAtMs = nowMs + config.heartbeatIntervalMs;
-    state.outbox.noop = next;
+    this.#noopIndex = state.appendOwn(null);
+    this.#replication = new Replication(options);
+    this.#replication.admit();
+    this.#handover = new Handover(state, this.#replication);
+    this.#lease = new Lease(state.config.electionTimeoutMsMin);
+    this.#heartbeatAtMs = state.nowMs + state.config.heartbeatIntervalMs;
+    this.#membershipSeen = state.membershipVersion;
+    this.#isUnfinished = isUnfinished(state.membership.membership);
   }
 
   get deadlineMs(): number {
-    return Math.min(this.#heartbeatAtMs, this.#transfer?.deadlineMs ?? Number.POSITIVE_INFINITY);
+    return Math.min(this.#heartbeatAtMs, this.#handover.deadlineMs);
   }
 
   get transferee(): NodeId | null {
-    return this.#transfer?.target ?? null;
+    return this.#handover.target;
+  }
+
+  get retainFrom(): LogIndex {
+    return this.#replication.retainFrom;
+  }
+
+  /** This member has no vote any more, and the record that says so is committed: somebody else must lead. */
+  get isOver(): boolean {
+    return !this.#state.isVoter && this.#state.isMembershipSettled;
   }
 
   /** Whether a majority was heard within `windowMs` before now; this member counts as heard. */
@@ -81,37 +82,56 @@ export class Leadership {
    */
   tick(): boolean {
     const { nowMs, config } = this.#state;
-    if (this.#transfer !== null && nowMs >= this.#transfer.deadlineMs) this.#endTransfer();
+    this.#handover.tick();
     if (nowMs < this.#heartbeatAtMs) return true;
-    this.#heartbeatAtMs = nowMs + config.heartbeatIntervalMs;
+    const isIdle = this.#reads.count === 0 && this.transferee === null && this.#replication.isAtRest;
+    this.#heartbeatAtMs = nowMs + (isIdle ? config.idleHeartbeatIntervalMs : config.heartbeatIntervalMs);
     this.#roundDue = true;
+    this.#heartbeatDue = true;
+    if (this.#state.isMembershipSettled && this.#state.commit >= this.#noopIndex) this.#handover.considerPreferred();
     return this.heardQuorumWithin(config.electionTimeoutMsMax);
   }
 
   /** Takes indexes for `count` new records. @throws TLedgerError TRANSFERRING */
   propose(count: number): { readonly firstIndex: LogIndex; readonly term: Term } {
-    if (this.#transfer !== null) {
-      throw new TLedgerError('TRANSFERRING', `Leadership is being handed over to ${this.#transfer.target}.`);
-    }
+    this.#handover.assertIdle();
     const { log, term } = this.#state;
+    this.#wake();
     return { firstIndex: log.extend(term, count), term };
   }
 
+  /**
+   * Begins a change of the membership. The one before it must be committed, and a record of the own term: else two
+   * leaders could each have made a change to the same membership, and their majorities might not meet. To turn joint
+   * consensus around is possible before it is committed, for the majorities stay the same.
+   * @returns index of the record.
+   * @throws TLedgerError TRANSFERRING, MEMBERSHIP_CHANGING, INVALID_ARGUMENT, UNKNOWN_NODE, UNREACHABLE (too few of
+   * those who would have to agree were heard lately)
+   */
+  changeMembership(change: MembershipChange): LogIndex {
+    this.#handover.assertIdle();
+    const { membership, isMembershipSettled, commit } = this.#state;
+    const isTurn = change.type === 'cancel' && isJoint(membership.membership);
+    if (commit < this.#noopIndex || !(isMembershipSettled || isTurn)) throw new TLedgerError('MEMBERSHIP_CHANGING');
+    const planned = planChange(membership.membership, change);
+    if (!this.#isLive(planned)) {
+      throw new TLedgerError('UNREACHABLE', 'Too few of the voters who would have to agree can be reached.');
+    }
+    return this.#enter(planned);
+  }
+
   /** An answer of a follower in the current term. */
-  respond(message: AppendResponse): void {
-    const progress = this.#byId.get(message.from);
-    assert(progress !== undefined, 'answers come from followers');
-    assert(message.round <= this.#round, 'only a round that was begun can be echoed');
+  respond(message: AppendResponse | SnapshotResponse): void {
+    const progress = this.#replication.get(message.from);
+    assert(progress !== undefined, 'answers come from members');
+    assert(message.round <= this.#replication.round, 'only a round that was begun can be echoed');
     progress.lastResponseMs = this.#state.nowMs;
     progress.echoed(message.round);
-    const { log } = this.#state;
-    if (message.reject !== null) {
-      const { prevIndex, hintIndex, hintTerm } = message.reject;
-      progress.rejected(prevIndex, log.lastWithTermAtMost(hintIndex, hintTerm) + 1);
-      return;
+    if (message.type === 'append-response') {
+      if (this.#replication.acknowledged(progress, message)) this.countCommit();
+    } else if (progress.sending?.point.index === message.index) {
+      progress.sending.answered(message.offset);
     }
-    assert(message.match <= log.lastIndex, 'a follower verifies only what its leader holds');
-    if (progress.acknowledged(message.match)) this.countCommit();
   }
 
   /**
@@ -125,11 +145,19 @@ export class Leadership {
     this.#state.advanceCommit(agreed);
   }
 
-  /** Registers a read (§6.4). @throws TLedgerError OVERLOADED */
+  /** Registers a read (§6.4); one that the lease covers is confirmed at once. @throws TLedgerError OVERLOADED */
   readIndex(token: number): void {
+    const { commit, config, nowMs, quorum, outbox } = this.#state;
+    if (config.leaseReads && commit >= this.#noopIndex) {
+      this.#lease.confirm(quorum.agreed(this.#roundOf));
+      if (this.#lease.isHeld(nowMs)) {
+        outbox.reads.push({ token, index: commit });
+        return;
+      }
+    }
     // Before the no-op is committed the commit index may lag behind what an earlier leader answered for.
     const index = logIndex(Math.max(this.#state.commit, this.#noopIndex));
-    this.#reads.add(token, index, this.#round + 1);
+    this.#reads.add(token, index, this.#replication.round + 1);
     this.#roundDue = true;
   }
 
@@ -139,105 +167,99 @@ export class Leadership {
 
   /** Begins a handover. @throws TLedgerError TRANSFERRING */
   transfer(target: NodeId): void {
-    if (this.#transfer !== null) {
-      throw new TLedgerError('TRANSFERRING', `Leadership is being handed over to ${this.#transfer.target} already.`);
-    }
-    assert(this.#byId.has(target), 'leadership is handed to a follower');
-    const deadlineMs = this.#state.nowMs + this.#state.config.electionTimeoutMsMax;
-    this.#transfer = { target, deadlineMs, asked: false };
-    this.#state.outbox.stateChanged = true;
+    this.#handover.assertIdle();
+    assert(this.#replication.get(target) !== undefined, 'leadership is handed to a follower');
+    this.#handover.begin(target, this.#state.config.electionTimeoutMsMax);
+    this.#wake();
+  }
+
+  /** Asks the voter that holds the most to campaign at once; this member is about to step down. */
+  abdicate(): void {
+    const { heir } = this.#handover;
+    if (heir !== null) this.#askToCampaign(heir);
   }
 
   connect(peer: NodeId): void {
-    const progress = this.#byId.get(peer)!;
-    progress.connect();
-    this.#sendEmpty(progress);
+    this.#replication.connect(peer);
+    this.#wake();
   }
 
   disconnect(peer: NodeId): void {
-    this.#byId.get(peer)!.disconnect();
-    if (this.#transfer?.target === peer) this.#endTransfer();
+    this.#replication.get(peer)?.disconnect();
+    this.#handover.lost(peer);
   }
 
   /** Puts everything that may be sent or answered by now into the outbox. */
   collect(): void {
+    this.#goOn();
+    this.#followMembership();
     if (this.#roundDue) this.#beginRound();
-    for (const progress of this.#followers) {
-      this.#sendRecords(progress);
-      this.#tellCommit(progress);
-    }
-    this.#noopUnwritten = false;
+    this.#replication.collect();
     if (this.#reads.count > 0) this.#confirmReads();
-    if (this.#transfer !== null) this.#askTarget(this.#transfer);
+    const asked = this.#handover.takeAsked();
+    if (asked !== null) this.#askToCampaign(asked);
   }
 
   status(): ProgressStatus[] {
-    return this.#followers.map((progress) => progress.status());
+    return this.#replication.status();
+  }
+
+  /** Takes the step that follows by itself: joint consensus is left, a learner that caught up is promoted (§4.2, §4.3). */
+  #goOn(): void {
+    const { isMembershipSettled, commit, membership, outbox } = this.#state;
+    if (!this.#isUnfinished || !isMembershipSettled || commit < this.#noopIndex || outbox.own !== null) return;
+    if (this.transferee !== null) return;
+    const next = nextStep(membership.membership, (learner) => this.#replication.isCaughtUp(learner));
+    if (next !== null) this.#enter(next);
+  }
+
+  #enter(membership: Membership): LogIndex {
+    checkTransition(this.#state.membership.membership, membership);
+    const index = this.#state.appendOwn(membership);
+    this.#wake();
+    this.#followMembership();
+    return index;
+  }
+
+  /** Others are members, or other majorities count, than before. */
+  #followMembership(): void {
+    const { membershipVersion, membership } = this.#state;
+    if (membershipVersion === this.#membershipSeen) return;
+    this.#membershipSeen = membershipVersion;
+    this.#isUnfinished = isUnfinished(membership.membership);
+    this.#lease.restart();
+    this.#replication.admit();
+    this.#replication.dismiss();
+    if (this.transferee !== null && !membership.membership.voters.includes(this.transferee)) this.#handover.end();
+  }
+
+  /**
+   * Whether a majority of each side was heard lately. A promotion needs no such question: it puts one who is heard in
+   * the place of at most one other.
+   */
+  #isLive({ voters, outgoing }: Membership): boolean {
+    if (outgoing.length === 0) return true;
+    const { nowMs, config } = this.#state;
+    const isHeard = (voter: NodeId): boolean => {
+      const progress = this.#replication.get(voter);
+      if (progress === undefined) return voter === this.#state.id;
+      return progress.connected && nowMs - progress.lastResponseMs < config.electionTimeoutMsMax;
+    };
+    return [voters, outgoing].every((side) => side.filter(isHeard).length * 2 > side.length);
   }
 
   #beginRound(): void {
     this.#roundDue = false;
-    this.#round++;
-    if (this.#transfer !== null) this.#transfer.asked = false;
-    for (const progress of this.#followers) {
-      progress.allowProbe();
-      if (progress.connected) this.#sendEmpty(progress);
-    }
+    this.#replication.beginRound(this.#heartbeatDue);
+    if (this.#heartbeatDue) this.#handover.allowAsking();
+    this.#heartbeatDue = false;
+    if (this.#state.config.leaseReads) this.#lease.begin(this.#replication.round, this.#state.nowMs);
   }
 
-  /**
-   * Sends records while the window has room: lazily, so that what was proposed meanwhile travels in one message. A
-   * follower that needs records which are not held any more gets heartbeats only; a snapshot will have to go out here.
-   */
-  #sendRecords(progress: Progress): void {
-    const { log, config } = this.#state;
-    while (progress.maySend && progress.next <= log.lastIndex && progress.next > log.baseIndex) {
-      const { inflight, next } = progress;
-      const roomBytes = inflight.count === 0 ? config.appendBytesMax : inflight.roomBytes;
-      if (roomBytes === 0) return;
-      const { lastIndex, sizeBytes } = this.#fit(next, Math.min(roomBytes, config.appendBytesMax));
-      assert(lastIndex >= next && lastIndex <= log.lastIndex, 'a message holds records of the log, at least one');
-      if (!inflight.admits(sizeBytes)) return;
-      this.#send(progress, logIndex(next - 1), lastIndex, log.runsBetween(next, lastIndex));
-      progress.sent(lastIndex, sizeBytes);
-    }
-  }
-
-  #fit(firstIndex: LogIndex, bytesMax: number): { readonly lastIndex: LogIndex; readonly sizeBytes: number } {
-    if (this.#noopUnwritten && firstIndex === this.#noopIndex)
-      return { lastIndex: firstIndex, sizeBytes: noopSizeBytes };
-    return this.#sizer.fit(firstIndex, bytesMax);
-  }
-
-  /** An idle follower learns a new commit index at once; a busy one with its next records. */
-  #tellCommit(progress: Progress): void {
-    const { commit } = this.#state;
-    if (progress.commitSent >= commit || !progress.connected || !progress.isReplicating) return;
-    if (progress.holds(this.#state.log.lastIndex)) this.#sendEmpty(progress);
-  }
-
-  /** Heartbeat: checks that the follower holds what was sent before, and finds out if something got lost. */
-  #sendEmpty(progress: Progress): void {
-    const prevIndex = logIndex(Math.max(progress.next - 1, this.#state.log.baseIndex));
-    this.#send(progress, prevIndex, prevIndex, noRuns);
-  }
-
-  #send(progress: Progress, prevIndex: LogIndex, lastIndex: LogIndex, runs: readonly TermRun[]): void {
-    const { id, term, log, commit } = this.#state;
-    assert(progress.match <= prevIndex || prevIndex === log.baseIndex, 'what is acknowledged is not sent again');
-    this.#state.send({
-      type: 'append',
-      from: id,
-      to: progress.peer,
-      term,
-      prevIndex,
-      prevTerm: log.termAt(prevIndex),
-      lastIndex,
-      runs,
-      commit,
-      round: this.#round,
-    });
-    progress.commitSent = Math.max(progress.commitSent, Math.min(commit, lastIndex));
+  /** Something is under way: the next heartbeat comes no later than the normal interval. */
+  #wake(): void {
+    const { nowMs, config } = this.#state;
+    this.#heartbeatAtMs = Math.min(this.#heartbeatAtMs, nowMs + config.heartbeatIntervalMs);
   }
 
   #confirmReads(): void {
@@ -246,21 +268,15 @@ export class Leadership {
     if (confirmed.length > 0) this.#state.outbox.reads.push(...confirmed);
   }
 
-  /** Asks the target to campaign once it has everything; again each heartbeat, for the request may get lost. */
-  #askTarget(transfer: Transfer): void {
-    const { id, term, log } = this.#state;
-    if (transfer.asked || !this.#byId.get(transfer.target)!.holds(log.lastIndex)) return;
-    transfer.asked = true;
-    this.#state.send({ type: 'timeout-now', from: id, to: transfer.target, term });
-  }
-
-  #endTransfer(): void {
-    this.#transfer = null;
-    this.#state.outbox.stateChanged = true;
+  #askToCampaign(target: NodeId): void {
+    const { id, term } = this.#state;
+    // Its campaign overrules everybody's promise not to vote, now or whenever the request arrives.
+    this.#lease.revoke();
+    this.#state.send({ type: 'timeout-now', from: id, to: target, term });
   }
 
   /** The leader vouches for a record of its own only once it is flushed, like everybody else. */
-  readonly #matchOf = (voter: NodeId): number => this.#byId.get(voter)?.match ?? this.#state.flushedIndex;
-  readonly #roundOf = (voter: NodeId): number => this.#byId.get(voter)?.roundEchoed ?? Number.POSITIVE_INFINITY;
-  readonly #contactOf = (voter: NodeId): number => this.#byId.get(voter)?.lastResponseMs ?? this.#state.nowMs;
+  readonly #matchOf = (voter: NodeId): number => this.#replication.get(voter)?.match ?? this.#state.flushedIndex;
+  readonly #roundOf = (voter: NodeId): number => this.#replication.get(voter)?.roundEchoed ?? Number.POSITIVE_INFINITY;
+  readonly #contactOf = (voter: NodeId): number => this.#replication.get(voter)?.lastResponseMs ?? this.#state.nowMs;
 }

@@ -18,7 +18,23 @@ export const earlyRetryDelayMsMax = 150;
 export const earlyCampaignCountMax = 5;
 
 /**
- * What a no-op record counts for in a follower's window, in bytes. The no-op leaves in the same Ready that tells the
- * owner to write it, so the sizer cannot know it yet.
+ * What a record of the leader's own counts for in a follower's window, in bytes. It leaves in the same Ready that tells
+ * the owner to write it, so the sizer cannot know it yet.
  */
 export const noopSizeBytes = 48;
+export const membershipSizeBytes = 2048;
+
+/** Most members of one group, learners included. */
+export const membersMax = 15;
+
+/** Longest pause, in heartbeats, until an unanswered piece of a snapshot is sent again. */
+export const snapshotPauseRoundsMax = 8;
+
+/** Share of the lease that is given up for the difference between two members' clocks. */
+export const leaseMarginShare = 0.1;
+/** Rounds whose beginnings are remembered for the lease. */
+export const leaseRoundsMax = 64;
+
+/** Election timeouts (the longest) between two attempts to hand over to a preferred leader; doubles with each. */
+export const preferredPauseTimeouts = 4;
+export const preferredPauseTimeoutsMax = 64;

@@ -6,79 +6,20 @@
 //    └───────┘ ◄───────────────────────────────── └───────────┘
 //     one append        rejected, or the            a window of appends;
 //     at a time         connection dropped          next moves as they are sent
+//      │    ▲                                             ▲
+//      │    └─ the connection dropped ─┐                  │
+//      │ next is not held any more  ┌──────────┐          │
+//      └──────────────────────────► │ snapshot │ ─────────┘
+//                                   └──────────┘ match reaches the snapshot's index
+//                                    one piece at a time; heartbeats go on
 //
 //    1 ……… match │ match+1 ……… next-1 │ next ……… lastIndex
 //      durable   │     under way      │ not sent yet
 //    on follower │    (replicate)     │
 import { assert } from '../base/assert.ts';
-import { type LogIndex, logIndex, type NodeId, type ProgressStatus } from './types.ts';
-
-/** Append messages under way, oldest first, bounded in count and in bytes (etcd's Inflights). */
-export class Inflight {
-  readonly #countMax: number;
-  readonly #bytesMax: number;
-  readonly #lastIndexes: Float64Array;
-  readonly #sizes: Float64Array;
-  #head = 0;
-  #count = 0;
-  /** Sum of the sizes under way. */
-  #bytes = 0;
-
-  constructor({ countMax, bytesMax }: { countMax: number; bytesMax: number }) {
-    assert(countMax >= 1 && bytesMax >= 1, 'a window lets at least one message through');
-    this.#countMax = countMax;
-    this.#bytesMax = bytesMax;
-    this.#lastIndexes = new Float64Array(countMax);
-    this.#sizes = new Float64Array(countMax);
-  }
-
-  get count(): number {
-    return this.#count;
-  }
-
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  /** Bytes that may still be sent: 0 when the window is full. */
-  get roomBytes(): number {
-    return this.#count === this.#countMax ? 0 : Math.max(0, this.#bytesMax - this.#bytes);
-  }
-
-  /** Whether a message of `sizeBytes` may leave now. An empty window lets any size through, else it might never go. */
-  admits(sizeBytes: number): boolean {
-    return this.#count === 0 || sizeBytes <= this.roomBytes;
-  }
-
-  add(lastIndex: LogIndex, sizeBytes: number): void {
-    assert(this.admits(sizeBytes) && this.#count < this.#countMax, 'the window is never overrun');
-    assert(this.#count === 0 || lastIndex > this.#newest, 'messages under way rise in index');
-    const at = (this.#head + this.#count) % this.#countMax;
-    this.#lastIndexes[at] = lastIndex;
-    this.#sizes[at] = sizeBytes;
-    this.#count++;
-    this.#bytes += sizeBytes;
-  }
-
-  /** Forgets every message whose last record is at or below `index`: it has been acknowledged. */
-  freeUpTo(index: LogIndex): void {
-    while (this.#count > 0 && this.#lastIndexes[this.#head]! <= index) {
-      this.#bytes -= this.#sizes[this.#head]!;
-      this.#head = (this.#head + 1) % this.#countMax;
-      this.#count--;
-    }
-    assert(this.#count > 0 || this.#bytes === 0, 'an empty window holds no bytes');
-  }
-
-  clear(): void {
-    this.#count = 0;
-    this.#bytes = 0;
-  }
-
-  get #newest(): number {
-    return this.#lastIndexes[(this.#head + this.#count - 1) % this.#countMax]!;
-  }
-}
+import type { Inflight } from './inflight.ts';
+import { SnapshotSending } from './snapshot_sending.ts';
+import { type LogIndex, logIndex, type NodeId, type ProgressStatus, type SnapshotPoint } from './types.ts';
 
 /** One follower, seen from the leader (etcd's tracker.Progress). */
 export class Progress {
@@ -88,7 +29,7 @@ export class Progress {
   lastResponseMs: number;
   /** Highest commit index that was sent to the follower. */
   commitSent: number = 0;
-  #state: 'probe' | 'replicate' = 'probe';
+  #state: ProgressStatus['state'] = 'probe';
   /** Highest index the follower vouched for as durable in this term. Only acknowledgements raise it. */
   #match = logIndex(0);
   /** First index to send next; always above match. */
@@ -98,7 +39,13 @@ export class Progress {
   #probing = false;
   /** Probe only: last index that the outstanding probe carried, 0 if none. */
   #probedTo = 0;
+  /** Snapshot only: how far it has come. */
+  #sending: SnapshotSending | null = null;
   #roundEchoed = 0;
+  /** Where the log ended at #goalMs: a follower that gets there in time keeps up (dissertation §4.2.1). */
+  #goal: LogIndex;
+  #goalMs: number;
+  #keepsUp = false;
 
   constructor(options: { peer: NodeId; next: LogIndex; connected: boolean; inflight: Inflight; nowMs: number }) {
     this.peer = options.peer;
@@ -106,6 +53,8 @@ export class Progress {
     this.lastResponseMs = options.nowMs;
     this.#next = options.next;
     this.#connected = options.connected;
+    this.#goal = options.next;
+    this.#goalMs = options.nowMs;
     assert(this.#next >= 1, 'the first record has index 1');
   }
 
@@ -125,6 +74,11 @@ export class Progress {
     return this.#state === 'replicate';
   }
 
+  /** The snapshot on its way to the follower, if any. */
+  get sending(): SnapshotSending | null {
+    return this.#sending;
+  }
+
   /** Highest round the follower has echoed in this term. */
   get roundEchoed(): number {
     return this.#roundEchoed;
@@ -132,7 +86,7 @@ export class Progress {
 
   /** Whether records may be sent now, window aside. */
   get maySend(): boolean {
-    return this.#connected && (this.#state === 'replicate' || !this.#probing);
+    return this.#connected && (this.#state === 'replicate' || (this.#state === 'probe' && !this.#probing));
   }
 
   /** The follower has everything up to `lastIndex`, durably. */
@@ -166,7 +120,8 @@ export class Progress {
       this.#match = match;
       this.inflight.freeUpTo(match);
     }
-    if (this.#state === 'probe' && match >= this.#next - 1) this.#becomeReplicate();
+    const reached = this.#sending === null ? this.#next - 1 : this.#sending.point.index;
+    if (this.#state !== 'replicate' && match >= reached) this.#becomeReplicate();
     else if (this.#next <= this.#match) this.#next = logIndex(this.#match + 1);
     assert(this.#match < this.#next, 'what is sent next lies above what is acknowledged');
     return rose;
@@ -178,7 +133,8 @@ export class Progress {
    * @returns false for an answer that no longer concerns anything under way.
    */
   rejected(prevIndex: LogIndex, next: number): boolean {
-    if (prevIndex <= this.#match) return false;
+    // While a snapshot is sent, heartbeats are refused as a matter of course.
+    if (this.#state === 'snapshot' || prevIndex <= this.#match) return false;
     if (this.#state === 'probe' && prevIndex !== this.#next - 1) return false;
     this.#becomeProbe(Math.min(prevIndex, next));
     return true;
@@ -186,13 +142,35 @@ export class Progress {
 
   /** A heartbeat interval has passed: an unanswered probe may go out again. */
   allowProbe(): void {
-    if (this.#state === 'replicate' || !this.#probing) return;
+    if (this.#state === 'probe' && this.#probing) this.#becomeProbe(this.#next);
+    this.#sending?.roundPassed();
+  }
+
+  /** The follower needs records that are not held any more: a snapshot goes out, from its beginning. */
+  sendSnapshot(point: SnapshotPoint): void {
+    assert(this.#next <= point.index, 'a snapshot covers what is to be sent next');
     this.#becomeProbe(this.#next);
+    this.#state = 'snapshot';
+    this.#sending = new SnapshotSending(point);
+  }
+
+  /** An answer arrived: measures whether the follower reaches an end of the log before `windowMs` have passed. */
+  measure(lastIndex: LogIndex, nowMs: number, windowMs: number): void {
+    if (this.#match < this.#goal) return;
+    this.#keepsUp = nowMs - this.#goalMs <= windowMs;
+    this.#goal = lastIndex;
+    this.#goalMs = nowMs;
+  }
+
+  /** Whether the follower keeps up with a log that grows, by what it did within the last `windowMs`. */
+  isCaughtUp(nowMs: number, windowMs: number): boolean {
+    return this.#connected && this.isReplicating && this.#keepsUp && nowMs - this.#goalMs <= windowMs;
   }
 
   /** The connection is gone, and what was under way with it. */
   disconnect(): void {
     this.#connected = false;
+    this.#keepsUp = false;
     // While probing, `next` is the best guess so far; match + 1 would start over from the log's beginning.
     this.#becomeProbe(this.#state === 'replicate' ? this.#match + 1 : this.#next);
   }
@@ -208,8 +186,17 @@ export class Progress {
     this.#becomeProbe(next);
   }
 
-  status(): ProgressStatus {
-    return { peer: this.peer, state: this.#state, match: this.#match, next: this.#next, connected: this.#connected };
+  status(caughtUp: boolean): ProgressStatus {
+    const snapshotOffset = this.#sending?.offset ?? null;
+    return {
+      peer: this.peer,
+      state: this.#state,
+      match: this.#match,
+      next: this.#next,
+      connected: this.#connected,
+      caughtUp,
+      snapshotOffset,
+    };
   }
 
   #becomeReplicate(): void {
@@ -218,6 +205,7 @@ export class Progress {
     this.#next = logIndex(Math.max(this.#match, this.#probedTo) + 1);
     this.#probing = false;
     this.#probedTo = 0;
+    this.#sending = null;
   }
 
   #becomeProbe(next: number): void {
@@ -225,6 +213,7 @@ export class Progress {
     this.#next = logIndex(Math.max(next, this.#match + 1));
     this.#probing = false;
     this.#probedTo = 0;
+    this.#sending = null;
     this.inflight.clear();
   }
 }

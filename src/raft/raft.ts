@@ -3,40 +3,29 @@
 // leadership.ts do what each role does.
 import { assert, unreachable } from '../base/assert.ts';
 import { TLedgerError } from '../base/errors.ts';
-import type { Random } from '../base/random.ts';
 import { type Campaign, Election } from './election.ts';
 import { FollowerLog } from './follower.ts';
 import { Leadership } from './leadership.ts';
+import { checkConfig, type RaftOptions } from './options.ts';
 import { emptyOutbox, RaftState } from './state.ts';
 import {
-  type HardState,
   type LogIndex,
-  type LogShape,
   logIndex,
+  type MembershipChange,
+  type MembershipEntry,
   type NodeId,
-  type RaftConfig,
   type RaftMessage,
   type RaftStatus,
   type Ready,
   type RecordSizer,
   type Role,
+  type SnapshotPoint,
   type Term,
   type TimeoutNow,
 } from './types.ts';
 
-/** What a member starts from. */
-export interface RaftOptions {
-  readonly config: RaftConfig;
-  /** As it was last flushed; term 0 and no vote for a new member. */
-  readonly hardState: HardState;
-  /** The log as recovered; all of it counts as flushed. */
-  readonly log: LogShape;
-  /** What is known to be committed from before, e.g. because it was applied; the log's base by default. */
-  readonly commit?: LogIndex;
-  readonly sizer: RecordSizer;
-  readonly random: Random;
-  readonly nowMs: number;
-}
+/** Answers, which only members give; requests may come from anybody who was, or will be, a member. */
+const answers: ReadonlySet<RaftMessage['type']> = new Set(['vote-response', 'append-response', 'snapshot-response']);
 
 /**
  * One member of a Raft group.
@@ -52,11 +41,12 @@ export class Raft {
   readonly #down = new Set<NodeId>();
   /** Present exactly while this member leads. */
   #leadership: Leadership | null = null;
+  #isImpaired = false;
 
   /** @throws InvariantError when the options contradict themselves. */
   constructor(options: RaftOptions) {
     checkConfig(options.config);
-    this.#state = new RaftState(options.config, options.hardState, options.log, options.nowMs, options.commit);
+    this.#state = new RaftState(options.config, options, options.nowMs);
     this.#sizer = options.sizer;
     this.#election = new Election(this.#state, options.random);
     this.#follower = new FollowerLog(this.#state);
@@ -107,6 +97,21 @@ export class Raft {
     return this.#state.truncationCount;
   }
 
+  /** What is in force: the last membership in the log, committed or not. */
+  get membership(): MembershipEntry {
+    return this.#state.membership;
+  }
+
+  /** The last membership that is committed. */
+  get committedMembership(): MembershipEntry {
+    return this.#state.committedMembership;
+  }
+
+  /** On a leader, the lowest index that a follower within reach still needs; else the one after the last. */
+  get retainFrom(): LogIndex {
+    return this.#leadership?.retainFrom ?? logIndex(this.lastIndex + 1);
+  }
+
   /** When `tick` next has something to do. */
   get deadlineMs(): number {
     return this.#leadership === null ? this.#election.deadlineMs : this.#leadership.deadlineMs;
@@ -128,14 +133,19 @@ export class Raft {
     }
     if (nowMs < this.#election.deadlineMs) return;
     this.#election.fired();
-    this.#campaign('pre-vote');
+    if (this.#mayCampaign) this.#campaign('pre-vote');
+    else this.#election.arm();
   }
 
-  /** Takes in a message of another member. A stranger's is ignored; a late or repeated one does no harm. */
+  /**
+   * Takes in a message of another node. A late or repeated one does no harm. A stranger's request is handled like a
+   * member's, for it may be a member by a record that this node does not have yet; a stranger's answer is ignored.
+   */
   step(message: RaftMessage, nowMs: number): void {
     this.#begin(nowMs);
-    const { id, quorum } = this.#state;
-    if (message.to !== id || message.from === id || !quorum.isVoter(message.from)) return;
+    const { id, members } = this.#state;
+    if (message.to !== id || message.from === id) return;
+    if (answers.has(message.type) && !members.has(message.from)) return;
     if (message.term > this.#state.term && !this.#meetHigherTerm(message)) return;
     if (message.term < this.#state.term) {
       this.#answerLowerTerm(message);
@@ -150,12 +160,15 @@ export class Raft {
         this.#concludeVote();
         break;
       case 'append':
+      case 'snapshot':
         assert(this.#leadership === null, 'a term has at most one leader (§5.2, election safety)');
         this.#becomeFollower(message.term, message.from);
         this.#election.heardLeader();
-        this.#follower.step(message);
+        if (message.type === 'append') this.#follower.step(message);
+        else this.#follower.stepSnapshot(message);
         break;
       case 'append-response':
+      case 'snapshot-response':
         this.#leadership?.respond(message);
         break;
       case 'timeout-now':
@@ -171,7 +184,7 @@ export class Raft {
    * @throws TLedgerError NOT_LEADER, TRANSFERRING
    */
   propose(count: number): { readonly firstIndex: LogIndex; readonly term: Term } {
-    assert(this.#state.outbox.noop === null, 'the no-op is written before any other record of the term');
+    assert(this.#state.outbox.own === null, 'a record of the leader itself is written before any other');
     return this.#mustLead().propose(count);
   }
 
@@ -197,7 +210,8 @@ export class Raft {
   transferLeadership(target: NodeId, nowMs: number): void {
     this.#begin(nowMs);
     const leadership = this.#mustLead();
-    if (!this.#state.quorum.isVoter(target)) throw new TLedgerError('UNKNOWN_NODE', `No voter is called ${target}.`);
+    const { voters } = this.#state.membership.membership;
+    if (!voters.includes(target)) throw new TLedgerError('UNKNOWN_NODE', `No voter is called ${target}.`);
     if (target === this.#state.id) throw new TLedgerError('INVALID_ARGUMENT', `${target} leads already.`);
     leadership.transfer(target);
   }
@@ -213,10 +227,65 @@ export class Raft {
     this.#mustLead().readIndex(token);
   }
 
+  /**
+   * Begins a change of the membership, as a record of this leader; the steps that follow from it come out of `ready()`
+   * by themselves. `committedMembership` tells when it is finished.
+   * @returns index of the record.
+   * @throws TLedgerError NOT_LEADER, TRANSFERRING, MEMBERSHIP_CHANGING (try again), INVALID_ARGUMENT, UNKNOWN_NODE,
+   *   UNREACHABLE (a majority of the new voters was not heard lately: the group would stand still)
+   */
+  changeMembership(change: MembershipChange, nowMs: number): LogIndex {
+    this.#begin(nowMs);
+    return this.#mustLead().changeMembership(change);
+  }
+
+  /**
+   * This node cannot do its part at the moment (its disk hangs, its event loop stalls), or can again. Meanwhile it does
+   * not campaign, and a leader steps down in favour of the voter that holds the most, unless it is the only one.
+   */
+  setImpaired(isImpaired: boolean, nowMs: number): void {
+    this.#begin(nowMs);
+    this.#isImpaired = isImpaired;
+    const { role, term, quorum, id } = this.#state;
+    if (!isImpaired || role === 'follower' || quorum.voters.every((voter) => voter === id)) return;
+    this.#leadership?.abdicate();
+    this.#becomeFollower(term, null);
+  }
+
+  /**
+   * The piece of a snapshot that `ready().snapshot` asked for is dealt with.
+   * @param offset how many bytes of the snapshot at `index`, from its first one on, are durable here.
+   */
+  snapshotStored(index: LogIndex, offset: number, nowMs: number): void {
+    this.#begin(nowMs);
+    if (this.#state.role === 'follower') this.#follower.snapshotStored(index, offset);
+  }
+
+  /** Whether a snapshot at `point` tells this node anything: to be asked right before it is installed. */
+  needsSnapshot({ index, term }: SnapshotPoint): boolean {
+    return index > this.#state.commit && !this.#state.log.matches(index, term);
+  }
+
+  /**
+   * A snapshot is installed, and the log is empty after it. The owner lets no other input pass while it installs.
+   * @param snapshot its last record, and the membership in force there.
+   */
+  restore(snapshot: SnapshotPoint & { readonly membership: MembershipEntry }, nowMs: number): void {
+    this.#begin(nowMs);
+    if (this.#state.role !== 'follower') this.#becomeFollower(this.#state.term, null);
+    this.#state.restore(snapshot, snapshot.membership);
+    this.#follower.restored(snapshot.index);
+  }
+
+  /** Records up to (index, term), which are committed and applied, are gone here: a snapshot stands for them. */
+  logCut(index: LogIndex, term: Term, nowMs: number): void {
+    this.#begin(nowMs);
+    this.#state.cut(index, term);
+  }
+
   /** The transport can reach `peer`: a leader probes it at once. */
   peerUp(peer: NodeId, nowMs: number): void {
     this.#begin(nowMs);
-    if (!this.#state.peers.includes(peer)) return;
     this.#down.delete(peer);
     this.#leadership?.connect(peer);
   }
@@ -227,7 +296,6 @@ export class Raft {
    */
   peerDown(peer: NodeId, nowMs: number): void {
     this.#begin(nowMs);
-    if (!this.#state.peers.includes(peer)) return;
     this.#down.add(peer);
     this.#leadership?.disconnect(peer);
     if (peer === this.#state.leader) this.#election.suspectLeader();
@@ -236,12 +304,18 @@ export class Raft {
   /** What the inputs since the last call ask for, each thing once. A leader's appends are put together here. */
   ready(): Ready {
     this.#leadership?.collect();
-    const { outbox, term, vote, commit } = this.#state;
+    if (this.#leadership?.isOver === true) {
+      this.#leadership.abdicate();
+      this.#becomeFollower(this.#state.term, null);
+    }
+    const { outbox, term, vote, commit, membership } = this.#state;
     this.#state.outbox = emptyOutbox();
     return {
       hardState: outbox.hardStateChanged ? { term, vote } : null,
-      noop: outbox.noop,
+      own: outbox.own,
       append: outbox.append,
+      snapshot: outbox.snapshot,
+      membership: outbox.membershipChanged ? membership : null,
       messages: outbox.messages,
       commit,
       reads: outbox.reads,
@@ -251,8 +325,9 @@ export class Raft {
   }
 
   #begin(nowMs: number): void {
-    const { noop, append } = this.#state.outbox;
-    assert(noop === null && append === null, 'records of one input are taken over (ready) before the next input');
+    const { own, append, snapshot } = this.#state.outbox;
+    const isTaken = own === null && append === null && snapshot === null;
+    assert(isTaken, 'what one input brings is taken over (ready) before the next input');
     this.#state.observe(nowMs);
   }
 
@@ -282,7 +357,7 @@ export class Raft {
   #answerLowerTerm(message: RaftMessage): void {
     const { id, term: ownTerm } = this.#state;
     const head = { from: id, to: message.from, term: ownTerm } as const;
-    if (message.type === 'append') {
+    if (message.type === 'append' || message.type === 'snapshot') {
       this.#state.send({ ...head, type: 'append-response', match: logIndex(0), round: 0, reject: null });
     } else if (message.type === 'vote-request') {
       this.#state.send({ ...head, type: 'vote-response', preVote: message.preVote, granted: false });
@@ -292,7 +367,12 @@ export class Raft {
   #onTimeoutNow(message: TimeoutNow): void {
     const { leader, role } = this.#state;
     if (role === 'leader' || role === 'candidate' || (leader !== null && leader !== message.from)) return;
+    if (!this.#mayCampaign) return;
     this.#campaign('transfer');
+  }
+
+  get #mayCampaign(): boolean {
+    return this.#state.isVoter && !this.#isImpaired;
   }
 
   #campaign(kind: Campaign): void {
@@ -313,7 +393,8 @@ export class Raft {
     assert(this.#state.role === 'candidate', 'only a candidate wins an election');
     this.#state.setRole('leader');
     this.#state.setLeader(this.#state.id);
-    this.#leadership = new Leadership(this.#state, this.#sizer, (peer) => !this.#down.has(peer));
+    const isConnected = (peer: NodeId): boolean => !this.#down.has(peer);
+    this.#leadership = new Leadership({ state: this.#state, sizer: this.#sizer, isConnected });
   }
 
   #becomeFollower(newTerm: Term, leader: NodeId | null): void {
@@ -335,14 +416,4 @@ export class Raft {
     if (this.#leadership === null) return this.#election.inLease();
     return this.#leadership.heardQuorumWithin(this.#state.config.electionTimeoutMsMin);
   }
-}
-
-function checkConfig(config: RaftConfig): void {
-  assert(config.heartbeatIntervalMs > 0, 'heartbeats have an interval');
-  assert(config.electionTimeoutMsMin > config.heartbeatIntervalMs, 'an election timeout outlasts a heartbeat interval');
-  assert(
-    config.electionTimeoutMsMax >= config.electionTimeoutMsMin,
-    'the longest election timeout is not the shortest',
-  );
-  assert(config.appendBytesMax > 0, 'an append message has room for bytes');
 }

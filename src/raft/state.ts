@@ -1,7 +1,8 @@
 // The state that every part of the core shares, with the invariants on each field, and the outbox in which an input's
 // consequences gather until `ready()` hands them out.
 import { assert } from '../base/assert.ts';
-import { Quorum } from './quorum.ts';
+import { MembershipHistory } from './membership_history.ts';
+import type { Quorum } from './quorum.ts';
 import { TermLog } from './term_log.ts';
 import {
   type FollowerAppend,
@@ -9,12 +10,17 @@ import {
   type LogIndex,
   type LogShape,
   logIndex,
+  type Membership,
+  type MembershipEntry,
   type NodeId,
+  type OwnRecord,
   type RaftConfig,
   type RaftMessage,
   type ReadAborted,
   type ReadState,
   type Role,
+  type SnapshotChunk,
+  type SnapshotPoint,
   type Term,
   type TermRun,
 } from './types.ts';
@@ -22,8 +28,10 @@ import {
 /** What has been decided since the last `ready()`. */
 export interface Outbox {
   hardStateChanged: boolean;
-  noop: LogIndex | null;
+  own: OwnRecord | null;
   append: FollowerAppend | null;
+  snapshot: SnapshotChunk | null;
+  membershipChanged: boolean;
   messages: RaftMessage[];
   reads: ReadState[];
   abortedReads: ReadAborted[];
@@ -34,8 +42,10 @@ export interface Outbox {
 export function emptyOutbox(): Outbox {
   return {
     hardStateChanged: false,
-    noop: null,
+    own: null,
     append: null,
+    snapshot: null,
+    membershipChanged: false,
     messages: [],
     reads: [],
     abortedReads: [],
@@ -43,13 +53,20 @@ export function emptyOutbox(): Outbox {
   };
 }
 
-/** Term, vote, role, log and commit of one member. */
+/** What was durable when a member stopped. */
+export interface Recovered {
+  readonly hardState: HardState;
+  readonly log: LogShape;
+  readonly memberships: readonly MembershipEntry[];
+  readonly commit?: LogIndex | undefined;
+}
+
+/** Term, vote, role, log, membership and commit of one member. */
 export class RaftState {
   readonly config: RaftConfig;
-  readonly quorum: Quorum;
-  /** The other voters. */
-  readonly peers: readonly NodeId[];
   readonly log: TermLog;
+  /** As long as the log says; changed through this class only. */
+  readonly #history: MembershipHistory;
   outbox: Outbox = emptyOutbox();
   /** Never falls. */
   #term: Term;
@@ -65,23 +82,57 @@ export class RaftState {
   #truncationCount = 0;
   #nowMs: number;
 
-  constructor(config: RaftConfig, hardState: HardState, shape: LogShape, nowMs: number, commit = shape.baseIndex) {
+  constructor(config: RaftConfig, recovered: Recovered, nowMs: number) {
+    const { hardState, memberships, commit = recovered.log.baseIndex } = recovered;
     this.config = config;
-    this.quorum = new Quorum(config.voters);
-    assert(this.quorum.isVoter(config.id), 'a node is one of the voters of its group');
-    this.peers = config.voters.filter((voter) => voter !== config.id);
-    this.log = new TermLog(shape);
+    this.log = new TermLog(recovered.log);
     assert(hardState.term >= this.log.lastTerm, 'no record is of a later term than the hard state');
     this.#term = hardState.term;
     this.#vote = hardState.vote;
     assert(commit >= this.log.baseIndex && commit <= this.log.lastIndex, 'what is committed is in the log');
     this.#commit = commit;
+    this.#history = new MembershipHistory(memberships, commit);
+    assert(this.membership.index <= this.log.lastIndex, 'a membership is in force with its record');
     this.#flushedIndex = this.log.lastIndex;
     this.#nowMs = nowMs;
   }
 
   get id(): NodeId {
     return this.config.id;
+  }
+
+  /** What is in force: the last membership in the log. */
+  get membership(): MembershipEntry {
+    return this.#history.current;
+  }
+
+  get committedMembership(): MembershipEntry {
+    return this.#history.committed;
+  }
+
+  /** Members by some membership from the committed one on. */
+  get members(): ReadonlySet<NodeId> {
+    return this.#history.members;
+  }
+
+  /** Counts changes of what is in force or committed. */
+  get membershipVersion(): number {
+    return this.#history.version;
+  }
+
+  /** Whether what is in force is committed, too. */
+  get isMembershipSettled(): boolean {
+    return this.#history.isSettled;
+  }
+
+  /** Who must agree, by what is in force. */
+  get quorum(): Quorum {
+    return this.#history.quorum;
+  }
+
+  /** Whether this member has a vote, by what is in force. */
+  get isVoter(): boolean {
+    return this.quorum.isVoter(this.id);
   }
 
   get term(): Term {
@@ -163,6 +214,20 @@ export class RaftState {
     assert(index > this.#commit, 'the commit index only rises');
     assert(index <= this.log.lastIndex, 'what is committed is held');
     this.#commit = logIndex(index);
+    this.#history.commit(this.#commit);
+  }
+
+  /** A leader takes the next index for a record of its own, which the owner writes before the messages leave. */
+  appendOwn(membership: Membership | null): LogIndex {
+    assert(this.outbox.own === null, 'each record of the leader itself is taken over before the next');
+    const index = this.log.extend(this.#term, 1);
+    if (membership === null) {
+      this.outbox.own = { kind: 'noop', index };
+    } else {
+      this.outbox.own = { kind: 'membership', index, membership };
+      this.#enterMembership({ index, membership });
+    }
+    return index;
   }
 
   /** Records up to `index` are durable. @returns whether that was news. */
@@ -173,15 +238,46 @@ export class RaftState {
     return true;
   }
 
-  /** Replaces what lies at and after `firstIndex` by records firstIndex … lastIndex of `runs`. */
-  replaceFrom(runs: readonly TermRun[], firstIndex: LogIndex, lastIndex: LogIndex): void {
+  /**
+   * Replaces what lies at and after `firstIndex` by records firstIndex … lastIndex of `runs`.
+   * @param memberships the membership records of the message; those before `firstIndex` are in the log already.
+   */
+  replaceFrom(
+    runs: readonly TermRun[],
+    memberships: readonly MembershipEntry[],
+    firstIndex: LogIndex,
+    lastIndex: LogIndex,
+  ): void {
     assert(this.outbox.append === null, 'each append is taken over by the owner before the next');
     const keep = logIndex(firstIndex - 1);
     const truncates = keep < this.log.lastIndex;
     if (truncates) this.#truncateAfter(keep);
     this.log.append(runs, firstIndex, lastIndex);
     assert(this.log.lastTerm <= this.#term, 'no record is of a later term than its holder');
+    for (const entry of memberships) if (entry.index >= firstIndex) this.#enterMembership(entry);
     this.outbox.append = { truncateAfter: truncates ? keep : null, firstIndex, lastIndex };
+  }
+
+  /** The owner dropped the records up to `index`, which are committed. */
+  cut(index: LogIndex, indexTerm: Term): void {
+    assert(index <= this.#commit && index <= this.#flushedIndex, 'only what is committed and durable is cut off');
+    assert(this.log.matches(index, indexTerm), 'a log is cut at a record that it holds');
+    this.log.cutTo(index);
+  }
+
+  /** The owner installed a snapshot: the log is empty after `point`, and everything up to it is committed. */
+  restore(point: SnapshotPoint, membership: MembershipEntry): void {
+    assert(this.#role !== 'leader', 'a leader holds every committed record');
+    assert(point.index > this.#commit, 'a snapshot never replaces what is committed here');
+    assert(!this.log.matches(point.index, point.term), 'a snapshot never replaces a log that reaches as far');
+    assert(point.term <= this.#term, 'no record is of a later term than its holder');
+    assert(membership.index <= point.index, 'a snapshot holds the membership in force at its end');
+    this.log.restart(point.index, point.term);
+    this.#truncationCount++;
+    this.#commit = point.index;
+    this.#flushedIndex = point.index;
+    if (membership.index !== this.membership.index) this.outbox.membershipChanged = true;
+    this.#history.restore(membership);
   }
 
   #truncateAfter(index: LogIndex): void {
@@ -190,5 +286,12 @@ export class RaftState {
     this.log.truncateAfter(index);
     this.#truncationCount++;
     if (this.#flushedIndex > index) this.#flushedIndex = index;
+    if (this.#history.truncateAfter(index)) this.outbox.membershipChanged = true;
+  }
+
+  #enterMembership(entry: MembershipEntry): void {
+    assert(entry.index <= this.log.lastIndex, 'a membership is in force with its record');
+    this.#history.append(entry);
+    this.outbox.membershipChanged = true;
   }
 }

@@ -9,8 +9,8 @@ import { type LogIndex, type LogShape, logIndex, type Term, type TermRun, term }
 
 /** A log's terms. Holds no bytes; storage keeps those under the same indexes. */
 export class TermLog {
-  readonly #baseIndex: LogIndex;
-  readonly #baseTerm: Term;
+  #baseIndex: LogIndex;
+  #baseTerm: Term;
   #lastIndex: LogIndex;
   /** Terms of the runs, strictly rising; `#firsts` are their first indexes, the first of them baseIndex + 1. */
   readonly #terms: Term[] = [];
@@ -79,6 +79,27 @@ export class TermLog {
       this.#terms.pop();
     }
     this.#lastIndex = index;
+  }
+
+  /** Forgets the records up to `index`, which is held: it becomes the base. */
+  cutTo(index: LogIndex): void {
+    const newBaseTerm = this.termAt(index);
+    if (index === this.#baseIndex) return;
+    const kept = index === this.#lastIndex ? this.#firsts.length : this.#runAt(index + 1);
+    this.#firsts.splice(0, kept);
+    this.#terms.splice(0, kept);
+    if (this.#firsts.length > 0) this.#firsts[0] = logIndex(Math.max(this.#firsts[0]!, index + 1));
+    this.#baseIndex = index;
+    this.#baseTerm = newBaseTerm;
+  }
+
+  /** Begins anew, empty after a record that is not held. */
+  restart(baseIndex: LogIndex, baseTerm: Term): void {
+    this.#firsts.length = 0;
+    this.#terms.length = 0;
+    this.#baseIndex = baseIndex;
+    this.#baseTerm = baseTerm;
+    this.#lastIndex = baseIndex;
   }
 
   /**

@@ -39,6 +39,58 @@ export interface LogShape {
   readonly runs: readonly TermRun[];
 }
 
+/** How to reach a member; consensus carries it and never looks inside. `host:port` each. */
+export interface MemberAddress {
+  readonly peer: string;
+  readonly client: string;
+}
+
+/** A member that gets the log and has no vote (dissertation §4.2.1). */
+export interface Learner {
+  readonly id: NodeId;
+  /** Becomes a voter by itself once it has caught up. */
+  readonly promote: boolean;
+  /** The voter it takes the place of when it is promoted. */
+  readonly replaces: NodeId | null;
+}
+
+/**
+ * Who belongs to the group (paper §6, dissertation §4): in force as soon as its record is in the log, rolled back with
+ * it. Without voters it is the blank of a node that waits to be added.
+ */
+export interface Membership {
+  /** Sorted, like the lists below. */
+  readonly voters: readonly NodeId[];
+  /** The other majority that must agree while the group changes over (joint consensus); empty otherwise. */
+  readonly outgoing: readonly NodeId[];
+  /** By id; none of them is a voter. */
+  readonly learners: readonly Learner[];
+  /** Every member named above, and nobody else. */
+  readonly addresses: Readonly<Record<NodeId, MemberAddress>>;
+}
+
+/** A membership and the index of the record that brought it; 0 for the one that the configuration names. */
+export interface MembershipEntry {
+  readonly index: LogIndex;
+  readonly membership: Membership;
+}
+
+/** What an operator asks for; one at a time. */
+export type MembershipChange =
+  | {
+      readonly type: 'add';
+      readonly id: NodeId;
+      readonly address: MemberAddress;
+      readonly promote: boolean;
+      readonly replaces: NodeId | null;
+    }
+  /** A learner is to become a voter as soon as it has caught up. */
+  | { readonly type: 'promote'; readonly id: NodeId }
+  | { readonly type: 'remove'; readonly id: NodeId }
+  | { readonly type: 'readdress'; readonly id: NodeId; readonly address: MemberAddress }
+  /** Drops the learners that wait for their promotion, or turns a change-over around. */
+  | { readonly type: 'cancel' };
+
 interface MessageBase {
   readonly from: NodeId;
   readonly to: NodeId;
@@ -74,6 +126,11 @@ export interface AppendRequest extends MessageBase {
   readonly lastIndex: LogIndex;
   /** Terms of records prevIndex+1 … lastIndex; the first run starts at prevIndex+1. Empty for a heartbeat. */
   readonly runs: readonly TermRun[];
+  /**
+   * The membership records among them, ascending. Not on the wire: whoever receives the bytes finds them there before
+   * the message is stepped. Empty in a message that leaves.
+   */
+  readonly memberships: readonly MembershipEntry[];
   readonly commit: LogIndex;
   /** Counts the leader's heartbeat rounds; echoed, so that a quorum of echoes confirms leadership (§6.4). */
   readonly round: number;
@@ -103,8 +160,37 @@ export interface TimeoutNow extends MessageBase {
   readonly type: 'timeout-now';
 }
 
+/**
+ * InstallSnapshot (§7): a piece, whose bytes the owner attaches, of the snapshot at (index, indexTerm), from byte `offset`
+ * on. The snapshot's own header says how long it is.
+ */
+export interface SnapshotRequest extends MessageBase {
+  readonly type: 'snapshot';
+  readonly index: LogIndex;
+  readonly indexTerm: Term;
+  readonly offset: number;
+  readonly round: number;
+  readonly commit: LogIndex;
+}
+
+/** The answer to a piece of a snapshot that is not complete yet. */
+export interface SnapshotResponse extends MessageBase {
+  readonly type: 'snapshot-response';
+  readonly index: LogIndex;
+  /** How many of its bytes, from the first one on, the follower holds durably: where to go on. */
+  readonly offset: number;
+  readonly round: number;
+}
+
 /** What members say to each other. */
-export type RaftMessage = VoteRequest | VoteResponse | AppendRequest | AppendResponse | TimeoutNow;
+export type RaftMessage =
+  | VoteRequest
+  | VoteResponse
+  | AppendRequest
+  | AppendResponse
+  | SnapshotRequest
+  | SnapshotResponse
+  | TimeoutNow;
 
 /** Records of the append just stepped that must now be written; what lies after `truncateAfter` is removed first. */
 export interface FollowerAppend {
@@ -112,6 +198,22 @@ export interface FollowerAppend {
   readonly truncateAfter: LogIndex | null;
   readonly firstIndex: LogIndex;
   readonly lastIndex: LogIndex;
+}
+
+/** A record of the leader's own, of its current term, to be written at `index`. */
+export type OwnRecord =
+  | { readonly kind: 'noop'; readonly index: LogIndex }
+  | { readonly kind: 'membership'; readonly index: LogIndex; readonly membership: Membership };
+
+/** A snapshot's place in the log: its last record, and that record's term. */
+export interface SnapshotPoint {
+  readonly index: LogIndex;
+  readonly term: Term;
+}
+
+/** Bytes of the snapshot message just stepped that are to be stored; `snapshotStored` or `restore` tells the outcome. */
+export interface SnapshotChunk extends SnapshotPoint {
+  readonly offset: number;
 }
 
 /** A read that may be answered once `applied >= index` (ReadIndex, §6.4). */
@@ -126,16 +228,20 @@ export interface ReadAborted {
 }
 
 /**
- * What the owner must do after an input, in this order: persist `hardState` (flushed), write `noop` or `append`,
- * send `messages`, apply up to `commit`, answer `reads`.
+ * What the owner must do after an input, in this order: persist `hardState` (flushed), write `own` or `append` or store
+ * `snapshot`, take note of `membership`, send `messages`, apply up to `commit`, answer `reads`.
  */
 export interface Ready {
   /** Changed term or vote: must be durable before any message below is sent. Null when unchanged. */
   readonly hardState: HardState | null;
-  /** This node just became leader: write a no-op record with this index in the current term. */
-  readonly noop: LogIndex | null;
+  /** A record that this leader must write, in the current term: it just won, or the group's membership goes on. */
+  readonly own: OwnRecord | null;
   /** Records of the message just stepped that must be written. */
   readonly append: FollowerAppend | null;
+  /** Bytes of the message just stepped that must be stored. */
+  readonly snapshot: SnapshotChunk | null;
+  /** What is in force from now on, when it changed; a truncation brings back an earlier one. */
+  readonly membership: MembershipEntry | null;
   readonly messages: readonly RaftMessage[];
   /** The commit index; never moves back. */
   readonly commit: LogIndex;
@@ -148,10 +254,14 @@ export interface Ready {
 /** A leader's view of one follower (etcd's tracker.Progress). */
 export interface ProgressStatus {
   readonly peer: NodeId;
-  readonly state: 'probe' | 'replicate';
+  readonly state: 'probe' | 'replicate' | 'snapshot';
   readonly match: LogIndex;
   readonly next: LogIndex;
   readonly connected: boolean;
+  /** Keeps up with the log as it grows; a learner is promoted from here on. */
+  readonly caughtUp: boolean;
+  /** Bytes of a snapshot that it holds, while it is sent one. */
+  readonly snapshotOffset: number | null;
 }
 
 /** A member's view of itself and, if it leads, of the others. */
@@ -180,12 +290,26 @@ export interface RecordSizer {
 /** Fixed for the life of a member; times in milliseconds, sizes in bytes. */
 export interface RaftConfig {
   readonly id: NodeId;
-  /** All voters, this node included. */
-  readonly voters: readonly NodeId[];
   readonly heartbeatIntervalMs: number;
+  /**
+   * The interval while nothing is under way and every connected follower holds everything: at least heartbeatIntervalMs,
+   * below electionTimeoutMsMin. The same as heartbeatIntervalMs turns the difference off.
+   */
+  readonly idleHeartbeatIntervalMs: number;
   /** Election timeouts are drawn uniformly from [min, max]; min is also the leader's lease for stickiness. */
   readonly electionTimeoutMsMin: number;
   readonly electionTimeoutMsMax: number;
+  /**
+   * Best first. A leader that sees a better one connected and caught up hands over to it, at most once in a few election
+   * timeouts. Empty: nobody is preferred.
+   */
+  readonly preferredLeaders: readonly NodeId[];
+  /**
+   * Reads are confirmed from the leader's lease while it has one, without a round (§6.4.1). All members must agree on
+   * this: each then refuses to vote for electionTimeoutMsMin after it heard a leader or started. Safe only while the
+   * clocks of two members run at rates that differ by less than a tenth.
+   */
+  readonly leaseReads: boolean;
   /** Largest append message. */
   readonly appendBytesMax: number;
   /** Most append messages, and most bytes, under way to one follower. */

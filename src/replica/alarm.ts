@@ -10,12 +10,15 @@ const STALL_MS = 50;
 export class Alarm {
   readonly #clock: Clock;
   readonly #ring: () => void;
+  readonly #onLate: (lateMs: number) => void;
   #timer: Timer | null = null;
   #dueMs = Number.POSITIVE_INFINITY;
 
-  constructor(clock: Clock, ring: () => void) {
+  /** @param onLate told before it rings by how much the timer was held up. */
+  constructor(clock: Clock, ring: () => void, onLate: (lateMs: number) => void) {
     this.#clock = clock;
     this.#ring = ring;
+    this.#onLate = onLate;
   }
 
   /** Rings at `dueMs` (monotonic). An earlier ring may come instead of a later one; a later one never replaces an earlier. */
@@ -36,7 +39,8 @@ export class Alarm {
     this.#timer = null;
     const lateMs = this.#clock.monotonicMs() - this.#dueMs;
     this.#dueMs = Number.POSITIVE_INFINITY;
-    if (lateMs > STALL_MS) this.#clock.defer(this.#ring);
-    else this.#ring();
+    if (lateMs <= STALL_MS) return this.#ring();
+    this.#onLate(lateMs);
+    this.#clock.defer(this.#ring);
   }
 }

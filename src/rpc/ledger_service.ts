@@ -132,6 +132,9 @@ async function watchMetadata(
     if (changed) {
       changed = false;
       await Promise.race([written(call, toMetadata(gateway, topics)), over]);
+      // Who the members are was said; there will be no more news here.
+      const refusal = gateway.outside();
+      if (refusal !== null) throw refusal;
     } else {
       await new Promise<void>((resolve) => {
         wake = resolve;

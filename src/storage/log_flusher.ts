@@ -7,7 +7,7 @@ import { TLedgerError } from '../base/errors.ts';
 import type { LogIndex, Term } from '../raft/types.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { LogParts } from './log_reader.ts';
-import { earlier, type LogTip } from './log_tip.ts';
+import { earlier, type LogTip, later } from './log_tip.ts';
 
 /** A restart scans at most about this much: one or two tenths of a second. */
 const CHECKPOINT_EVERY_BYTES = 64 * 1024 * 1024;
@@ -94,6 +94,23 @@ export class LogFlusher {
     this.#checkpoint.lower({ flushed: this.#flushed, mark: this.#mark });
   }
 
+  /** The log begins behind `base` now, all of which is durable. */
+  raiseMarkTo(base: LogTip): void {
+    this.#mark = later(this.#mark, base);
+  }
+
+  /** The log begins anew behind `base`: durably, nothing but that is vouched for, by no flush under way either. */
+  restart(base: LogTip): void {
+    if (this.#running !== null) {
+      this.#running.target = base;
+      this.#running.rolled = false;
+    }
+    if (this.#advancing !== null) this.#advancing.target = base;
+    this.#flushed = base;
+    this.#mark = base;
+    this.#checkpoint.lower({ flushed: base, mark: base });
+  }
+
   /** Saves the checkpoint without blocking; a call during another one waits for that. */
   advanceCheckpoint(): Promise<void> {
     if (this.#advancing !== null) return this.#advancing.done;
@@ -125,7 +142,7 @@ export class LogFlusher {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    const { segments, index } = this.#parts;
+    const { base, segments, index } = this.#parts;
     try {
       if (this.#failure === null) {
         segments.tail.file.flushNow();
@@ -133,7 +150,7 @@ export class LogFlusher {
         this.#saveCheckpoint();
       }
     } finally {
-      for (const part of [segments, index, this.#checkpoint]) part.close();
+      for (const part of [base, segments, index, this.#checkpoint]) part.close();
     }
   }
 

@@ -6,7 +6,7 @@ import { encodeMessageRecord } from '../../src/format/message.ts';
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../../src/format/message_layout.ts';
 import { RECORD_HEADER_BYTES, sizeAt } from '../../src/format/record.ts';
 import { writeUint64 } from '../../src/format/uint64.ts';
-import type { NodeStatus } from '../../src/wire/admin_messages.ts';
+import type { ChangeMembershipRequest, GroupMember, Membership, NodeStatus } from '../../src/wire/admin_messages.ts';
 import { clientPortOptions } from '../../src/wire/channel_options.ts';
 import type {
   AppendRequest,
@@ -73,6 +73,16 @@ export class FakeGroup {
   onAppend: (node: FakeNode) => 'go on' | 'apply, then drop' | 'drop' | ErrorCode = () => 'go on';
   /** What becomes of a CreateTopic that arrives, before it is looked at. */
   onCreateTopic: (node: FakeNode) => 'go on' | 'apply, then drop' | 'drop' | ErrorCode = () => 'go on';
+  /** What becomes of a change of members that arrives; by default it is done at once, an added one as a learner. */
+  onChangeMembership: (request: ChangeMembershipRequest) => 'go on' | 'apply, then drop' | 'drop' | ErrorCode = () =>
+    'go on';
+  /** Members by name; the nodes themselves until the first change. */
+  members: readonly GroupMember[] | undefined;
+  membershipIndex = 0;
+  isChangingOver = false;
+  isMembershipCommitted = true;
+  /** First offset that every queue still holds. */
+  minOffset = 0;
   leaderAt: number | undefined = 0;
   /** Whose log VerifyLog reports to differ. */
   divergedNode: number | undefined;
@@ -107,6 +117,51 @@ export class FakeGroup {
     const node = this.leaderAt === undefined ? undefined : this.nodes[this.leaderAt];
     if (node === undefined) return null;
     return { nodeId: node.id, clientAddress: this.leaderAddress ?? node.address, term: String(this.term) };
+  }
+
+  get membership(): Membership {
+    const members =
+      this.members ??
+      this.nodes.map(({ id, address }) => memberOf(id, { clientAddress: address, peerAddress: address }));
+    return {
+      index: String(this.membershipIndex),
+      committed: this.isMembershipCommitted,
+      changingOver: this.isChangingOver,
+      members,
+    };
+  }
+
+  /** Another list of members, by a new record. */
+  setMembers(members: readonly GroupMember[], isChangingOver = false): void {
+    this.members = members;
+    this.membershipIndex++;
+    this.isChangingOver = isChangingOver;
+    this.changed();
+  }
+
+  changeMembership(request: ChangeMembershipRequest): void {
+    const { nodeId, clientAddress, peerAddress, learnerOnly, replaces } = request;
+    const { members } = this.membership;
+    const known = members.find((member) => member.nodeId === nodeId);
+    if (known === undefined && ['PROMOTE', 'REMOVE', 'READDRESS'].includes(request.kind)) {
+      throw new TLedgerError('UNKNOWN_NODE', `no member ${nodeId}`);
+    }
+    switch (request.kind) {
+      case 'ADD': {
+        const learner = { clientAddress, peerAddress, role: 'learner', promote: !learnerOnly, replaces } as const;
+        return this.setMembers([...members, memberOf(nodeId, learner)]);
+      }
+      case 'PROMOTE':
+        return this.setMembers(members.map((one) => (one === known ? { ...one, promote: true } : one)));
+      case 'REMOVE':
+        return this.setMembers(members.filter((one) => one !== known));
+      case 'READDRESS':
+        return this.setMembers(members.map((one) => (one === known ? { ...one, clientAddress, peerAddress } : one)));
+      case 'CANCEL':
+        return this.setMembers(members.filter(({ role, promote }) => role !== 'learner' || !promote));
+      default:
+        throw new TLedgerError('INVALID_ARGUMENT', 'no kind of change');
+    }
   }
 
   lead(at: number | undefined): void {
@@ -222,6 +277,8 @@ export class FakeNode {
   refuseAll: ErrorCode | undefined;
   /** Does not know topics and messages that came later than so many records; undefined: lags behind nothing. */
   lagsAt: number | undefined;
+  /** How the leader is said to bring it up to date. */
+  replication = '';
   port = 0;
   #server: Server | undefined;
 
@@ -243,6 +300,10 @@ export class FakeNode {
     const address = `127.0.0.1:${this.port}`;
     this.port = await bindWithWideWindows(server, address, ServerCredentials.createInsecure(), () => {});
     if (this.group.isStopped) this.kill();
+  }
+
+  get isUp(): boolean {
+    return this.#server !== undefined;
   }
 
   /** Breaks all connections and takes no new ones. */
@@ -367,11 +428,12 @@ export class FakeNode {
       group: 'g0',
       nodeId: this.id,
       leader: group.leader,
-      members: group.nodes.map(({ id, address }) => ({ nodeId: id, clientAddress: address, peerAddress: address })),
+      members: group.membership.members,
+      membershipIndex: group.membership.index,
       topics: known.map((name) => {
         const queues = group.topics.get(name)!;
         const ranges = Array.from({ length: queues }, (_, queue) => {
-          return { queue, minOffset: '0', maxOffset: String(heldBy(name, queue)) };
+          return { queue, minOffset: String(group.minOffset), maxOffset: String(heldBy(name, queue)) };
         });
         return { name, queues, createdTimestamp: '1700000000000', ranges };
       }),
@@ -386,7 +448,10 @@ export class FakeNode {
     const pump = (): void => {
       for (const [queue, from] of next) {
         const max = group.entries(topic, queue).length;
-        if (from > max) return void call.emit('error', statusOf(new TLedgerError('OFFSET_OUT_OF_RANGE')));
+        if (from > max || from < group.minOffset) {
+          off();
+          return void call.emit('error', statusOf(new TLedgerError('OFFSET_OUT_OF_RANGE')));
+        }
         for (let at = from; at < max; at = next.get(queue)!) {
           const verdict = group.onConsume(this, sent);
           if (verdict !== 'go on') {
@@ -423,9 +488,13 @@ export class FakeNode {
         const { localOnly } = wellFormed(call.request);
         // A client asks each node once who it is; what follows is what the test is about.
         if (!localOnly) this.unaryCalls.push('clusterStatus');
-        const asked = localOnly ? [this] : group.nodes;
-        const nodes = asked.map((node) => statusOfNode(node, leaderId()));
-        callback(null, { cluster: group.cluster, group: 'g0', leaderId: leaderId(), nodes });
+        const { membership } = group;
+        const asked = localOnly ? [this.id] : membership.members.map(({ nodeId }) => nodeId);
+        const nodes = asked.map((id) => {
+          const node = group.nodes.find((one) => one.id === id);
+          return node?.isUp === true ? statusOfNode(node, leaderId()) : silentNode(id, membership);
+        });
+        callback(null, { cluster: group.cluster, group: 'g0', leaderId: leaderId(), nodes, membership });
       },
       createTopic: (call, callback) => {
         this.unaryCalls.push('createTopic');
@@ -449,6 +518,20 @@ export class FakeNode {
         group.lead(at);
         callback(null, { leader: group.leader });
       },
+      changeMembership: (call, callback) => {
+        this.unaryCalls.push('changeMembership');
+        const request = wellFormed(call.request);
+        const verdict = group.onChangeMembership(request);
+        if (verdict === 'drop') return callback(lostConnection());
+        if (verdict !== 'go on' && verdict !== 'apply, then drop') return callback(statusOf(new TLedgerError(verdict)));
+        try {
+          group.changeMembership(request);
+        } catch (error) {
+          return callback(statusOf(error));
+        }
+        if (verdict === 'apply, then drop') return callback(lostConnection());
+        callback(null, { index: String(group.membershipIndex) });
+      },
       verifyLog: (call, callback) => {
         const index = String(group.log.length);
         wellFormed(call.request);
@@ -470,7 +553,7 @@ export class FakeNode {
 
 function statusOfNode(node: FakeNode, leaderId: string): NodeStatus {
   const isLeader = node.id === leaderId;
-  const end = String(node.group.log.length);
+  const end = String(node.group.log.slice(0, node.lagsAt).length);
   return {
     nodeId: node.id,
     reachable: true,
@@ -490,7 +573,24 @@ function statusOfNode(node: FakeNode, leaderId: string): NodeStatus {
     uptimeMs: '61000',
     version: '0.1.0',
     pid: process.pid,
+    membershipRole: node.group.membership.members.find(({ nodeId }) => nodeId === node.id)?.role ?? 'removed',
+    replication: node.replication,
   };
+}
+
+/** What is said of a member that does not answer. */
+function silentNode(nodeId: string, { members }: Membership): NodeStatus {
+  const { clientAddress, peerAddress } = members.find((member) => member.nodeId === nodeId)!;
+  const texts = { role: '', leaderId: '', version: '', membershipRole: '', replication: '' } as const;
+  const numbers = { term: '0', firstIndex: '0', lastIndex: '0', flushedIndex: '0', committedIndex: '0' };
+  const more = { appliedIndex: '0', flushedPosition: '0', endPosition: '0', uptimeMs: '0', pid: 0 };
+  return { nodeId, reachable: false, error: 'it is away', clientAddress, peerAddress, ...texts, ...numbers, ...more };
+}
+
+/** A member as the group tells of it: a voter unless `more` says otherwise. */
+export function memberOf(nodeId: string, more: Partial<GroupMember> = {}): GroupMember {
+  const addresses = { clientAddress: '127.0.0.1:1', peerAddress: '127.0.0.1:2' };
+  return { nodeId, role: 'voter', ...addresses, promote: false, replaces: '', ...more };
 }
 
 export function bodyOf(record: Buffer): string {

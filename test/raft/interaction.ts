@@ -1,9 +1,18 @@
 // Plays a transcript: text blocks of commands, a line of four dashes, and what they led to (the style of etcd-io/raft's
 // testdata). README.md beside this file lists the commands.
+import { InvariantError } from '../../src/base/assert.ts';
 import { TLedgerError } from '../../src/base/errors.ts';
-import type { NodeId, RaftMessage, Ready } from '../../src/raft/types.ts';
-import { Group, type GroupOptions } from './harness/group.ts';
+import {
+  logIndex,
+  type MembershipChange,
+  type MembershipEntry,
+  type NodeId,
+  type RaftMessage,
+  type Ready,
+} from '../../src/raft/types.ts';
+import { addressOf, Group, type GroupOptions } from './harness/group.ts';
 import type { CrashPoint, Envelope, Member } from './harness/member.ts';
+import { append } from './paper/messages.ts';
 
 type Command = (words: readonly string[], options: ReadonlyMap<string, string>) => void;
 
@@ -46,8 +55,10 @@ class Interaction {
     try {
       command(words, options);
     } catch (error) {
-      if (!(error instanceof TLedgerError)) throw error;
-      this.#say(`error ${error.code}: ${error.message}`);
+      if (error instanceof TLedgerError) this.#say(`error ${error.code}: ${error.message}`);
+      else if (error instanceof InvariantError && !error.message.startsWith('checker'))
+        this.#say(`stops: ${error.message}`);
+      else throw error;
     }
     return this.#lines;
   }
@@ -85,7 +96,11 @@ class Interaction {
       this.#group.member(id!).crashPoint = point as CrashPoint;
     },
     flush: ([id, what]) => this.#flush(this.#group.member(id!), what!),
+    inject: ([from, to], options) => this.#inject(from!, to!, options),
     propose: ([id, ...values]) => this.#group.propose(id!, ...values),
+    compact: ([id, index]) => this.#group.send(this.#group.member(id!).compact(logIndex(Number(index)))),
+    change: ([id, ...words], options) => void this.#group.change(id!, parseChange(words, options)),
+    impaired: ([id, how]) => this.#group.input(id!, (raft, nowMs) => raft.setImpaired(how !== 'off', nowMs)),
     transfer: ([id, target]) => this.#group.input(id!, (raft, nowMs) => raft.transferLeadership(target!, nowMs)),
     read: ([id, ...tokens]) => {
       for (const token of tokens) this.#group.checker.beginRead(Number(token));
@@ -104,14 +119,23 @@ class Interaction {
 
   #newGroup(options: ReadonlyMap<string, string>): void {
     const config: Record<string, number> = {};
-    for (const [name, value] of options) if (!['size', 'seed'].includes(name)) config[name] = Number(value);
+    const preferredLeaders: string[] = [];
+    let leaseReads = false;
+    for (const [name, value] of options) {
+      if (name === 'preferredLeaders') preferredLeaders.push(...value.split(','));
+      else if (name === 'leaseReads') leaseReads = value === 'true';
+      else if (!['size', 'spare', 'seed', 'pieceBytesMax'].includes(name)) config[name] = Number(value);
+    }
     const groupOptions: GroupOptions = {
       size: Number(options.get('size') ?? 3),
       seed: Number(options.get('seed') ?? 1),
-      config,
+      spare: Number(options.get('spare') ?? 0),
+      pieceBytesMax: Number(options.get('pieceBytesMax') ?? 50),
+      config: { ...config, preferredLeaders, leaseReads },
       observer: {
         onStart: (member) => this.#say(`${member.id}: starts with ${describeLog(member)}`),
         onWrite: () => {},
+        onRestore: (member, { index, term }) => this.#say(`${member.id}: installs snapshot ${index}@${term}`),
         onReady: (member, ready, sent) => this.#describeReady(member, ready, sent),
       },
     };
@@ -144,6 +168,14 @@ class Interaction {
     for (const envelope of this.#group.take((candidate) => chosen.has(candidate))) this.#group.deliver(envelope);
   }
 
+  /** An append of a leader that the script makes up, on the network. */
+  #inject(from: NodeId, to: NodeId, options: ReadonlyMap<string, string>): void {
+    const [prevIndex, prevTerm] = (options.get('prev') ?? '0@0').split('@').map(Number) as [number, number];
+    const terms = options.get('terms')?.split(',').map(Number) ?? [];
+    const commit = Number(options.get('commit') ?? 0);
+    this.#group.network.push(append(from, to, Number(options.get('term')), [prevIndex, prevTerm], terms, commit));
+  }
+
   #flush(member: Member, what: string): void {
     if (what === 'manual') member.autoFlush = false;
     if (what === 'auto') member.autoFlush = true;
@@ -162,12 +194,16 @@ class Interaction {
     }
     if (ready.hardState !== null)
       this.#say(`${id}: persists term ${ready.hardState.term}, vote ${ready.hardState.vote}`);
-    if (ready.noop !== null) this.#say(`${id}: writes no-op ${ready.noop}`);
+    if (ready.own?.kind === 'noop') this.#say(`${id}: writes no-op ${ready.own.index}`);
+    if (ready.own?.kind === 'membership') this.#say(`${id}: writes membership ${ready.own.index}`);
     if (ready.append !== null) {
       const { truncateAfter, firstIndex, lastIndex } = ready.append;
       if (truncateAfter !== null) this.#say(`${id}: removes records after ${truncateAfter}`);
       this.#say(`${id}: writes ${firstIndex}..${lastIndex}`);
     }
+    if (ready.snapshot !== null)
+      this.#say(`${id}: stores snapshot ${ready.snapshot.index} from byte ${ready.snapshot.offset}`);
+    if (ready.membership !== null) this.#say(`${id}: goes by ${describeMembership(ready.membership)}`);
     for (const { message } of sent) this.#say(describe(message));
     if (ready.commit > (this.#commits.get(member) ?? 0)) this.#say(`${id}: commits up to ${ready.commit}`);
     this.#commits.set(member, ready.commit);
@@ -209,6 +245,10 @@ function describeBody(message: RaftMessage): string {
       if (reject === null) return `holds ..${match}, round ${round}`;
       return `lacks ${reject.prevIndex}, try after ${reject.hintIndex}@${reject.hintTerm}, round ${round}`;
     }
+    case 'snapshot':
+      return `snapshot ${message.index}@${message.indexTerm} from byte ${message.offset}, round ${message.round}`;
+    case 'snapshot-response':
+      return `holds ${message.offset} bytes of snapshot ${message.index}, round ${message.round}`;
     case 'timeout-now':
       return 'campaign now';
   }
@@ -220,13 +260,45 @@ function describeMember(member: Member): string[] {
   const head = `${member.id}: ${role} in term ${term}, leader ${leader ?? 'unknown'}`;
   return [
     `${head}, flushed ..${flushedIndex}, commit ${commit}, ${describeLog(member)}`,
-    ...progress.map(({ peer, state, match, next, connected }) => {
-      return `  ${peer}: ${state}, match ${match}, next ${next}${connected ? '' : ', down'}`;
+    ...(member.core.membership.index > 0 ? [`  ${describeMembership(member.core.membership)}`] : []),
+    ...progress.map(({ peer, state, match, next, connected, snapshotOffset }) => {
+      const bytes = snapshotOffset === null ? '' : `, ${snapshotOffset} bytes of it`;
+      return `  ${peer}: ${state}, match ${match}, next ${next}${bytes}${connected ? '' : ', down'}`;
     }),
   ];
 }
 
 function describeLog(member: Member): string {
-  if (member.records.length === 0) return 'an empty log';
-  return `log ${member.records.map(({ term }) => term).join(' ')}`;
+  const { base, records } = member.log;
+  const cut = base.index === 0 ? '' : ` after ${base.index}@${base.term}`;
+  if (records.length === 0) return `an empty log${cut}`;
+  return `log${cut}${cut === '' ? '' : ':'} ${records.map(({ term }) => term).join(' ')}`;
+}
+
+function describeMembership({ index, membership }: MembershipEntry): string {
+  const { voters, outgoing, learners } = membership;
+  const leaving = outgoing.length === 0 ? '' : `, and of ${outgoing.join(' ')}`;
+  const rest = learners.map(({ id, promote, replaces }) => {
+    return `${id}${promote ? ' to be promoted' : ''}${replaces === null ? '' : ` for ${replaces}`}`;
+  });
+  const learning = rest.length === 0 ? '' : `, learners ${rest.join(', ')}`;
+  return `membership ${index}: a majority of ${voters.join(' ')}${leaving}${learning}`;
+}
+
+function parseChange([type, id]: readonly string[], options: ReadonlyMap<string, string>): MembershipChange {
+  switch (type) {
+    case 'add': {
+      const promote = options.get('promote') !== 'false';
+      return { type, id: id!, address: addressOf(id!), promote, replaces: options.get('replaces') ?? null };
+    }
+    case 'promote':
+    case 'remove':
+      return { type, id: id! };
+    case 'readdress':
+      return { type, id: id!, address: addressOf(options.get('to')!) };
+    case 'cancel':
+      return { type };
+    default:
+      throw new Error(`no such change: ${type}`);
+  }
 }

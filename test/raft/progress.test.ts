@@ -1,7 +1,9 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { Inflight, Progress } from '../../src/raft/progress.ts';
-import { type LogIndex, logIndex } from '../../src/raft/types.ts';
+import { Inflight } from '../../src/raft/inflight.ts';
+import { Progress } from '../../src/raft/progress.ts';
+import { SnapshotSending } from '../../src/raft/snapshot_sending.ts';
+import { type LogIndex, logIndex, term } from '../../src/raft/types.ts';
 
 const at = (index: number): LogIndex => logIndex(index);
 
@@ -70,7 +72,7 @@ describe('raft/progress: the window', () => {
 describe('raft/progress: one follower', () => {
   it('begins as a probe, one message at a time', () => {
     const progress = progressAt(8);
-    expect(progress.status()).to.include({ state: 'probe', match: 0, next: 8 });
+    expect(progress.status(false)).to.include({ state: 'probe', match: 0, next: 8 });
     progress.sent(at(9), 10);
     expect(progress.maySend).to.equal(false);
     progress.allowProbe();
@@ -82,7 +84,7 @@ describe('raft/progress: one follower', () => {
     const progress = progressAt(8);
     progress.sent(at(9), 10);
     expect(progress.acknowledged(at(7))).to.equal(true);
-    expect(progress.status()).to.include({ state: 'replicate', match: 7, next: 10 });
+    expect(progress.status(false)).to.include({ state: 'replicate', match: 7, next: 10 });
     expect(progress.inflight.count).to.equal(1);
     progress.acknowledged(at(9));
     expect(progress.inflight.count).to.equal(0);
@@ -91,18 +93,18 @@ describe('raft/progress: one follower', () => {
   it('an answer below next - 1 does not: it says nothing about the record before next', () => {
     const progress = progressAt(8);
     progress.acknowledged(at(3));
-    expect(progress.status()).to.include({ state: 'probe', match: 3, next: 8 });
+    expect(progress.status(false)).to.include({ state: 'probe', match: 3, next: 8 });
   });
 
   it('next moves as messages are sent while replicating', () => {
     const progress = replicating(7);
     progress.sent(at(10), 10);
     progress.sent(at(12), 10);
-    expect(progress.status()).to.include({ match: 7, next: 13 });
+    expect(progress.status(false)).to.include({ match: 7, next: 13 });
     expect(progress.acknowledged(at(10))).to.equal(true);
     expect(progress.acknowledged(at(10)), 'repeated').to.equal(false);
     expect(progress.acknowledged(at(8)), 'late').to.equal(false);
-    expect(progress.status()).to.include({ match: 10, next: 13 });
+    expect(progress.status(false)).to.include({ match: 10, next: 13 });
     expect(progress.inflight.count).to.equal(1);
   });
 
@@ -145,7 +147,7 @@ describe('raft/progress: one follower', () => {
       const progress = from();
       const { match } = progress;
       expect(progress.rejected(at(prevIndex), hint)).to.equal(accepted);
-      expect(progress.status()).to.include({ match, next });
+      expect(progress.status(false)).to.include({ match, next });
     });
   }
 
@@ -153,7 +155,7 @@ describe('raft/progress: one follower', () => {
     const progress = replicating(7);
     progress.sent(at(10), 10);
     progress.rejected(at(10), 9);
-    expect(progress.status()).to.include({ state: 'probe', match: 7, next: 9 });
+    expect(progress.status(false)).to.include({ state: 'probe', match: 7, next: 9 });
     expect(progress.inflight.count).to.equal(0);
   });
 
@@ -161,7 +163,7 @@ describe('raft/progress: one follower', () => {
     const progress = replicating(7);
     progress.sent(at(10), 10);
     progress.disconnect();
-    expect(progress.status()).to.include({ state: 'probe', next: 8, connected: false });
+    expect(progress.status(false)).to.include({ state: 'probe', next: 8, connected: false });
     expect([progress.maySend, progress.inflight.count]).to.deep.equal([false, 0]);
     progress.connect();
     expect(progress.maySend).to.equal(true);
@@ -177,5 +179,107 @@ describe('raft/progress: one follower', () => {
   it('refuses to send out of order or when it may not', () => {
     expect(() => replicating(7).sent(at(7), 1)).to.throw('in order');
     expect(() => progressAt(8, false).sent(at(8), 1)).to.throw('in order');
+  });
+});
+
+describe('raft/progress: a snapshot', () => {
+  const point = { index: at(20), term: term(2) };
+
+  function sending(): Progress {
+    const progress = progressAt(8);
+    progress.sendSnapshot(point);
+    return progress;
+  }
+
+  it('is sent instead of records until the follower holds its last one', () => {
+    const progress = sending();
+    expect(progress.status(false)).to.include({ state: 'snapshot', next: 8, snapshotOffset: 0 });
+    expect(progress.maySend).to.equal(false);
+    progress.acknowledged(at(12));
+    expect(progress.status(false)).to.include({ state: 'snapshot', match: 12, next: 13 });
+    progress.acknowledged(at(20));
+    expect(progress.status(false)).to.include({ state: 'replicate', match: 20, next: 21, snapshotOffset: null });
+  });
+
+  it('refusals of heartbeats do not end it', () => {
+    const progress = sending();
+    expect(progress.rejected(at(20), 5)).to.equal(false);
+    expect(progress.status(false)).to.include({ state: 'snapshot', next: 8 });
+  });
+
+  it('a dropped connection does: the answers to probes tell anew what is needed', () => {
+    const progress = sending();
+    progress.disconnect();
+    expect(progress.status(false)).to.include({ state: 'probe', next: 8, snapshotOffset: null });
+    progress.connect();
+    expect(progress.maySend).to.equal(true);
+  });
+
+  it('empties the window of what was under way', () => {
+    const progress = replicating(7);
+    progress.sent(at(10), 10);
+    progress.sendSnapshot(point);
+    expect(progress.inflight.count).to.equal(0);
+  });
+
+  it('never goes to a follower that is sent what comes after it', () => {
+    expect(() => progressAt(21).sendSnapshot(point)).to.throw('covers what is to be sent next');
+  });
+});
+
+describe('raft/progress: a snapshot piece by piece', () => {
+  it('goes on where the answer says, at once if that is further', () => {
+    const sending = new SnapshotSending({ index: at(20), term: term(2) });
+    expect([sending.maySend, sending.offset]).to.deep.equal([true, 0]);
+    sending.sent();
+    expect(sending.maySend).to.equal(false);
+    sending.answered(300);
+    expect([sending.maySend, sending.offset]).to.deep.equal([true, 300]);
+  });
+
+  it('answers that bring nothing new release no piece', () => {
+    const sending = new SnapshotSending({ index: at(20), term: term(2) });
+    sending.sent();
+    sending.answered(100);
+    sending.sent();
+    sending.answered(100);
+    sending.answered(100);
+    expect(sending.maySend).to.equal(false);
+    sending.roundPassed();
+    expect(sending.maySend).to.equal(true);
+    sending.answered(500);
+    expect(sending.offset, 'nothing is under way').to.equal(100);
+  });
+
+  it('a follower that threw everything away gets it again, after the pause', () => {
+    const sending = new SnapshotSending({ index: at(20), term: term(2) });
+    sending.sent();
+    sending.answered(100);
+    sending.sent();
+    sending.answered(0);
+    expect([sending.maySend, sending.offset]).to.deep.equal([false, 0]);
+    sending.roundPassed();
+    expect(sending.maySend).to.equal(true);
+  });
+});
+
+describe('raft/progress: keeping up', () => {
+  it('takes reaching an end of the log in time, and having done so lately', () => {
+    const progress = replicating(7);
+    progress.acknowledged(at(8));
+    progress.measure(at(100), 400, 500);
+    expect(progress.isCaughtUp(400, 500)).to.equal(true);
+    expect(progress.isCaughtUp(901, 500), 'the next stretch takes too long').to.equal(false);
+    progress.acknowledged(at(100));
+    progress.measure(at(200), 1000, 500);
+    expect(progress.isCaughtUp(1000, 500)).to.equal(false);
+    progress.acknowledged(at(200));
+    progress.measure(at(300), 1100, 500);
+    expect(progress.isCaughtUp(1100, 500)).to.equal(true);
+    progress.disconnect();
+    expect(progress.isCaughtUp(1100, 500)).to.equal(false);
+    progress.connect();
+    progress.acknowledged(at(300));
+    expect(progress.isCaughtUp(1100, 500), 'what it did before counts no more').to.equal(false);
   });
 });

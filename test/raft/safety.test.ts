@@ -16,6 +16,10 @@ const calm: Profile = {
   partition: 0,
   targetLeader: 0,
   proposalsMax: 4,
+  spare: 0,
+  change: 0,
+  compact: 0,
+  impair: 0,
 };
 
 const profiles: readonly Profile[] = [
@@ -45,6 +49,25 @@ const profiles: readonly Profile[] = [
     targetLeader: 0.5,
     proposalsMax: 2,
   },
+  { ...calm, name: 'changing its members', spare: 2, change: 0.7, delayMsMax: 5 },
+  { ...calm, name: 'cutting its logs', compact: 0.7, partition: 0.5, crash: 0.005, downMsMax: 200, delayMsMax: 5 },
+  {
+    ...calm,
+    name: 'all of it',
+    loss: 0.02,
+    duplicate: 0.1,
+    delayMsMax: 8,
+    flushMsMax: 8,
+    crash: 0.004,
+    downMsMax: 80,
+    partition: 0.2,
+    targetLeader: 0.5,
+    proposalsMax: 2,
+    spare: 2,
+    change: 0.7,
+    compact: 0.7,
+    impair: 0.1,
+  },
 ];
 
 const seedCount = Number(env.SEEDS ?? 6);
@@ -58,28 +81,34 @@ describe('raft safety under random faults', () => {
         let committed = 0;
         let crashes = 0;
         let leaders = 0;
+        let changes = 0;
+        let restores = 0;
         for (let seed = firstSeed; seed < firstSeed + seedCount; seed++) {
           try {
             const report = new Chaos({ ...profile, size }, seed).run(3000);
             committed += report.committed;
             crashes += report.crashes;
             leaders += report.leaders;
+            changes += report.changes;
+            restores += report.restores;
           } catch (error) {
             throw new Error(`seed ${seed}: ${error instanceof Error ? error.message : error}`, { cause: error });
           }
         }
         // A run in which nothing happens proves nothing.
-        expect(committed).to.be.above(20 * seedCount);
+        expect(committed).to.be.above(10 * seedCount);
         if (profile.crash > 0) expect(crashes).to.be.above(5 * seedCount);
+        if (profile.change > 0) expect(changes).to.be.above(seedCount);
+        if (profile.compact > 0) expect(restores).to.be.at.least(seedCount);
         if (profile.partition > 0 || profile.crash > 0.01) expect(leaders).to.be.above(2 * seedCount);
       });
     }
   }
 
   it('the same seed gives the same run', () => {
-    const hostile = profiles.at(-1)!;
+    const everything = { ...profiles.at(-1)!, size: 3 };
     const [first, second] = [1, 2].map(() => {
-      const chaos = new Chaos(hostile, 42);
+      const chaos = new Chaos(everything, 42);
       return { report: chaos.run(1500), values: chaos.group.checker.committedValues };
     });
     expect(first).to.deep.equal(second);

@@ -141,6 +141,35 @@ describe('raft/term_log', () => {
     );
   });
 
+  it('forgets what lies before a cut, and nothing else', () => {
+    fc.assert(
+      fc.property(risingTerms, fc.nat(), fc.nat(), (terms, one, other) => {
+        fc.pre(terms.length > 0);
+        const cuts = [one, other].map((value) => value % (terms.length + 1)).sort((a, b) => a - b);
+        const log = logOf(terms);
+        for (const cut of cuts) log.cutTo(logIndex(cut));
+        const base = cuts.at(-1)!;
+        const expected = logOf(terms.slice(base), base, terms[base - 1] ?? 0);
+        expect(log.shape()).to.deep.equal(expected.shape());
+        const next = log.extend(term(9), 2);
+        expect([next, log.termAt(next), log.lastIndex]).to.deep.equal([terms.length + 1, 9, terms.length + 2]);
+      }),
+    );
+  });
+
+  it('begins anew after a snapshot', () => {
+    const log = logOf([1, 2, 2]);
+    log.restart(logIndex(7), term(3));
+    expect(log.shape()).to.deep.equal({ baseIndex: 7, baseTerm: 3, lastIndex: 7, runs: [] });
+    expect([log.lastTerm, log.matches(logIndex(7), term(3)), log.matches(logIndex(3), term(2))]).to.deep.equal([
+      3,
+      true,
+      false,
+    ]);
+    log.append(runsOf([3, 4], 8), logIndex(8), logIndex(9));
+    expect(termsOf(log)).to.deep.equal([3, 4]);
+  });
+
   for (const [name, misuse] of Object.entries({
     'a term below the last one': (log: TermLog) => log.extend(term(1), 1),
     'no records at all': (log: TermLog) => log.extend(term(9), 0),
@@ -148,7 +177,8 @@ describe('raft/term_log', () => {
     'records without runs': (log: TermLog) => log.append([], logIndex(4), logIndex(4)),
     'runs that begin too late': (log: TermLog) => log.append(runsOf([3], 5), logIndex(4), logIndex(5)),
     'falling terms': (log: TermLog) => log.append(runsOf([4, 3], 4), logIndex(4), logIndex(5)),
-    'a cut past the end': (log: TermLog) => log.truncateAfter(logIndex(3)),
+    'a truncation past the end': (log: TermLog) => log.truncateAfter(logIndex(3)),
+    'a cut past the end': (log: TermLog) => log.cutTo(logIndex(4)),
     'a term past the end': (log: TermLog) => log.termAt(4),
     'runs past the end': (log: TermLog) => log.runsBetween(logIndex(2), logIndex(4)),
   })) {

@@ -2,16 +2,16 @@
 // clock; nothing depends on the machine.
 import { ManualClock } from '../../src/base/clock.ts';
 import { SeededRandom } from '../../src/base/random.ts';
-import { Broker } from '../../src/broker/broker.ts';
 import type { AppendResult, PackedAppend } from '../../src/broker/types.ts';
 import { decodeMessageRecord, encodeMessageRecord, queueOffset } from '../../src/format/message.ts';
 import { sizeAt } from '../../src/format/record.ts';
-import type { NodeId, RaftMessage } from '../../src/raft/types.ts';
+import { bootstrap } from '../../src/raft/membership.ts';
+import type { MemberAddress, NodeId, RaftMessage } from '../../src/raft/types.ts';
 import type { FlushPolicy } from '../../src/replica/flusher.ts';
+import { type OpenGroup, openGroup } from '../../src/replica/open_group.ts';
 import { Replica } from '../../src/replica/replica.ts';
 import type { RecordBytes } from '../../src/replica/types.ts';
-import { CommitLog } from '../../src/storage/commit_log.ts';
-import { HardStateFile } from '../../src/storage/hard_state.ts';
+import type { CommitLog } from '../../src/storage/commit_log.ts';
 import { type CrashMode, MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
 
@@ -28,10 +28,14 @@ export const limits = {
 };
 
 interface Member {
+  /** One of those that the group was founded with. */
+  readonly isFounder: boolean;
   disk: MemoryDisk;
   medium: MemoryStateMedium;
   replica: Replica | null;
   log: CommitLog | null;
+  /** What is open while it lives. */
+  open: OpenGroup | null;
   failure: Error | null;
   warnings: string[];
   /** Counts lives, so that messages to an earlier one are lost. */
@@ -43,7 +47,17 @@ export interface GroupOptions {
   readonly seed?: number;
   readonly flush?: FlushPolicy;
   readonly limits?: Partial<typeof limits>;
+  /** Nodes beside the founders, n3 and so on, which wait to be added. */
+  readonly spares?: number;
+  readonly retentionBytes?: number;
+  readonly snapshotChunkBytes?: number;
+  readonly diskStallMs?: number;
+  readonly preferredLeaders?: readonly NodeId[];
+  readonly leaseReads?: boolean;
 }
+
+/** Where a simulated node would be. */
+export const addressOf = (id: NodeId): MemberAddress => ({ peer: `${id}:40911`, client: `${id}:8081` });
 
 export class Group {
   readonly clock = new ManualClock();
@@ -57,14 +71,17 @@ export class Group {
   constructor(options: GroupOptions = {}) {
     this.#options = options;
     this.#random = new SeededRandom(options.seed ?? 1);
-    this.ids = Array.from({ length: options.nodes ?? 3 }, (_, at) => `n${at}`);
-    for (const id of this.ids) {
+    const founders = options.nodes ?? 3;
+    this.ids = Array.from({ length: founders + (options.spares ?? 0) }, (_, at) => `n${at}`);
+    for (const [number, id] of this.ids.entries()) {
       const medium = new MemoryStateMedium();
       this.members.set(id, {
+        isFounder: number < founders,
         disk: new MemoryDisk(),
         medium,
         replica: null,
         log: null,
+        open: null,
         failure: null,
         warnings: [],
         life: 0,
@@ -81,31 +98,36 @@ export class Group {
   async start(id: NodeId): Promise<void> {
     const member = this.member(id);
     const { disk, medium } = member;
-    const store = new MemoryStateStore(medium);
-    disk.makeDirectory(DIRECTORY);
-    const hardState = HardStateFile.open({ disk, directory: DIRECTORY });
-    const log = CommitLog.open({ disk, directory: DIRECTORY, segmentSizeBytes: SEGMENT_SIZE_BYTES });
-    const readLog = log.readAt.bind(log);
-    const broker = await Broker.open({
+    const onWarning = (message: string): void => {
+      member.warnings.push(message);
+    };
+    const open = await openGroup({
       disk,
-      directory: `${DIRECTORY}/consumequeue`,
-      store,
-      readLog,
-      flushLog: async (upTo) => {
-        if (log.flushedIndex < upTo) await log.flush();
-      },
+      directory: DIRECTORY,
+      store: new MemoryStateStore(medium),
       segmentSizeBytes: SEGMENT_SIZE_BYTES,
-      lastIndex: log.lastIndex,
-      onWarning: (message) => member.warnings.push(message),
+      onWarning,
     });
     const life = ++member.life;
     member.failure = null;
-    member.log = log;
+    member.open = open;
+    member.log = open.log;
+    const { retentionBytes = 0, snapshotChunkBytes, diskStallMs = 3_000 } = this.#options;
+    const { preferredLeaders = [], leaseReads = false } = this.#options;
+    const founders = this.ids.filter((known) => this.member(known).isFounder);
+    const addresses = Object.fromEntries(founders.map((founder) => [founder, addressOf(founder)]));
     member.replica = new Replica({
+      ...open,
+      membership: bootstrap(member.isFounder ? addresses : {}),
+      retentionBytes,
+      diskStallMs,
+      ...(snapshotChunkBytes === undefined ? {} : { snapshotChunkBytes }),
       raft: {
         id,
-        voters: this.ids,
+        preferredLeaders,
+        leaseReads,
         heartbeatIntervalMs: 100,
+        idleHeartbeatIntervalMs: 100,
         electionTimeoutMsMin: 500,
         electionTimeoutMsMax: 1_000,
         appendBytesMax: 8 * 1024,
@@ -117,11 +139,8 @@ export class Group {
       checkpointIntervalMs: 200,
       clock: this.clock,
       random: this.#random,
-      log,
-      hardState,
-      broker,
-      transport: { send: (message, records) => this.#send(id, life, message, records) },
-      onWarning: (message) => member.warnings.push(message),
+      transport: { send: (message, records) => this.#send(id, life, message, records), setMembers: () => {} },
+      onWarning,
       onFailure: (error) => {
         member.failure = error;
       },
@@ -140,6 +159,7 @@ export class Group {
     }
     member.replica = null;
     member.log = null;
+    member.open = null;
     member.life++;
     this.#tellPeers(id, 'onDown');
   }

@@ -1,6 +1,5 @@
 import { expect } from 'chai';
 import { TLedgerError } from '../../src/base/errors.ts';
-import type { AppendResult } from '../../src/broker/types.ts';
 import { blankRecord, physicalOffset, recordMagic, sealRecord } from '../../src/format/record.ts';
 import { logIndex, type Term } from '../../src/raft/types.ts';
 import type { RecordBytes } from '../../src/replica/types.ts';
@@ -9,8 +8,8 @@ import { batchOf, Group, limits } from './group.ts';
 const PRODUCER = '00000000000000aa';
 
 /** Settles into a code: 'ok', or the code of the error. */
-function outcome(append: Promise<AppendResult>): Promise<string> {
-  return append.then(
+function outcome(asked: Promise<unknown>): Promise<string> {
+  return asked.then(
     () => 'ok',
     (error: unknown) => (error instanceof TLedgerError ? error.code : String(error)),
   );
@@ -162,6 +161,28 @@ describe('replica: a group of three', () => {
     for (const id of group.ids) expect(group.bodies(id, 'T')).to.deep.equal(['instead']);
   });
 
+  it('refuses no topic because of another one that is not committed, and may never be', async () => {
+    const group = await Group.started();
+    const leader = await group.elect();
+    const create = (queues: number, timeoutMs: number): Promise<string> =>
+      outcome(group.replica(leader).createTopic('T', queues, group.clock.monotonicMs() + timeoutMs));
+    const together = [create(1, 5_000), create(2, 5_000)];
+    await group.run(100);
+    expect(await Promise.all(together)).to.deep.equal(['ok', 'TOPIC_EXISTS']);
+
+    const alone = await Group.started();
+    const deposed = await alone.elect();
+    alone.isolate(deposed);
+    const until = alone.clock.monotonicMs() + 60_000;
+    const codes = [1, 2].map((queues) => outcome(alone.replica(deposed).createTopic('T', queues, until)));
+    await alone.until('another leader', () => alone.leader() !== deposed && alone.leader() !== null);
+    await alone.createTopic('U');
+    alone.cut.clear();
+    await alone.run(1_500);
+    expect(await Promise.all(codes)).to.deep.equal(['NOT_LEADER', 'NOT_LEADER']);
+    expect(alone.replica(alone.leader()!).broker.topic('T')).to.equal(undefined);
+  });
+
   it('refuses beyond its limits and takes more once there is room', async () => {
     const group = await Group.started({ limits: { countMax: 3 } });
     await group.createTopic('T');
@@ -272,6 +293,24 @@ describe('replica: a group of three', () => {
     expect(await told).to.equal('OUTCOME_UNKNOWN');
   });
 
+  it('calls a repeat unknown when what it added is replaced: an earlier request brought its first part', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    const first = outcome(group.append(leader, batchOf('T', ['a'], PRODUCER, 1)));
+    await group.run(300);
+    expect(await first).to.equal('ok');
+    group.isolate(leader);
+    const told = outcome(group.append(leader, batchOf('T', ['a', 'b'], PRODUCER, 1), 60_000));
+    await group.until('another leader', () => group.leader() !== leader && group.leader() !== null);
+    void outcome(group.append(group.leader()!, batchOf('T', ['instead'])));
+    await group.run(100);
+    group.cut.clear();
+    await group.run(2_000);
+    expect(group.bodies(leader, 'T')).to.deep.equal(['a', 'instead']);
+    expect(await told, 'one of its two messages is in the log').to.equal('OUTCOME_UNKNOWN');
+  });
+
   it('answers whoever was in a batch that could not be written', async () => {
     const group = await Group.started();
     await group.createTopic('T');
@@ -324,6 +363,7 @@ describe('replica: a group of three', () => {
         prevTerm: 0 as typeof term,
         lastIndex: logIndex(1),
         runs: [],
+        memberships: [],
         commit: logIndex(0),
         round: 1,
       },
@@ -388,6 +428,7 @@ describe('replica: a group of three', () => {
         prevTerm: term,
         lastIndex,
         runs: [],
+        memberships: [],
         commit: logIndex(0),
         round: 1,
       },
@@ -408,7 +449,7 @@ describe('replica: a group of three', () => {
     group
       .replica(follower)
       .onMessage(
-        { ...message, lastIndex: logIndex(lastIndex + 1), runs: [], commit: logIndex(0), round: 1 },
+        { ...message, lastIndex: logIndex(lastIndex + 1), runs: [], memberships: [], commit: logIndex(0), round: 1 },
         { buffer: Buffer.alloc(200, 7), start: 64, end: 200, prevChain },
       );
     expect(group.member(follower).failure).to.equal(null);

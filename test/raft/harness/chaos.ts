@@ -4,9 +4,11 @@
 import { assert } from '../../../src/base/assert.ts';
 import { TLedgerError } from '../../../src/base/errors.ts';
 import { type Random, SeededRandom } from '../../../src/base/random.ts';
-import type { NodeId } from '../../../src/raft/types.ts';
+import { isUnfinished, membersOf } from '../../../src/raft/membership.ts';
+
+import { logIndex, type MembershipChange, type NodeId } from '../../../src/raft/types.ts';
 import { assertSamePrefix } from './checker.ts';
-import { Group } from './group.ts';
+import { addressOf, Group } from './group.ts';
 import type { CrashPoint, Envelope, Member } from './member.ts';
 
 /** What goes wrong in a run, and how often. Probabilities are per event of the kind. */
@@ -25,6 +27,12 @@ export interface Profile {
   /** Partitions and crashes strike the leader this often. */
   readonly targetLeader: number;
   readonly proposalsMax: number;
+  /** Nodes that wait to be added. */
+  readonly spare: number;
+  /** Chances, each time one is considered, of a change of the membership, a log cut, an impairment. */
+  readonly change: number;
+  readonly compact: number;
+  readonly impair: number;
 }
 
 /** What a run did, to tell a thorough one from an idle one. */
@@ -34,6 +42,9 @@ export interface ChaosReport {
   readonly leaders: number;
   readonly committed: number;
   readonly reads: number;
+  /** Changes of the membership that were committed. */
+  readonly changes: number;
+  readonly restores: number;
   readonly simulatedMs: number;
 }
 
@@ -108,15 +119,20 @@ export class Chaos {
     this.#random = new SeededRandom(seed);
     this.group = new Group({
       size: profile.size,
+      spare: profile.spare,
       seed,
+      pieceBytesMax: this.#random.between(1, 40) * 20,
       transport: (envelope) => this.#post(envelope),
       config: {
         heartbeatIntervalMs: 20,
+        idleHeartbeatIntervalMs: this.#random.between(1, 2) * 20,
         electionTimeoutMsMin: 60,
         electionTimeoutMsMax: 120,
         appendBytesMax: this.#random.between(1, 4) * 100,
         inflightCountMax: this.#random.between(1, 6),
         inflightBytesMax: this.#random.between(1, 20) * 100,
+        leaseReads: this.#chance(0.5),
+        preferredLeaders: this.#chance(0.3) ? ['n1', 'n2'] : [],
       },
     });
     for (const member of this.group.all) member.autoFlush = false;
@@ -136,6 +152,8 @@ export class Chaos {
       leaders: this.group.checker.leaderCount,
       committed: this.group.checker.committedCount,
       reads: this.#reads,
+      changes: this.group.checker.membershipCount,
+      restores: this.group.checker.restoreCount,
       simulatedMs: this.group.nowMs,
     };
   }
@@ -219,6 +237,9 @@ export class Chaos {
     this.#every(90, () => this.#strike());
     this.#every(70, () => this.#alarm());
     this.#every(150, () => this.#transfer());
+    this.#every(60, () => this.#change());
+    this.#every(50, () => this.#compact());
+    this.#every(120, () => this.#impair());
   }
 
   #every(ms: number, run: () => void): void {
@@ -295,28 +316,72 @@ export class Chaos {
     this.#act(leader, () => leader.input((raft) => raft.transferLeadership(target, this.group.nowMs)));
   }
 
+  #change(): void {
+    const { leader } = this.group;
+    if (leader === undefined || !this.#chance(this.#profile.change)) return;
+    const id = this.#pick(this.group.all).id;
+    const { voters } = leader.core.membership.membership;
+    const changes: readonly MembershipChange[] = [
+      { type: 'add', id, address: addressOf(id), promote: this.#chance(0.8), replaces: null },
+      { type: 'add', id, address: addressOf(id), promote: true, replaces: this.#pick(voters) },
+      { type: 'add', id, address: addressOf(id), promote: true, replaces: leader.id },
+      { type: 'remove', id },
+      { type: 'promote', id },
+      { type: 'readdress', id, address: addressOf(`${id}.${this.#events}`) },
+      { type: 'cancel' },
+    ];
+    const change = this.#pick(changes);
+    this.#act(leader, () => leader.input((raft) => raft.changeMembership(change, this.group.nowMs)));
+  }
+
+  #compact(): void {
+    const member = this.#pick(this.group.all);
+    if (!member.isUp || !this.#chance(this.#profile.compact)) return;
+    const { base } = member.log;
+    const last = Math.min(member.core.commit, member.core.flushedIndex);
+    if (last > base.index)
+      this.#act(member, () => member.compact(logIndex(this.#random.between(base.index + 1, last))));
+  }
+
+  #impair(): void {
+    const member = this.#victim();
+    if (!this.#chance(this.#profile.impair)) return;
+    this.#setImpaired(member, true);
+    this.#agenda.add(this.group.nowMs + this.#random.between(1, 200), () => this.#setImpaired(member, false));
+  }
+
+  #setImpaired(member: Member, isImpaired: boolean): void {
+    this.#act(member, () => member.input((raft) => raft.setImpaired(isImpaired, this.group.nowMs)));
+  }
+
   #heal(): void {
     this.#calm = true;
     this.group.heal();
     for (const member of this.group.all) {
       if (!member.isUp) member.start(this.group.nowMs);
+      this.#setImpaired(member, false);
       for (const peer of this.group.members.keys()) {
         this.#act(member, () => member.input((raft) => raft.peerUp(peer, this.group.nowMs)));
       }
     }
   }
 
-  /** Liveness: within a few election timeouts there is a leader, and everybody has committed everything. */
+  /** Liveness: within a few election timeouts there is a leader, and all members have committed everything. */
   #awaitRest(): void {
-    const limitMs = this.group.nowMs + 20 * 120 + 10 * this.#profile.delayMsMax;
+    const limitMs = this.group.nowMs + 30 * 120 + 10 * this.#profile.delayMsMax;
     for (;;) {
       this.#runUntil(this.group.nowMs + 50);
       const { leader } = this.group;
-      const last = leader?.core.lastIndex;
-      const isDone = this.group.all.every(({ core }) => core.commit === last && core.leader === leader?.id);
-      if (isDone && last !== undefined) return;
+      if (leader !== undefined && this.#isAtRest(leader)) return;
       assert(this.group.nowMs < limitMs, () => `the group comes to rest: ${this.#summary()}`);
     }
+  }
+
+  #isAtRest({ id, core }: Member): boolean {
+    const { membership } = core.membership;
+    const members = membersOf(membership).map((member) => this.group.raft(member));
+    const isDone = members.every((member) => member.commit === core.lastIndex && member.leader === id);
+    return isDone && membership.voters.includes(id) && !isUnfinished(membership);
   }
 
   #summary(): string {

@@ -1,8 +1,10 @@
 // What must hold in every group at every moment (Raft paper, figure 3, and what durability adds to it). The checker
 // knows all members at once, which no member does; it throws at the first event that breaks a promise.
 import { assert } from '../../../src/base/assert.ts';
-import type { NodeId, RaftMessage, Ready, Term } from '../../../src/raft/types.ts';
-import type { Envelope, Member, MemberObserver, StoredRecord } from './member.ts';
+import { checkTransition, isVoter } from '../../../src/raft/membership.ts';
+import type { Membership, MembershipEntry, NodeId, RaftMessage, Ready, Term } from '../../../src/raft/types.ts';
+import type { Envelope, Member, MemberObserver } from './member.ts';
+import type { StoredRecord, StoredSnapshot } from './member_log.ts';
 
 interface Committed {
   readonly record: StoredRecord;
@@ -20,6 +22,9 @@ export class Checker implements MemberObserver {
   readonly #terms = new Map<NodeId, number>();
   readonly #committed: Committed[] = [];
   readonly #readFloors = new Map<number, number>();
+  /** Memberships that are known to be committed, ascending. */
+  readonly #memberships: MembershipEntry[] = [];
+  #restoreCount = 0;
 
   constructor(members: () => readonly Member[]) {
     this.#members = members;
@@ -40,18 +45,49 @@ export class Checker implements MemberObserver {
     return this.#committed.map(({ record }) => record.value);
   }
 
+  /** How many changes of the membership are known to be committed. */
+  get membershipCount(): number {
+    return this.#memberships.length;
+  }
+
+  /** How many snapshots were installed. */
+  get restoreCount(): number {
+    return this.#restoreCount;
+  }
+
+  /** Takes what a test's own leader committed before the test begins for committed in `knownInTerm`. */
+  assume(records: readonly StoredRecord[], knownInTerm: number): void {
+    for (const record of records) this.#committed.push({ record, knownInTerm });
+  }
+
   /** Notes what a read that begins now must at least see. */
   beginRead(token: number): void {
     this.#readFloors.set(token, this.#committed.length);
   }
 
   onStart(member: Member): void {
-    this.#commits.set(member.id, 0);
-    let prevTerm = 0 as Term;
-    member.records.forEach((record, at) => {
-      this.onWrite(member, at + 1, record, prevTerm);
+    const { base, records } = member.log;
+    this.#commits.set(member.id, base.index);
+    let prevTerm = base.term;
+    records.forEach((record, at) => {
+      this.onWrite(member, base.index + at + 1, record, prevTerm);
       prevTerm = record.term;
     });
+  }
+
+  /** A snapshot holds what is committed, and the membership in force at its end. */
+  onRestore(member: Member, snapshot: StoredSnapshot): void {
+    this.#restoreCount++;
+    const before = this.#commits.get(member.id) ?? 0;
+    check(snapshot.index > before, () => `${member.id} goes back to snapshot ${snapshot.index} from commit ${before}`);
+    this.#commits.set(member.id, snapshot.index);
+    check(snapshot.values.length === snapshot.index, () => `snapshot ${snapshot.index} holds everything up to its end`);
+    snapshot.values.forEach((value, at) => {
+      check(this.#committed[at]?.record.value === value, () => `snapshot ${snapshot.index} differs at ${at + 1}`);
+    });
+    const known = this.#memberships.filter(({ index }) => index <= snapshot.index).at(-1);
+    const isInForce = known === undefined ? snapshot.membership.index === 0 : snapshot.membership.index === known.index;
+    check(isInForce, () => `snapshot ${snapshot.index} carries membership ${snapshot.membership.index}`);
   }
 
   /** Log matching: (index, term) names one record and, through the term before it, one history. */
@@ -72,8 +108,10 @@ export class Checker implements MemberObserver {
   onReady(member: Member, ready: Ready, sent: readonly Envelope[]): void {
     this.#checkTerm(member);
     for (const { message } of sent) this.#checkMessage(member, message);
-    if (ready.noop !== null) this.#checkNewLeader(member);
+    if (ready.own?.kind === 'noop') this.#checkNewLeader(member);
     this.#checkCommit(member, ready);
+    if (ready.own?.kind === 'membership') this.#checkChange(member, ready.own.index);
+    this.#checkMembership(member);
     for (const { token, index } of ready.reads) {
       const floor = this.#readFloors.get(token);
       if (floor !== undefined) check(index >= floor, () => `read ${token} at ${index} misses record ${floor}`);
@@ -92,9 +130,9 @@ export class Checker implements MemberObserver {
       this.#leaders.set(term, member.id);
     }
     check(commit <= lastIndex && flushedIndex <= lastIndex, () => `commit and flush of ${member.id} lie in its log`);
-    const flushed = member.durable.records[flushedIndex - 1];
+    const { log, durable } = member;
     check(
-      flushed?.value === member.records[flushedIndex - 1]?.value,
+      durable.log.at(flushedIndex)?.value === log.at(flushedIndex)?.value,
       () => `${member.id} counts as flushed what is not`,
     );
     for (const { match, next } of member.core.status().progress) {
@@ -106,14 +144,15 @@ export class Checker implements MemberObserver {
     const isPreVote = 'preVote' in message && message.preVote;
     if (!isPreVote) check(message.term <= member.core.term, () => `${member.id} sends ${message.type} of a later term`);
     if (message.type === 'vote-response' && message.granted && !isPreVote) this.#vote(member, message.term, message.to);
-    if (message.type === 'vote-request' && !isPreVote) this.#vote(member, message.term, member.id);
+    if (message.type === 'vote-request') {
+      check(isVoter(member.log.memberships.at(-1)!.membership, member.id), () => `${member.id} campaigns, no voter`);
+      if (!isPreVote) this.#vote(member, message.term, member.id);
+    }
     if (message.type === 'append-response' && message.reject === null && message.match > 0) {
-      check(
-        message.match <= member.durable.records.length,
-        () => `${member.id} acknowledges ${message.match} unflushed`,
-      );
-      const own = member.records[message.match - 1]!.term;
-      check(own === member.durable.records[message.match - 1]!.term, () => `${member.id} acknowledges other records`);
+      const { log, durable } = member;
+      check(message.match <= durable.log.lastIndex, () => `${member.id} acknowledges ${message.match} unflushed`);
+      const isSame = durable.log.at(message.match)?.term === log.at(message.match)?.term;
+      check(isSame, () => `${member.id} acknowledges other records`);
     }
   }
 
@@ -129,10 +168,41 @@ export class Checker implements MemberObserver {
   #checkNewLeader(member: Member): void {
     this.#committed.forEach(({ record, knownInTerm }, at) => {
       if (knownInTerm >= member.core.term) return;
-      const own = member.records[at];
+      if (at < member.log.base.index) return;
+      const own = member.log.at(at + 1);
       const same = own !== undefined && own.term === record.term && own.value === record.value;
       check(same, () => `leader completeness: ${member.id} leads term ${member.core.term} without record ${at + 1}`);
     });
+  }
+
+  /** A leader changes one thing at a time, from what is committed in its own term, to what shares its majorities. */
+  #checkChange(member: Member, index: number): void {
+    const entries = member.log.memberships;
+    const [from, to] = entries.slice(-2);
+    check(to?.index === index && from !== undefined, () => `${member.id} writes membership ${index}`);
+    checkTransition(from!.membership, to!.membership);
+    const { commit: before } = member.core;
+    const isOwnTerm = member.log.at(before)?.term === member.core.term || member.log.base.index === before;
+    check(isOwnTerm, () => `${member.id} changes the membership before it committed in term ${member.core.term}`);
+    const isTurn = to!.membership.outgoing.length > 0 && from!.membership.outgoing.length > 0;
+    check(
+      isTurn || from!.index <= before,
+      () => `${member.id} makes membership ${index} while ${from!.index} is pending`,
+    );
+  }
+
+  /** What is in force is the last membership in the log, and the committed one the last at or below the commit index. */
+  #checkMembership(member: Member): void {
+    const { membership, committedMembership, commit } = member.core;
+    const entries = member.log.memberships;
+    check(membership.index === entries.at(-1)!.index, () => `${member.id} goes by membership ${membership.index}`);
+    const committed = entries.filter(({ index }) => index <= commit).at(-1);
+    check(committedMembership.index === committed?.index, () => `${member.id} has another membership committed`);
+  }
+
+  #holds(id: NodeId, index: number, record: StoredRecord): boolean {
+    const { log } = this.#members().find((member) => member.id === id)!.durable;
+    return index <= log.base.index || log.at(index)?.value === record.value;
   }
 
   /** State machine safety, and that a commit rests on a durable majority. */
@@ -141,7 +211,7 @@ export class Checker implements MemberObserver {
     check(ready.commit >= before, () => `the commit index of ${member.id} fell from ${before} to ${ready.commit}`);
     this.#commits.set(member.id, ready.commit);
     for (let index = before + 1; index <= ready.commit; index++) {
-      const record = member.records[index - 1]!;
+      const record = member.log.at(index)!;
       const known = this.#committed[index - 1]?.record;
       if (known !== undefined) {
         check(
@@ -150,14 +220,20 @@ export class Checker implements MemberObserver {
         );
         continue;
       }
-      const holders = this.#members().filter(
-        ({ durable }) => durable.records[index - 1]?.value === record.value,
-      ).length;
-      const needed = Math.floor(member.options.config.voters.length / 2) + 1;
-      check(holders >= needed, () => `record ${index} is committed by ${member.id} with ${holders} durable copies`);
+      // A change that the leader made in the same Ready may have come before or after the commit.
+      const last = member.log.memberships.slice(ready.own?.kind === 'membership' ? -2 : -1);
+      const isHeld = last.some((entry) => isQuorum(entry.membership, (id) => this.#holds(id, index, record)));
+      check(isHeld, () => `record ${index} is committed by ${member.id} without a majority of durable copies`);
       this.#committed.push({ record, knownInTerm: member.core.term });
+      if (record.membership !== undefined)
+        this.#memberships.push(...member.log.memberships.filter((m) => m.index === index));
     }
   }
+}
+
+/** Whether those who say yes are a majority of each side. */
+function isQuorum({ voters, outgoing }: Membership, says: (id: NodeId) => boolean): boolean {
+  return [voters, outgoing].every((side) => side.length === 0 || side.filter(says).length * 2 > side.length);
 }
 
 /** Two members with the same commit index hold the same records up to it. */
@@ -165,11 +241,9 @@ export function assertSamePrefix(members: readonly Member[]): void {
   for (const member of members) {
     for (const other of members) {
       const shared = Math.min(member.core.commit, other.core.commit);
-      for (let at = 0; at < shared; at++) {
-        check(
-          member.records[at]!.value === other.records[at]!.value,
-          () => `${member.id} and ${other.id} differ at ${at + 1}`,
-        );
+      for (let index = Math.max(member.log.base.index, other.log.base.index) + 1; index <= shared; index++) {
+        const isSame = member.log.at(index)!.value === other.log.at(index)!.value;
+        check(isSame, () => `${member.id} and ${other.id} differ at ${index}`);
       }
     }
   }

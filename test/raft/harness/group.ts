@@ -1,16 +1,28 @@
 // A group of simulated members with a network in which nothing moves by itself: tests deliver, drop and repeat
 // messages, move time, crash and restart. The checker watches every event.
 import { assert } from '../../../src/base/assert.ts';
+import { bootstrap } from '../../../src/raft/membership.ts';
 import type { Raft } from '../../../src/raft/raft.ts';
-import { type NodeId, type RaftConfig, term } from '../../../src/raft/types.ts';
+import {
+  type MemberAddress,
+  type Membership,
+  type MembershipChange,
+  type NodeId,
+  type RaftConfig,
+  term,
+} from '../../../src/raft/types.ts';
 import { Checker } from './checker.ts';
 import { type Envelope, Member, type MemberObserver } from './member.ts';
 
 export interface GroupOptions {
+  /** Members of the beginning, n0 n1 … */
   readonly size?: number;
+  /** Nodes after them that wait to be added. */
+  readonly spare?: number;
   readonly seed?: number;
   readonly config?: Partial<RaftConfig>;
   readonly recordSizeBytes?: number;
+  readonly pieceBytesMax?: number;
   /** Where messages go; the group's own `network` when left out. */
   readonly transport?: (envelope: Envelope) => void;
   /** Sees what the checker sees, after it. */
@@ -28,15 +40,17 @@ export class Group {
   #deliveredMax = 20_000;
 
   constructor(options: GroupOptions = {}) {
-    const { size = 3, seed = 1, recordSizeBytes = 100 } = options;
+    const { size = 3, spare = 0, seed = 1, recordSizeBytes = 100, pieceBytesMax = 50 } = options;
     const voters = Array.from({ length: size }, (_, at) => `n${at}`);
     this.checker = new Checker(() => this.all);
     this.#transport = options.transport ?? ((envelope) => this.network.push(envelope));
     const observer = both(this.checker, options.observer);
-    voters.forEach((id, at) => {
-      const config = { ...defaultConfig, ...options.config, id, voters };
-      this.members.set(id, new Member({ config, seed: seed * 100 + at, observer, recordSizeBytes }));
-    });
+    for (let at = 0; at < size + spare; at++) {
+      const config = { ...defaultConfig, ...options.config, id: `n${at}` };
+      const bootstrap = founded(at < size ? voters : []);
+      const member = new Member({ config, bootstrap, seed: seed * 100 + at, observer, recordSizeBytes, pieceBytesMax });
+      this.members.set(config.id, member);
+    }
   }
 
   get all(): Member[] {
@@ -65,7 +79,7 @@ export class Group {
   /** Gives a member a past: a log with these terms, and a hard state. To be called before it starts. */
   preload(id: NodeId, terms: readonly number[], hardTerm = terms.at(-1) ?? 0, vote: NodeId | null = null): this {
     const { durable } = this.member(id);
-    durable.records = terms.map((recordTerm, at) => ({ term: term(recordTerm), value: `r${at + 1}@${recordTerm}` }));
+    durable.log.append(terms.map((recordTerm, at) => ({ term: term(recordTerm), value: `r${at + 1}@${recordTerm}` })));
     durable.hardState = { term: term(hardTerm), vote };
     return this;
   }
@@ -83,7 +97,22 @@ export class Group {
 
   /** Runs an input of one member. */
   input(id: NodeId, run: (raft: Raft, nowMs: number) => void): void {
-    this.send(this.member(id).input((raft) => run(raft, this.nowMs)));
+    this.send(this.member(id).input((raft) => run(raft, this.nowMs), this.nowMs));
+  }
+
+  /** Asks a leader for a change of the membership. @returns index of its record. */
+  change(id: NodeId, change: MembershipChange): number {
+    let index = 0;
+    this.input(id, (raft, nowMs) => {
+      index = raft.changeMembership(change, nowMs);
+    });
+    return index;
+  }
+
+  /** Asks a leader to add a member with the address that its name gives it. */
+  add(id: NodeId, added: NodeId, options: { promote?: boolean; replaces?: NodeId } = {}): number {
+    const { promote = true, replaces = null } = options;
+    return this.change(id, { type: 'add', id: added, address: addressOf(added), promote, replaces });
   }
 
   propose(id: NodeId, ...values: string[]): void {
@@ -110,6 +139,22 @@ export class Group {
     for (let count = 0; this.network.length > 0; count++) {
       assert(count < this.#deliveredMax, 'the group comes to rest');
       this.deliver(this.network.shift()!);
+    }
+  }
+
+  /** Delivers what is on the network, and what follows from it, until `isDone` or nothing moves. */
+  settleUntil(isDone: () => boolean): void {
+    for (let count = 0; this.network.length > 0 && !isDone(); count++) {
+      assert(count < this.#deliveredMax, 'the group comes to rest');
+      this.deliver(this.network.shift()!);
+    }
+    assert(isDone(), 'what is waited for happens');
+  }
+
+  /** Delivers the messages that match, those that follow from them included; the others stay. */
+  settleOnly(matches: (envelope: Envelope) => boolean): void {
+    for (let chosen = this.take(matches); chosen.length > 0; chosen = this.take(matches)) {
+      for (const envelope of chosen) this.deliver(envelope);
     }
   }
 
@@ -190,14 +235,25 @@ export class Group {
 }
 
 /** The product's timing, with small windows so that tests reach them. */
-export const defaultConfig: Omit<RaftConfig, 'id' | 'voters'> = {
+export const defaultConfig: Omit<RaftConfig, 'id'> = {
   heartbeatIntervalMs: 100,
+  idleHeartbeatIntervalMs: 100,
   electionTimeoutMsMin: 500,
   electionTimeoutMsMax: 1000,
+  preferredLeaders: [],
+  leaseReads: false,
   appendBytesMax: 1000,
   inflightCountMax: 4,
   inflightBytesMax: 3000,
 };
+
+/** Where a member of the tests is reached. */
+export const addressOf = (id: NodeId): MemberAddress => ({ peer: `${id}:1`, client: `${id}:2` });
+
+/** The membership of a group that these voters found. */
+export function founded(voters: readonly NodeId[]): Membership {
+  return bootstrap(Object.fromEntries(voters.map((id) => [id, addressOf(id)])));
+}
 
 function both(first: MemberObserver, second: MemberObserver | undefined): MemberObserver {
   if (second === undefined) return first;
@@ -209,6 +265,10 @@ function both(first: MemberObserver, second: MemberObserver | undefined): Member
     onWrite: (member, index, record, prevTerm) => {
       first.onWrite(member, index, record, prevTerm);
       second.onWrite(member, index, record, prevTerm);
+    },
+    onRestore: (member, snapshot) => {
+      first.onRestore(member, snapshot);
+      second.onRestore(member, snapshot);
     },
     onReady: (member, ready, sent) => {
       first.onReady(member, ready, sent);
