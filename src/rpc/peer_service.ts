@@ -49,7 +49,10 @@ export function peerHandlers(options: PeerServiceOptions): PeerHandlers & Record
   };
 }
 
-/** @throws TLedgerError when there is no answer: a living leader is known. A candidate that is no member is told so. */
+/**
+ * @throws TLedgerError when there is no answer; NOT_A_MEMBER when the candidate gets no vote and is no member, as far as is
+ * known where a leader is known, too: it was removed while it was away.
+ */
 function vote({ identity, transport, gateway }: PeerServiceOptions, request: VoteRequest, from: NodeId): VoteResponse {
   const response = transport.receiveVoteRequest({
     type: 'vote-request',
@@ -61,13 +64,13 @@ function vote({ identity, transport, gateway }: PeerServiceOptions, request: Vot
     lastTerm: term(uint64ToNumber(request.lastTerm, 'last_term')),
     transfer: request.transfer,
   });
-  if (response === null) {
+  if (response?.granted !== true && gateway.leader() !== null) {
     const { members, index, isCommitted } = gateway.members;
     if (isCommitted && members.every(({ nodeId }) => nodeId !== from)) {
       throw new TLedgerError('NOT_A_MEMBER', `node "${from}" is no member of the group, as of record ${index}`);
     }
-    throw new TLedgerError('NOT_LEADER', 'no vote: a living leader is known');
   }
+  if (response === null) throw new TLedgerError('NOT_LEADER', 'no vote: a living leader is known');
   return { term: String(response.term), preVote: response.preVote, granted: response.granted };
 }
 

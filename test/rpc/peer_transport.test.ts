@@ -209,6 +209,9 @@ describe('peer transport', () => {
 
   it('tells a candidate that is no member so, if it is known who leads', async () => {
     const [n0, n1] = await pair();
+    n1.grants = false;
+    askVote(n1, n0);
+    await until(() => n0.got('vote-response').length === 1, 'a member is refused');
     n1.grants = null;
     askVote(n1, n0);
     await wait(50);
@@ -222,10 +225,16 @@ describe('peer transport', () => {
     askVote(n1, n0);
     await until(() => n0.outcasts.length === 1, 'it is told');
     expect(n0.outcasts[0]).to.equal('n1 says: node "n0" is no member of the group, as of record 17');
+    n1.grants = false;
+    askVote(n1, n0);
+    await until(() => n0.outcasts.length === 2, 'it is told when it is refused, too');
+    n1.gateway.setLeader(null);
+    askVote(n1, n0);
+    await until(() => n0.got('vote-response').length === 2, 'without a leader a refusal is only that');
     n1.grants = true;
     askVote(n1, n0);
-    await until(() => n0.got('vote-response').length === 1, 'a vote that is needed is given to anybody');
-    expect(n0.outcasts).to.have.length(1);
+    await until(() => n0.got('vote-response').length === 3, 'a vote that is needed is given to anybody');
+    expect(n0.outcasts).to.have.length(2);
   });
 
   it('ends a stream with bytes that are no frame, and takes the next one', async () => {
