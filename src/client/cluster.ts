@@ -4,11 +4,12 @@ import type { Leader } from '../wire/ledger_messages.ts';
 import { adminService, ledgerService, type Method } from '../wire/services.ts';
 import { answeredCode, errorOf } from '../wire/status.ts';
 import { Backoff, sleep } from './backoff.ts';
-import { shortly, whyUnreachable } from './causes.ts';
+import { whyUnreachable } from './causes.ts';
 import { type Endpoint, firstReady, type MemberList } from './endpoint.ts';
 import { askIdentity, type Introduction, isSameGroup } from './identity.ts';
 import { ATTEMPT_TIMEOUT_MS, CALL_TIMEOUT_MS, type ClientOptions, checkEndpoints } from './options.ts';
 import { Roster } from './roster.ts';
+import { shortly } from './shortly.ts';
 import { unary } from './unary.ts';
 
 /** How often whoever waits is told why. */

@@ -9,6 +9,7 @@ import type {
   NodeStatus,
 } from '../wire/admin_messages.ts';
 import { sleep } from './backoff.ts';
+import { shortly } from './shortly.ts';
 
 /** Where a member is reached, `host:port` each. */
 export interface MemberAddresses {
@@ -193,7 +194,7 @@ function howFar(nodeId: string, { nodes, membership }: ClusterStatusResponse): s
   if (node === undefined) return '';
   if (!node.reachable) {
     const at = memberOf(nodeId, membership!)?.peerAddress ?? node.peerAddress;
-    return `, but does not answer at ${at}: ${node.error}`;
+    return `, but does not answer at ${at}: ${shortly(node.error)}`;
   }
   const lag = lagOf(node, nodes)!;
   const snapshot = node.replication === 'snapshot' ? ', and gets a snapshot' : '';

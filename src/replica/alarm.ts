@@ -25,8 +25,10 @@ export class Alarm {
   set(dueMs: number): void {
     if (this.#timer !== null && dueMs >= this.#dueMs) return;
     this.#timer?.cancel();
-    this.#dueMs = dueMs;
-    const delayMs = Math.max(0, Math.min(dueMs - this.#clock.monotonicMs(), 60_000));
+    const nowMs = this.#clock.monotonicMs();
+    // What is overdue already when it is set has not been held up.
+    this.#dueMs = Math.max(dueMs, nowMs);
+    const delayMs = Math.min(this.#dueMs - nowMs, 60_000);
     this.#timer = this.#clock.after(Math.ceil(delayMs), () => this.#onTimer());
   }
 

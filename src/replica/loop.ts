@@ -10,7 +10,6 @@ import type { Random } from '../base/random.ts';
 import type { Broker } from '../broker/broker.ts';
 import { Raft } from '../raft/raft.ts';
 import {
-  type FollowerAppend,
   type LogIndex,
   logIndex,
   type Membership,
@@ -19,19 +18,19 @@ import {
   type RaftMessage,
   type Ready,
   type SnapshotPoint,
+  type Term,
 } from '../raft/types.ts';
-import { type CommitLog, FRAME_HEADROOM_BYTES, offsetOfRecord } from '../storage/commit_log.ts';
+import type { CommitLog } from '../storage/commit_log.ts';
 import type { HardStateFile } from '../storage/hard_state.ts';
 import type { SnapshotStore } from '../storage/snapshot_store.ts';
 import { Alarm } from './alarm.ts';
 import { Applying } from './applying.ts';
 import { Callers } from './callers.ts';
+import { Exchange } from './exchange.ts';
 import { Flusher, type FlushPolicy } from './flusher.ts';
-import { checkAppend } from './incoming.ts';
 import { installSnapshot } from './install.ts';
 import { Leading, type LeadingLimits } from './leading.ts';
 import { Listeners } from './listeners.ts';
-import type { CommittedLog } from './membership_changes.ts';
 import { membershipsOf } from './open_group.ts';
 import { Retention } from './retention.ts';
 import { SNAPSHOT_CHUNK_BYTES, SnapshotTraffic } from './snapshot_traffic.ts';
@@ -80,15 +79,19 @@ export class ReplicaLoop implements PeerEvents {
   readonly #applying: Applying;
   readonly #retention: Retention;
   readonly #traffic: SnapshotTraffic;
+  readonly #exchange: Exchange;
   readonly #watchdog: Watchdog;
   /** While it installs a snapshot a replica is deaf and mute. */
   #state: 'idle' | 'running' | 'installing' | 'stopped' | 'failed' = 'idle';
-  /** Bytes of the append or snapshot message in hand. */
-  #incoming: RecordBytes | null = null;
   /** What must not be missed, though it came while a snapshot was being installed. */
   #missed: (() => void)[] = [];
   #installing: Promise<void> = Promise.resolve();
+  /** What the turn under way is to take up. */
+  readonly #inputs: (() => void)[] = [];
+  #isInTurn = false;
   #isTurnScheduled = false;
+  /** Until then nothing is done for the mere passing of time: it passed while nobody could be heard. */
+  #deafUntilMs = 0;
   /** The committed membership that was told last. */
   #toldMembership: LogIndex;
 
@@ -150,6 +153,7 @@ export class ReplicaLoop implements PeerEvents {
       onArrived: (point) => this.#beginInstall(point),
       onFailure,
     });
+    this.#exchange = new Exchange({ ...options, traffic: this.#traffic });
     this.#flusher = new Flusher({
       log,
       policy: options.flush,
@@ -177,15 +181,10 @@ export class ReplicaLoop implements PeerEvents {
 
   onMessage(message: RaftMessage, bytes: RecordBytes | null): void {
     this.#turn(() => {
-      let checked: RaftMessage | null = message;
-      if (message.type === 'append') {
-        assert(bytes !== null, 'an append message comes with its records');
-        checked = checkAppend(this.#log, this.raft.term, message, bytes, this.#options.onWarning);
-      }
-      this.#incoming = bytes;
+      const checked = this.#exchange.take(message, bytes, this.raft.term);
       if (checked !== null) this.raft.step(checked, this.#clock.monotonicMs());
     });
-    this.#incoming = null;
+    this.#exchange.release();
   }
 
   onUp(peer: NodeId): void {
@@ -217,21 +216,32 @@ export class ReplicaLoop implements PeerEvents {
     this.#alarm.cancel();
     this.#watchdog.stop();
     this.callers.close(new TLedgerError('SHUTTING_DOWN'));
+    await this.#installing;
     await this.#flusher.stop();
     await this.#traffic.stop();
     await this.#applying.stop();
   }
 
-  /** One input and all that follows from it. */
+  /**
+   * One input and all that follows from it. Whoever is called out to from within a turn may bring the next input; it is
+   * taken up when this one is dealt with.
+   */
   #turn(input: () => void): void {
     if (this.#state !== 'running') return;
+    this.#inputs.push(input);
+    if (this.#isInTurn) return;
+    this.#isInTurn = true;
     try {
-      input();
-      while (this.#settle(this.raft.ready()));
-      this.#alarm.set(this.raft.deadlineMs);
+      for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
+        next();
+        while (this.#settle(this.raft.ready()));
+      }
+      this.#alarm.set(Math.max(this.raft.deadlineMs, this.#deafUntilMs));
     } catch (error) {
+      this.#inputs.length = 0;
       this.#fail(error);
     }
+    this.#isInTurn = false;
   }
 
   /** A turn for what would be wrong for ever if it were missed. */
@@ -242,6 +252,7 @@ export class ReplicaLoop implements PeerEvents {
 
   /** A turn whose refusal by consensus goes to the caller instead of ending the replica. */
   ask<Answer>(question: () => Answer): Answer {
+    assert(!this.#isInTurn, 'who is told an outcome asks for more a moment later');
     let answer: { readonly given: Answer } | null = null;
     let refusal: unknown = new TLedgerError('SHUTTING_DOWN');
     this.#turn(() => {
@@ -260,10 +271,10 @@ export class ReplicaLoop implements PeerEvents {
   #settle(ready: Ready): boolean {
     if (ready.hardState !== null) this.#options.hardState.save(ready.hardState);
     if (ready.own !== null) this.leading.writeOwn(ready.own);
-    if (ready.append !== null) this.#appendFromLeader(ready.append);
-    if (ready.snapshot !== null) this.#traffic.store(ready.snapshot, this.#bytesInHand());
+    if (ready.append !== null) this.#exchange.write(ready.append, this.#options.broker.appliedIndex);
+    if (ready.snapshot !== null) this.#exchange.store(ready.snapshot);
     if (ready.membership !== null) this.#options.transport.setMembers(ready.membership.membership);
-    for (const message of ready.messages) this.#send(message);
+    for (const message of ready.messages) this.#exchange.send(message);
     this.callers.reads.onReady(ready.reads, ready.abortedReads);
     if (ready.stateChanged) this.#onStateChanged();
     this.#followMembership(ready);
@@ -272,40 +283,6 @@ export class ReplicaLoop implements PeerEvents {
     if (vouched === null || vouched.index <= this.raft.flushedIndex) return false;
     this.raft.flushed(vouched.index, vouched.term);
     return true;
-  }
-
-  #send(message: RaftMessage): void {
-    const { transport } = this.#options;
-    if (message.type === 'snapshot') {
-      const piece = this.#traffic.read(message);
-      if (piece !== null) transport.send(message, piece);
-    } else if (message.type !== 'append') {
-      transport.send(message, null);
-    } else if (message.lastIndex > message.prevIndex) {
-      const first = (message.prevIndex + 1) as LogIndex;
-      transport.send(message, this.#log.read(first, message.lastIndex));
-    } else {
-      const buffer = Buffer.allocUnsafe(FRAME_HEADROOM_BYTES);
-      const prevChain = this.#log.chainAt(message.prevIndex);
-      transport.send(message, { buffer, start: buffer.length, end: buffer.length, prevChain });
-    }
-  }
-
-  #appendFromLeader({ truncateAfter, firstIndex, lastIndex }: FollowerAppend): void {
-    const records = this.#bytesInHand();
-    assert(
-      truncateAfter === null || truncateAfter >= this.#options.broker.appliedIndex,
-      'what is applied is never truncated',
-    );
-    if (truncateAfter !== null) this.#log.truncateAfter(truncateAfter);
-    const start = offsetOfRecord(records.buffer, records.start, records.end, firstIndex);
-    this.#log.appendSealed(records.buffer, start, records.end);
-    assert(this.#log.lastIndex === lastIndex, 'a follower writes exactly the records consensus accepted');
-  }
-
-  #bytesInHand(): RecordBytes {
-    assert(this.#incoming !== null, 'bytes are stored while the message that brought them is in hand');
-    return this.#incoming;
   }
 
   #apply(commit: LogIndex): void {
@@ -333,48 +310,52 @@ export class ReplicaLoop implements PeerEvents {
   }
 
   async #install(point: SnapshotPoint): Promise<void> {
-    const { snapshots, membership: bootstrap } = this.#options;
     await this.#flusher.whenIdle();
     await this.#applying.pause();
+    await this.#retention.whenIdle();
+    if (this.#state !== 'installing') return;
     const isInstalled = await installSnapshot({ ...this.#options, point });
     if (this.#state !== 'installing') return;
     this.#state = 'running';
-    const nowMs = this.#clock.monotonicMs();
-    this.#turn(() => {
-      for (const input of this.#missed.splice(0)) input();
-      if (isInstalled) {
-        const membership = this.#options.broker.membership ?? { index: logIndex(0), membership: bootstrap };
-        this.#applying.restarted();
-        this.raft.restore({ ...point, membership }, nowMs);
-        this.callers.reads.onApplied(this.#options.broker.appliedIndex);
-      } else {
-        // Consensus was deaf for the last flush, too.
-        this.raft.flushed(this.#log.flushedIndex, this.#log.termAt(this.#log.flushedIndex));
-        this.raft.snapshotStored(point.index, snapshots.incomingSize(point.index, point.term), nowMs);
-      }
-    });
+    this.#deafUntilMs = this.#clock.monotonicMs() + this.#options.raft.electionTimeoutMsMin;
+    this.#turn(() => (isInstalled ? this.#restored(point) : this.#notInstalled(point)));
+    for (const input of this.#missed.splice(0)) this.#turn(input);
     this.#applying.start();
+  }
+
+  /** Consensus goes on behind the snapshot. */
+  #restored(point: SnapshotPoint): void {
+    const { broker, membership: bootstrap } = this.#options;
+    const membership = broker.membership ?? { index: logIndex(0), membership: bootstrap };
+    this.#applying.restarted();
+    this.raft.restore({ ...point, membership }, this.#clock.monotonicMs());
+    this.callers.reads.onApplied(broker.appliedIndex);
+  }
+
+  /** Nothing has changed, but for the last flush, for which consensus was deaf. */
+  #notInstalled({ index, term }: SnapshotPoint): void {
+    this.raft.flushed(this.#log.flushedIndex, this.#log.termAt(this.#log.flushedIndex));
+    this.raft.snapshotStored(index, this.#options.snapshots.incomingSize(index, term), this.#clock.monotonicMs());
   }
 
   #onStateChanged(): void {
     if (this.raft.isLeader) this.leading.scheduleDrain();
-    else this.leading.end();
+    else {
+      this.leading.end();
+      this.#traffic.endSending();
+    }
     this.callers.transfer.onStateChanged(this.raft);
     this.stateListeners.tell();
   }
 
-  /** What callers who wait for another membership are told by. */
-  get committedLog(): CommittedLog {
-    const { commit, committedMembership } = this.raft;
-    return { commit, committedMembership, termAt: (index) => this.#log.termAt(index) };
-  }
-
   /** Tells who waits for memberships, or wants to know of them. */
-  #followMembership({ membership }: Ready): void {
-    const { index } = this.raft.committedMembership;
-    if (membership === null && index === this.#toldMembership) return;
-    this.#toldMembership = index;
-    this.callers.changes.onCommitted(this.committedLog);
+  #followMembership({ membership, commit }: Ready): void {
+    const { committedMembership, isLeader } = this.raft;
+    const { changes } = this.callers;
+    const termAt = (index: LogIndex): Term => this.#log.termAt(index);
+    if (changes.length > 0) changes.onCommitted({ commit, committedMembership, isLeader, termAt });
+    if (membership === null && committedMembership.index === this.#toldMembership) return;
+    this.#toldMembership = committedMembership.index;
     this.memberListeners.tell();
   }
 

@@ -55,7 +55,13 @@ export class SnapshotTraffic {
   /** Resolves when nothing is being stored any more. */
   async stop(): Promise<void> {
     await this.#storing;
-    this.#leave();
+    this.endSending();
+  }
+
+  /** This replica does not lead any more. */
+  endSending(): void {
+    this.#sending?.snapshot.close();
+    this.#sending = null;
   }
 
   async #store(index: LogIndex, term: Term, offset: number, bytes: Buffer): Promise<void> {
@@ -71,15 +77,10 @@ export class SnapshotTraffic {
 
   #open(index: LogIndex): Snapshot {
     if (this.#sending?.index !== index) {
-      this.#leave();
+      this.endSending();
       this.#sending = { index, snapshot: this.#options.snapshots.open(index) };
     }
     return this.#sending!.snapshot;
-  }
-
-  #leave(): void {
-    this.#sending?.snapshot.close();
-    this.#sending = null;
   }
 
   #warn(message: string): void {

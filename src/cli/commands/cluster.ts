@@ -1,6 +1,7 @@
 // tledger cluster status
 import type { Command } from 'commander';
 import { lagOf } from '../../client/membership.ts';
+import { shortly } from '../../client/shortly.ts';
 import type { ClusterStatusResponse, NodeStatus } from '../../wire/admin_messages.ts';
 import { type CliContext, withSession } from '../context.ts';
 import { exitCodes, QuietExit } from '../failure.ts';
@@ -87,6 +88,8 @@ function textOf(status: ClusterStatusResponse): string {
   });
   const head = ['NODE', 'ROLE', 'TERM', 'LAST', 'COMMITTED', 'APPLIED', 'LAG', 'FLUSHED', 'ADDRESS', 'UPTIME'];
   const leader = status.leaderId === '' ? 'no leader' : `leader ${status.leaderId}`;
-  const silent = status.nodes.filter(({ reachable }) => !reachable).map(({ nodeId, error }) => `${nodeId}: ${error}`);
+  const silent = status.nodes
+    .filter(({ reachable }) => !reachable)
+    .map(({ nodeId, error }) => `${nodeId}: ${shortly(error)}`);
   return [`cluster ${status.cluster}, group ${status.group}, ${leader}`, '', table(head, rows), ...silent].join('\n');
 }

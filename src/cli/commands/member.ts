@@ -1,6 +1,7 @@
 // tledger member add | remove | promote | readdress | cancel | list
 import type { Command } from 'commander';
 import { lagOf, type MembershipWish } from '../../client/membership.ts';
+import { shortly } from '../../client/shortly.ts';
 import type { ClusterStatusResponse, GroupMember, Membership } from '../../wire/admin_messages.ts';
 import { type CliContext, withSession } from '../context.ts';
 import { exitCodes, QuietExit } from '../failure.ts';
@@ -175,7 +176,7 @@ function textOf(status: ClusterStatusResponse): string {
     const state = node?.reachable === true ? node.role : 'unreachable';
     return [nodeId, role, state, lag === null ? '' : grouped(lag), clientAddress, peerAddress];
   });
-  const silent = nodes.filter(({ reachable }) => !reachable).map(({ nodeId, error }) => `${nodeId}: ${error}`);
+  const silent = nodes.filter(({ reachable }) => !reachable).map(({ nodeId, error }) => `${nodeId}: ${shortly(error)}`);
   return [
     `cluster ${cluster}, group ${group}, ${leaderId === '' ? 'no leader' : `leader ${leaderId}`}`,
     '',
