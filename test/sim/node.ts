@@ -1,5 +1,7 @@
 // One simulated node: a disk and a state medium that outlive its processes, and the real replica, log, broker and hard
 // state that run on them. It can be told to die or to fail at the worst moments.
+import { assert } from '../../src/base/assert.ts';
+import { TLedgerError } from '../../src/base/errors.ts';
 import { type Random, SeededRandom } from '../../src/base/random.ts';
 import { Broker } from '../../src/broker/broker.ts';
 import type { LogIndex, NodeId, RaftMessage } from '../../src/raft/types.ts';
@@ -13,7 +15,10 @@ import type { Life } from './life.ts';
 import type { GroupPlan } from './plan.ts';
 
 /** Where a node's group lies on its disk. */
-export const DIRECTORY = '/data/g0';
+const DIRECTORY = '/data/g0';
+
+/** What can be damaged of what a node has stored. */
+export type DamagedPart = 'log' | 'hard state' | 'checkpoint' | 'log index' | 'queues' | 'state' | 'snapshots';
 
 /** Thrown inside a process that ends here and now. */
 export class Death extends Error {
@@ -33,7 +38,7 @@ export interface Fuse {
 export interface NodePort {
   newLife(node: SimNode): Life;
   /** How long the next flush takes. */
-  flushMs(): number;
+  flushMs(node: SimNode): number;
   send(from: SimNode, message: RaftMessage, records: RecordBytes | null): void;
   /** The process wants to end, or has just been ended by a fuse. */
   ended(node: SimNode, how: 'failed' | 'died' | 'refused', error: Error): void;
@@ -41,6 +46,8 @@ export interface NodePort {
   started(node: SimNode): void;
   warned(node: SimNode, message: string): void;
   diskFailed(node: SimNode, operation: DiskOperation, effect: DiskFailure): void;
+  /** A step of the disk by which the process dies. */
+  diesAt(node: SimNode, operation: DiskOperation): void;
 }
 
 /** What runs during one life. */
@@ -57,8 +64,19 @@ export interface Process {
 export class SimNode {
   readonly number: number;
   readonly id: NodeId;
-  readonly disk = new MemoryDisk();
-  readonly medium = new MemoryStateMedium();
+  readonly directory = DIRECTORY;
+  disk = new MemoryDisk();
+  medium = new MemoryStateMedium();
+  /** Parts of what it has stored that were damaged, ever. */
+  readonly damage = new Set<DamagedPart>();
+  /** Records up to this index may be damaged where they lie. */
+  damagedUpTo = 0;
+  /** It has refused to go on with damaged or lost data, and never runs again. */
+  isLost = false;
+  /** The state tables are damaged, and nobody has noticed yet. */
+  isStateDamaged = false;
+  /** No flush ends before. */
+  hungUntilMs = 0;
   readonly #voters: readonly NodeId[];
   readonly #plan: GroupPlan;
   readonly #random: Random;
@@ -82,13 +100,19 @@ export class SimNode {
     this.#port = port;
   }
 
+  /** Whether it may answer that its data are damaged. */
+  get isDamaged(): boolean {
+    return this.damage.size > 0;
+  }
+
   /** Begins a life; it is told to the port when the replica runs. */
   start(): void {
+    assert(!this.isLost, 'a node that has lost its data never runs again');
     const life = this.#port.newLife(this);
     this.life = life;
     this.lives++;
     this.disk.deferFlush = (finish) => {
-      life.plan('io', this.#port.flushMs(), finish);
+      life.plan('io', this.#port.flushMs(this), finish);
     };
     this.disk.onOperation = (operation) => this.#onOperation(operation);
     this.#open(life).then(
@@ -157,7 +181,10 @@ export class SimNode {
     const { fuse } = this;
     if (this.isObserved || fuse === null || !fuse.fits(operation) || fuse.left-- > 0) return;
     this.fuse = null;
-    if (fuse.effect === 'die') this.die(`${operation.kind} ${operation.path}`);
+    if (fuse.effect === 'die') {
+      this.#port.diesAt(this, operation);
+      this.die(`${operation.kind} ${operation.path}`);
+    }
     this.#port.diskFailed(this, operation, fuse.effect);
     this.disk.failAt(0, fuse.effect);
   }
@@ -173,7 +200,7 @@ export class SimNode {
     const broker = await Broker.open({
       disk,
       directory: `${DIRECTORY}/consumequeue`,
-      store: new MemoryStateStore(medium),
+      store: new DamageableStore(this, medium),
       readLog: log.readAt.bind(log),
       flushLog: async (upTo) => {
         if (log.flushedIndex < upTo) await log.flush();
@@ -185,7 +212,7 @@ export class SimNode {
     });
     const replica = new Replica({
       raft: { ...plan, id: this.id, voters: this.#voters },
-      limits: { ...plan, countMax: 200, bytesMax: 256 * 1024 },
+      limits: { ...plan, countMax: plan.waitingCountMax, bytesMax: 256 * 1024 },
       flush: plan.flush,
       checkpointIntervalMs: plan.checkpointIntervalMs,
       clock: life,
@@ -204,5 +231,25 @@ export class SimNode {
       },
     });
     return { life, replica, log, broker, hardState, appliedAtStart: broker.appliedIndex };
+  }
+}
+
+/** A state store whose damage shows when it is loaded, as that of the real one does; emptied, it is sound again. */
+class DamageableStore extends MemoryStateStore {
+  readonly #node: SimNode;
+
+  constructor(node: SimNode, medium: MemoryStateMedium) {
+    super(medium);
+    this.#node = node;
+  }
+
+  override async load(): Promise<Map<string, string>> {
+    if (this.#node.isStateDamaged) throw new TLedgerError('DATA_CORRUPTED', 'the state has lost or altered entries');
+    return super.load();
+  }
+
+  override async reset(): Promise<string | null> {
+    this.#node.isStateDamaged = false;
+    return super.reset();
   }
 }

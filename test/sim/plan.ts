@@ -4,7 +4,7 @@
 import type { Random } from '../../src/base/random.ts';
 
 /** Names of the profiles. */
-export const profiles = ['calm', 'network', 'crash', 'hostile', 'swarm', 'long'] as const;
+export const profiles = ['calm', 'network', 'crash', 'disk', 'hostile', 'swarm', 'long'] as const;
 /** Where a run's settings are drawn from. */
 export type Profile = (typeof profiles)[number];
 
@@ -12,8 +12,9 @@ export type Profile = (typeof profiles)[number];
 const weights: Readonly<Record<Profile, number>> = {
   calm: 3,
   network: 12,
-  crash: 17,
-  hostile: 45,
+  crash: 14,
+  disk: 8,
+  hostile: 42,
   swarm: 18,
   long: 12,
 };
@@ -35,6 +36,8 @@ export interface GroupPlan {
   readonly unflushedBytesMax: number;
   readonly unappliedBytesMax: number;
   readonly producerRunsMax: number;
+  /** Requests that a leader lets wait. */
+  readonly waitingCountMax: number;
   readonly flush: 'sync' | 'async';
 }
 
@@ -76,17 +79,25 @@ export interface StrikePlan {
   readonly alarmMs: number;
   readonly stopMs: number;
   readonly topicMs: number;
+  /** A flush does not end for several election timeouts. */
+  readonly hangMs: number;
+  /** Bits flip in what is stored. */
+  readonly flipMs: number;
+  /** A disk is gone for good. */
+  readonly diskLossMs: number;
   /** How often a strike chooses the leader. */
   readonly targetLeader: number;
   /** Chance to die right after an answer that something was vouched for with. */
   readonly crashAfterAnswer: number;
   /** Chance that a leader dies as soon as it has committed something, and the rest regroups without whoever helped it. */
   readonly crashAfterCommit: number;
-  /** Whether a crash may take the power along. */
   /** Chance that a new leader is cut off at once, so that logs grow apart (paper, figure 8). */
   readonly isolateNewLeader: number;
+  /** Whether a crash may take the power along. */
   readonly powerLoss: boolean;
   readonly downMsMax: number;
+  /** Chance that a process dies in the middle of its start. */
+  readonly crashAtStart: number;
 }
 
 /** One run. */
@@ -111,7 +122,7 @@ export function drawPlan(random: Random, wanted: Profile | null): Plan {
   const profile = wanted ?? drawProfile(random);
   const has = (...profilesWithIt: Profile[]): boolean =>
     profilesWithIt.includes(profile) && random.next() >= OFF_CHANCE;
-  const powerLoss = has('crash', 'hostile', 'swarm', 'long');
+  const powerLoss = has('crash', 'disk', 'hostile', 'swarm', 'long');
   const group = drawGroup(random, profile, powerLoss);
   const election = group.electionTimeoutMsMax;
   const network = drawNetwork(random, profile, has);
@@ -123,25 +134,29 @@ export function drawPlan(random: Random, wanted: Profile | null): Plan {
     load: drawLoad(random, profile),
     network,
     strikes: {
-      partitionMs: strike(has('network', 'hostile', 'swarm', 'long'), 1, 8),
-      crashMs: strike(has('crash', 'hostile', 'swarm', 'long'), 1.5, 15),
-      powerOffMs: strike(powerLoss && has('crash', 'hostile', 'swarm', 'long'), 10, 40),
-      diskErrorMs: strike(has('crash', 'swarm', 'long'), 5, 30),
+      partitionMs: strike(has('network', 'disk', 'hostile', 'swarm', 'long'), 1, 8),
+      crashMs: strike(has('crash', 'disk', 'hostile', 'swarm', 'long'), 1.5, 15),
+      powerOffMs: strike(powerLoss && has('crash', 'disk', 'hostile', 'swarm', 'long'), 10, 40),
+      diskErrorMs: strike(has('crash', 'disk', 'swarm', 'long'), 5, 30),
       stallMs: strike(has('network', 'hostile', 'swarm', 'long'), 4, 20),
       clockMs: strike(has('swarm', 'long'), 2, 20),
-      transferMs: strike(has('network', 'crash', 'hostile', 'swarm', 'long'), 4, 20),
+      transferMs: strike(has('network', 'crash', 'disk', 'hostile', 'swarm', 'long'), 4, 20),
       alarmMs: strike(has('network', 'hostile', 'swarm', 'long'), 2, 10),
-      stopMs: strike(has('crash', 'swarm', 'long'), 5, 30),
+      stopMs: strike(has('crash', 'disk', 'swarm', 'long'), 5, 30),
       topicMs: strike(profile !== 'long', 3, 20),
+      hangMs: strike(has('crash', 'disk', 'swarm', 'long'), 10, 40),
+      flipMs: strike(has('disk', 'swarm', 'long'), profile === 'disk' ? 2 : 10, profile === 'disk' ? 10 : 60),
+      diskLossMs: strike(has('disk', 'swarm', 'long'), 20, 60),
       targetLeader: random.next() < 0.5 ? 0.8 : 0.3,
       crashAfterAnswer: has('hostile', 'crash', 'swarm') ? random.next() ** 2 * 0.05 : 0,
       crashAfterCommit: has('hostile', 'swarm') ? random.next() * 0.04 : 0,
       isolateNewLeader: has('hostile') ? random.next() * 0.6 : 0,
       powerLoss,
+      crashAtStart: has('crash', 'disk', 'swarm') ? random.next() * 0.3 : 0,
       downMsMax: election * (random.next() < 0.5 ? 1 : 6),
     },
     flushMsMax: drawFlushMs(random, profile),
-    flushStall: has('crash', 'hostile', 'swarm', 'long') ? 0.01 : 0,
+    flushStall: has('crash', 'disk', 'hostile', 'swarm', 'long') ? 0.01 : 0,
     clockDrift: has('swarm', 'long', 'network', 'hostile') ? random.next() * 0.5 : 0,
     faultyMs: profile === 'long' ? 900_000 : election * random.between(15, 50),
   };
@@ -182,6 +197,7 @@ function drawGroup(random: Random, profile: Profile, powerLoss: boolean): GroupP
     unflushedBytesMax: pick(1_000, 200_000),
     unappliedBytesMax: pick(2_000, 400_000),
     producerRunsMax: random.next() < 0.5 ? random.between(1, 6) : 128,
+    waitingCountMax: random.next() < 0.2 ? random.between(2, 6) : 200,
     // Only what was flushed survives a power loss; of killed processes nothing is lost either way.
     flush: !powerLoss && random.next() < 0.3 ? 'async' : 'sync',
   };
@@ -200,7 +216,7 @@ function drawLoad(random: Random, profile: Profile): LoadPlan {
 }
 
 function drawNetwork(random: Random, profile: Profile, has: (...profiles: Profile[]) => boolean): NetworkPlan {
-  const isFaulty = profile !== 'calm' && profile !== 'crash';
+  const isFaulty = profile !== 'calm' && profile !== 'crash' && profile !== 'disk';
   const isStream = !isFaulty || random.next() < 0.35;
   const slow = has('network', 'hostile', 'swarm', 'long');
   return {
