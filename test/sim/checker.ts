@@ -3,10 +3,11 @@
 import { assert } from '../../src/base/assert.ts';
 import { TLedgerError } from '../../src/base/errors.ts';
 import { bodyCrcAt, chainCrcAt, sizeAt } from '../../src/format/record.ts';
-import type { LogIndex, NodeId, RaftMessage, Role } from '../../src/raft/types.ts';
+import type { LogIndex, Membership, MembershipEntry, NodeId, RaftMessage, Role } from '../../src/raft/types.ts';
+import { numberOf } from './names.ts';
 import type { Process, SimNode } from './node.ts';
 import type { Sights } from './sights.ts';
-import { hold, Truth, UNIT_BYTES } from './truth.ts';
+import { checkStep, hold, isQuorum, isVoter, Truth, UNIT_BYTES } from './truth.ts';
 
 /** What was seen of a node in its present life. */
 interface Seen {
@@ -18,6 +19,7 @@ interface Seen {
   last: number;
   lastChain: number;
   segment: number;
+  base: number;
   ledTerm: number;
   ledSinceMs: number;
   hasCommitted: boolean;
@@ -31,14 +33,22 @@ export interface CheckerOptions {
   /** Nothing is vouched for before it is flushed. */
   readonly isSync: boolean;
   readonly segmentSizeBytes: number;
+  /** Whom the founders' configuration names. */
+  readonly bootstrap: Membership;
   readonly sights: Sights;
 }
 
+/** Memberships in a node's log that it has taken over in its present life: ascending, the last is in force. */
+type Adopted = MembershipEntry[];
+
 /** See the head of the file. */
 export class Checker {
-  readonly truth = new Truth();
+  readonly truth: Truth;
   readonly #options: CheckerOptions;
   readonly #seen: Seen[];
+  readonly #adopted: readonly Adopted[];
+  /** How far each node's log was flushed when it was seen last, be it alive or not. */
+  readonly #flushed: number[];
   /** When each node last heard each other one as its leader. */
   readonly #heardMs: readonly Map<NodeId, number>[];
   readonly #leaders = new Map<number, NodeId>();
@@ -47,10 +57,13 @@ export class Checker {
   readonly #chains: readonly number[][];
   /** For each index, the chain of every (index, term) that any node ever held. */
   readonly #held: Map<number, number>[] = [];
-  readonly counts = { leaders: 0, truncations: 0, checks: 0 };
+  readonly counts = { leaders: 0, truncations: 0, memberships: 0, checks: 0 };
 
   constructor(options: CheckerOptions) {
     this.#options = options;
+    this.truth = new Truth(options.bootstrap);
+    this.#adopted = options.nodes.map(() => []);
+    this.#flushed = options.nodes.map(() => 0);
     this.#seen = options.nodes.map(newSeen);
     this.#chains = options.nodes.map(() => [0]);
     this.#heardMs = options.nodes.map(() => new Map());
@@ -61,8 +74,9 @@ export class Checker {
     this.#options.sights.onSend(node, message);
     if (message.type === 'vote-response' && message.granted && !message.preVote) {
       this.#vote(node.id, message.term, message.to);
-    } else if (message.type === 'vote-request' && !message.preVote) {
-      this.#vote(node.id, message.term, node.id);
+    } else if (message.type === 'vote-request') {
+      this.#checkCandidate(node);
+      if (!message.preVote) this.#vote(node.id, message.term, node.id);
     } else if (message.type === 'append') {
       this.#lead(node.id, message.term);
     } else if (message.type === 'append-response' && node.process !== null) {
@@ -77,8 +91,12 @@ export class Checker {
   /** A process is ending: what it knew to be committed may be known to nobody else, but was perhaps answered for. */
   beforeEnd(node: SimNode): void {
     if (node.process === null) return;
-    lookAt(node, ({ replica }) => {
+    lookAt(node, ({ replica, log }) => {
       const { committedIndex, term } = replica.status();
+      const seen = this.#seen[node.number]!;
+      // It may have vouched for what it has just written.
+      if (seen.process === node.process) this.#logChanged(node, seen, log.lastIndex);
+      this.#flushed[node.number] = log.flushedIndex;
       if (committedIndex > this.truth.last) this.#commit(node, committedIndex, term);
     });
   }
@@ -89,9 +107,18 @@ export class Checker {
     const { replica } = node.process;
     const isPreVote = message.type === 'vote-request' && message.preVote;
     hold(!isPreVote || replica.term === termBefore, () => `${node.id}: a pre-vote changed the term`);
-    if (message.type === 'append-response' && message.term === replica.term) {
+    const isAnswer = message.type === 'append-response' || message.type === 'snapshot-response';
+    if (isAnswer && message.term === replica.term) {
       this.#heardMs[node.number]!.set(message.from, nowMs);
     }
+  }
+
+  /** What is in force on each node, as far as it was seen; of one that is down, what was when it was seen last. */
+  membershipsInForce(): Membership[] {
+    return this.#adopted.flatMap((adopted) => {
+      const last = adopted.at(-1);
+      return last === undefined || last.membership.voters.length === 0 ? [] : [last.membership];
+    });
   }
 
   /** Whether the node's last event made it the leader. */
@@ -119,9 +146,11 @@ export class Checker {
     const since = Math.max(seen.ledSinceMs, process.life.stalledUntilMs);
     if (nowMs - since < withinMs) return;
     const heard = this.#heardMs[node.number]!;
-    let recent = 1;
-    for (const atMs of heard.values()) if (nowMs - atMs < withinMs) recent++;
-    hold(recent * 2 > this.#seen.length, () => `${node.id} leads on though it hears ${recent} of ${this.#seen.length}`);
+    const isRecent = (id: NodeId): boolean => id === node.id || nowMs - (heard.get(id) ?? 0) < withinMs;
+    const { membership } = process.replica.membership;
+    hold(isQuorum(membership, isRecent), () => {
+      return `${node.id} leads on though it hears too few of ${JSON.stringify(membership)}`;
+    });
   }
 
   /** After each event of a node. */
@@ -188,21 +217,25 @@ export class Checker {
 
   #checkQueue(node: SimNode, topic: string, queueId: number): void {
     const queue = this.truth.queue(topic, queueId);
-    lookAt(node, ({ broker }) => {
+    lookAt(node, ({ broker, log }) => {
       const { min, max } = broker.range(topic, queueId);
-      hold(min === 0 && max === queue.length, () => `${node.id} has ${min}..${max} of ${topic}/${queueId}`);
+      const first = this.truth.lengthAt(topic, queueId, log.base.index);
+      hold(min === first && max === queue.length, () => {
+        return `${node.id} has ${min}..${max} of ${topic}/${queueId}, not ${first}..${queue.length}`;
+      });
       for (let offset: number = min; offset < max; ) {
         const page = broker.pull({ topic, queueId, offset: offset as typeof min, countMax: 1000, bytesMax: 1 << 20 });
         hold(page.count > 0, () => `${node.id} shows nothing at ${topic}/${queueId}:${offset}`);
         offset += this.checkPage(node, topic, queueId, offset, page.records, page.count);
       }
     });
-    if (queue.length === 0 || node.damage.has('queues')) return;
+    const first = this.truth.lengthAt(topic, queueId, node.process?.log.base.index ?? 0);
+    if (queue.length === first || node.damage.has('queues')) return;
     const path = `${node.directory}/consumequeue/${topic}/${queueId}/${'0'.repeat(20)}`;
     node.isObserved = true;
-    const bytes = node.disk.bytes(path).subarray(0, queue.length * UNIT_BYTES);
+    const bytes = node.disk.bytes(path).subarray(first * UNIT_BYTES, queue.length * UNIT_BYTES);
     node.isObserved = false;
-    const expected = Buffer.concat(queue.map(({ unit }) => unit));
+    const expected = Buffer.concat(queue.slice(first).map(({ unit }) => unit));
     hold(bytes.equals(expected), () => `${node.id}: the units of ${topic}/${queueId} are not what the log says`);
   }
 
@@ -220,11 +253,19 @@ export class Checker {
     hold(commit <= last, () => `${node.id}: commit ${commit} is beyond the end ${last}`);
     hold(applied <= Math.max(commit, appliedAtStart), () => `${node.id}: applied ${applied} is beyond ${commit}`);
     hold(status.flushedIndex <= last, () => `${node.id}: flushed ${status.flushedIndex} is beyond ${last}`);
-    if (last !== seen.last || log.lastChain !== seen.lastChain) this.#logChanged(node, seen, last);
-    if (commit > this.truth.last) this.#commit(node, commit, term);
+    if (last !== seen.last || log.lastChain !== seen.lastChain || log.base.index !== seen.base) {
+      this.#logChanged(node, seen, last);
+    }
+    this.#flushed[node.number] = status.flushedIndex;
+    this.#checkMembership(node);
+    if (commit > this.truth.last) {
+      this.#checkCommitQuorum(node, commit, role);
+      this.#commit(node, commit, term);
+    }
     if (commit !== seen.commit || last < seen.last) this.#checkCommitted(node, commit);
     if (role === 'leader' && seen.ledTerm !== term) {
       this.#lead(node.id, term);
+      this.#checkElected(node, term);
       this.#checkNewLeader(node, term, last);
       seen.ledTerm = term;
       seen.ledSinceMs = nowMs;
@@ -239,11 +280,13 @@ export class Checker {
     seen.last = last;
     seen.lastChain = log.lastChain;
     seen.segment = segment;
+    seen.base = log.base.index;
   }
 
   /** A process begins: what it never told anybody may be gone; what it told is checked as votes and acknowledgements. */
   #begin(node: SimNode, seen: Seen, appliedAtStart: number): void {
     Object.assign(seen, newSeen(), { process: node.process });
+    this.#adopted[node.number]!.length = 0;
     this.#options.sights.onStart(node);
     hold(appliedAtStart <= this.truth.last, () => `${node.id} starts with ${appliedAtStart} applied, never committed`);
   }
@@ -252,8 +295,12 @@ export class Checker {
   #logChanged(node: SimNode, seen: Seen, last: number): void {
     const { log } = node.process!;
     const chains = this.#chains[node.number]!;
+    const base = log.base.index;
     let same = Math.min(last, chains.length - 1);
-    while (same > node.damagedUpTo && chains[same] !== log.chainAt(same as LogIndex)) same--;
+    while (same > Math.max(base, node.damagedUpTo) && chains[same] !== log.chainAt(same as LogIndex)) same--;
+    if (base > seen.base && seen.term > 0) this.#options.sights.onBase(node, base, seen.last);
+    const isJump = same < base || (same === base && base > 0 && chains[base] !== log.base.chainCrc);
+    if (isJump) same = base - 1;
     if (seen.last > same) this.#replaced(node, seen, same + 1);
     for (let index = same + 1; index <= last; index++) {
       const term = log.termAt(index as LogIndex);
@@ -269,8 +316,10 @@ export class Checker {
   }
 
   #replaced(node: SimNode, seen: Seen, first: number): void {
-    this.counts.truncations++;
     const removed = this.#chains[node.number]![first];
+    // What lay behind the records that a snapshot brought may never have been here.
+    if (removed === undefined) return;
+    this.counts.truncations++;
     const copies = this.#chains.filter((chains) => chains[first] === removed).length;
     const [term] = [...this.#held[first]!].find(([, chain]) => chain === removed)!;
     this.#options.sights.onReplaced(node, seen, { first, term, copies });
@@ -296,6 +345,84 @@ export class Checker {
     const chain = node.process!.log.chainAt(commit as LogIndex);
     const { chainCrc } = this.truth.records[commit - 1]!;
     hold(chain === chainCrc, () => `${node.id} has committed another log up to ${commit}`);
+  }
+
+  /** The records that a leader commits are held durably by a majority of those whom its log names. */
+  #checkCommitQuorum(node: SimNode, commit: number, role: Role): void {
+    // Of what a follower learns of commits, the leader has known before; it may have died since, unseen in that moment.
+    if (role !== 'leader') return;
+    const { log, replica } = node.process!;
+    const chain = log.chainAt(commit as LogIndex);
+    const isHeld = (id: NodeId): boolean => {
+      const number = numberOf(id);
+      if (this.#options.isSync && this.#flushed[number]! < commit) return false;
+      return this.#chains[number]![commit] === chain || this.#base(number) >= commit;
+    };
+    const { membership } = replica.membership;
+    hold(isQuorum(membership, isHeld), () => {
+      return `${node.id} commits ${commit}, which no majority holds of ${JSON.stringify(membership)}`;
+    });
+  }
+
+  #base(number: number): number {
+    return this.#options.nodes[number]!.process?.log.base.index ?? 0;
+  }
+
+  /** A membership follows from the one before it, and a log holds no two that are not committed. */
+  #checkMembership(node: SimNode): void {
+    const adopted = this.#adopted[node.number]!;
+    const entry = node.process!.replica.membership;
+    const known = adopted.at(-1);
+    if (known?.index === entry.index && known.membership === entry.membership) return;
+    if (known !== undefined && entry.index < known.index) this.#options.sights.onMembershipTakenBack(known.membership);
+    while (adopted.length > 0 && adopted.at(-1)!.index >= entry.index) adopted.pop();
+    const before = adopted.at(-1);
+    // A node that waited to be added knew nothing, and one that got a snapshot may have missed some.
+    const hasMissed =
+      before === undefined || before.membership.voters.length === 0 || before.index < this.#baseOf(node);
+    if (!hasMissed) this.#checkSteps(before, entry, () => `${node.id}, membership ${entry.index}`);
+    adopted.push(entry);
+    this.counts.memberships++;
+    const open = adopted.filter(
+      ({ index }) => index > Math.max(this.truth.last, node.process!.replica.status().committedIndex),
+    );
+    hold(
+      open.length <= 1 || isTurn(open),
+      () => `${node.id} holds the memberships ${open.map(({ index }) => index).join()}`,
+    );
+    this.#options.sights.onMembership(node, before?.membership ?? null, entry, this.truth.last);
+  }
+
+  /** Between the two may lie others, that were committed before the later one was made. */
+  #checkSteps(before: MembershipEntry, entry: MembershipEntry, what: () => string): void {
+    const between = this.truth.memberships.filter(({ index }) => index > before.index && index < entry.index);
+    let from = before.membership;
+    for (const { membership } of [...between, entry]) {
+      checkStep(from, membership, what);
+      from = membership;
+    }
+  }
+
+  #baseOf({ number }: SimNode): number {
+    return this.#base(number);
+  }
+
+  /** Only voters campaign. */
+  #checkCandidate(node: SimNode): void {
+    const membership = node.process?.replica.membership.membership;
+    if (membership === undefined) return;
+    hold(isVoter(membership, node.id), () => `${node.id} campaigns without a vote in ${JSON.stringify(membership)}`);
+  }
+
+  /** A leader was elected by a majority of those whom its log names. */
+  #checkElected(node: SimNode, term: number): void {
+    const { membership } = node.process!.replica.membership;
+    const isFor = (id: NodeId): boolean => this.#votes.get(`${id}/${term}`) === node.id;
+    // Alone, it asks nobody.
+    const isAlone = membership.voters.every((id) => id === node.id) && membership.outgoing.length === 0;
+    hold(isAlone || isQuorum(membership, isFor), () => {
+      return `${node.id} leads term ${term} without a majority of ${JSON.stringify(membership)}`;
+    });
   }
 
   /** Leader completeness: a new leader holds all that was committed in earlier terms. */
@@ -331,8 +458,20 @@ function lookAt(node: SimNode, look: (process: Process) => void): void {
 }
 
 function newSeen(): Seen {
-  const log = { commit: 0, applied: 0, last: 0, lastChain: 0, segment: 0 };
+  const log = { commit: 0, applied: 0, last: 0, lastChain: 0, segment: 0, base: 0 };
   const terms = { term: 0, ledTerm: 0, ledSinceMs: 0, committedInTerm: 0 };
   const flags = { hasCommitted: false, isNewLeader: false };
   return { process: null, role: 'follower', ...log, ...terms, ...flags };
+}
+
+/** A change-over and its turn: the majorities are the same, so that both may wait. */
+function isTurn(open: readonly MembershipEntry[]): boolean {
+  return open.every(({ membership }, at) => {
+    const before = open[at - 1]?.membership;
+    return before === undefined || (isJointOf(before, membership) && isJointOf(membership, before));
+  });
+}
+
+function isJointOf(one: Membership, other: Membership): boolean {
+  return one.voters.join() === other.outgoing.join() && one.outgoing.length > 0;
 }
