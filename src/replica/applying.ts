@@ -1,6 +1,6 @@
 // Applies committed records to the broker, a bounded amount a turn, and saves the applied state from time to time.
 import { assert } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
+import type { Clock, Timer } from '../base/clock.ts';
 import type { Broker } from '../broker/broker.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
@@ -28,7 +28,7 @@ export class Applying {
   #savedIndex: LogIndex;
   #saving: Promise<void> = Promise.resolve();
   #isStopped = false;
-  #isPaused = false;
+  #timer: Timer | null = null;
 
   constructor(options: ApplyingOptions) {
     const { log, broker } = options;
@@ -66,9 +66,9 @@ export class Applying {
 
   /** Begins to save at intervals. */
   start(): void {
-    this.#isPaused = false;
-    this.#options.clock.after(this.#options.checkpointIntervalMs, () => {
-      if (this.#isStopped || this.#isPaused) return;
+    this.#timer = this.#options.clock.after(this.#options.checkpointIntervalMs, () => {
+      this.#timer = null;
+      if (this.#isStopped) return;
       if (this.#options.broker.appliedIndex > this.#savedIndex) this.#saving = this.#save().then(() => this.start());
       else this.start();
     });
@@ -76,8 +76,9 @@ export class Applying {
 
   /** Saves no more until `start`; resolves when nothing is being saved. */
   async pause(): Promise<void> {
-    this.#isPaused = true;
+    // What is being saved sets the timer again when it ends.
     await this.#saving;
+    this.#timer?.cancel();
   }
 
   /** Saves once more; resolves when everything applied is saved. */

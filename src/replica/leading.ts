@@ -170,6 +170,7 @@ export class Leading {
 
   #answer(): void {
     if (this.#waiters.length === 0) return;
-    this.#waiters.release(this.#options.broker.appliedIndex, (index) => this.#options.log.termAt(index));
+    const { broker, log } = this.#options;
+    this.#waiters.release(broker.appliedIndex, (index) => (index < log.base.index ? null : log.termAt(index)));
   }
 }

@@ -31,6 +31,7 @@ import { checkAppend } from './incoming.ts';
 import { installSnapshot } from './install.ts';
 import { Leading, type LeadingLimits } from './leading.ts';
 import { Listeners } from './listeners.ts';
+import type { CommittedLog } from './membership_changes.ts';
 import { membershipsOf } from './open_group.ts';
 import { Retention } from './retention.ts';
 import { SNAPSHOT_CHUNK_BYTES, SnapshotTraffic } from './snapshot_traffic.ts';
@@ -321,7 +322,9 @@ export class ReplicaLoop implements PeerEvents {
 
   /** A snapshot has arrived. It is installed outside of any turn, and nothing else happens here meanwhile. */
   #beginInstall(point: SnapshotPoint): void {
-    if (this.#state !== 'running' || !this.raft.needsSnapshot(point)) return;
+    if (this.#state !== 'running') return;
+    // The log has come further by itself meanwhile.
+    if (!this.raft.needsSnapshot(point)) return this.#options.snapshots.dropIncoming();
     this.#state = 'installing';
     this.#alarm.cancel();
     this.leading.restarted();
@@ -344,7 +347,11 @@ export class ReplicaLoop implements PeerEvents {
         this.#applying.restarted();
         this.raft.restore({ ...point, membership }, nowMs);
         this.callers.reads.onApplied(this.#options.broker.appliedIndex);
-      } else this.raft.snapshotStored(point.index, snapshots.incomingSize(point.index, point.term), nowMs);
+      } else {
+        // Consensus was deaf for the last flush, too.
+        this.raft.flushed(this.#log.flushedIndex, this.#log.termAt(this.#log.flushedIndex));
+        this.raft.snapshotStored(point.index, snapshots.incomingSize(point.index, point.term), nowMs);
+      }
     });
     this.#applying.start();
   }
@@ -356,12 +363,18 @@ export class ReplicaLoop implements PeerEvents {
     this.stateListeners.tell();
   }
 
+  /** What callers who wait for another membership are told by. */
+  get committedLog(): CommittedLog {
+    const { commit, committedMembership } = this.raft;
+    return { commit, committedMembership, termAt: (index) => this.#log.termAt(index) };
+  }
+
   /** Tells who waits for memberships, or wants to know of them. */
-  #followMembership({ membership, commit }: Ready): void {
-    const { committedMembership } = this.raft;
-    if (membership === null && committedMembership.index === this.#toldMembership) return;
-    this.#toldMembership = committedMembership.index;
-    this.callers.changes.onCommitted({ commit, committedMembership, termAt: (index) => this.#log.termAt(index) });
+  #followMembership({ membership }: Ready): void {
+    const { index } = this.raft.committedMembership;
+    if (membership === null && index === this.#toldMembership) return;
+    this.#toldMembership = index;
+    this.callers.changes.onCommitted(this.committedLog);
     this.memberListeners.tell();
   }
 

@@ -13,6 +13,8 @@ interface Caller {
   /** Of the record that began the change. */
   readonly index: LogIndex;
   readonly term: Term;
+  /** The record is committed; from then on its place in the log is of no interest, and may be cut. */
+  isBegun: boolean;
   readonly deadlineMs: number;
   readonly resolve: (entry: MembershipEntry) => void;
   readonly reject: (error: TLedgerError) => void;
@@ -37,16 +39,19 @@ export class MembershipChanges {
 
   /**
    * @param begin asks consensus for the change and names its record; may throw.
+   * @param now what is committed after that: a group of one may have finished already.
    * @returns the membership in which the change is finished.
    */
   begin(
     change: MembershipChange,
     deadlineMs: number,
     begin: () => { readonly index: LogIndex; readonly term: Term },
+    now: () => CommittedLog,
   ): Promise<MembershipEntry> {
     return new Promise((resolve, reject) => {
       if (this.#callers.length >= CALLERS_COUNT_MAX) throw new TLedgerError('OVERLOADED', 'too many changes wait');
-      this.#callers.push({ ...begin(), change, deadlineMs, resolve, reject });
+      this.#callers.push({ ...begin(), isBegun: false, change, deadlineMs, resolve, reject });
+      this.onCommitted(now());
     });
   }
 
@@ -54,10 +59,11 @@ export class MembershipChanges {
   onCommitted({ commit, committedMembership, termAt }: CommittedLog): void {
     this.#answer((caller) => {
       if (commit < caller.index) return false;
-      if (termAt(caller.index) !== caller.term) {
+      if (!caller.isBegun && termAt(caller.index) !== caller.term) {
         caller.reject(new TLedgerError('NOT_LEADER', 'leadership was lost; the change had no effect'));
         return true;
       }
+      caller.isBegun = true;
       const progress = progressOf(caller.change, committedMembership.membership);
       if (progress === 'finished') caller.resolve(committedMembership);
       if (progress === 'cancelled') {

@@ -3,6 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
+import { checkMember } from '../format/membership.ts';
 import type { Raft } from '../raft/raft.ts';
 import type { LogIndex, MembershipChange, MembershipEntry, NodeId, RaftMessage, Term } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
@@ -78,11 +79,16 @@ export class Replica implements PeerEvents {
   async changeMembership(change: MembershipChange, deadlineMs: number): Promise<MembershipEntry> {
     this.#assertUp();
     if (!this.#raft.isLeader) throw new TLedgerError('NOT_LEADER');
-    const finished = this.#loop.callers.changes.begin(change, deadlineMs, () =>
-      this.#loop.ask(() => {
-        const { term } = this.#raft;
-        return { index: this.#raft.changeMembership(change, this.#clock.monotonicMs()), term };
-      }),
+    if ('address' in change) checkMember(change.id, change.address);
+    const begin = (): { index: LogIndex; term: Term } => {
+      const { term } = this.#raft;
+      return { index: this.#raft.changeMembership(change, this.#clock.monotonicMs()), term };
+    };
+    const finished = this.#loop.callers.changes.begin(
+      change,
+      deadlineMs,
+      () => this.#loop.ask(begin),
+      () => this.#loop.committedLog,
     );
     this.#loop.callers.arm();
     return finished;

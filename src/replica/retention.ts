@@ -54,13 +54,14 @@ export class Retention {
     const { log, broker, snapshots } = this.#options;
     const boundary = this.#boundary(retainFrom);
     if (boundary === null) return null;
-    log.cutTo(boundary);
+    // What stands for the records is opened before they go: a damaged snapshot leaves everything as it is.
     const snapshot = snapshots.open(boundary);
     try {
       broker.cut(snapshot);
     } finally {
       snapshot.close();
     }
+    log.cutTo(boundary);
     for (const older of snapshots.list()) if (older < boundary) snapshots.remove(older);
     return boundary;
   }
