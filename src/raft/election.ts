@@ -75,10 +75,13 @@ export class Election {
     if (this.#earlyCount > 0) this.#earlyCount--;
   }
 
-  /** Becomes a (pre-)candidate, with its own vote, and asks the others for theirs. */
+  /**
+   * Becomes a (pre-)candidate and asks the others for their votes. Its own is given, and counts if it has one by the
+   * membership in force (dissertation §4.2.2).
+   */
   campaign(kind: Campaign): void {
     const { id, log, quorum } = this.#state;
-    assert(this.#state.isVoter, 'only a voter campaigns');
+    assert(this.#state.mayLead, 'only a voter campaigns, or one whose removal is not committed');
     const preVote = kind === 'pre-vote';
     const transfer = kind === 'transfer';
     this.#state.setLeader(null);

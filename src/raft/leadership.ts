@@ -123,7 +123,7 @@ export class Leadership {
   /** An answer of a follower in the current term. */
   respond(message: AppendResponse | SnapshotResponse): void {
     const progress = this.#replication.get(message.from);
-    if (progress === undefined) return;
+    assert(progress !== undefined, 'answers come from members');
     assert(message.round <= this.#replication.round, 'only a round that was begun can be echoed');
     progress.lastResponseMs = this.#state.nowMs;
     progress.echoed(message.round);
@@ -210,7 +210,7 @@ export class Leadership {
     if (!this.#isUnfinished || !isMembershipSettled || commit < this.#noopIndex || outbox.own !== null) return;
     if (this.transferee !== null) return;
     const next = nextStep(membership.membership, (learner) => this.#replication.isCaughtUp(learner));
-    if (next !== null && this.#isLive(next)) this.#enter(next);
+    if (next !== null) this.#enter(next);
   }
 
   #enter(membership: Membership): LogIndex {
@@ -231,13 +231,11 @@ export class Leadership {
     this.#replication.admit();
     this.#replication.dismiss();
     if (this.transferee !== null && !membership.membership.voters.includes(this.transferee)) this.#handover.end();
-    // Fewer may be enough now for what is under way.
-    this.countCommit();
   }
 
   /**
-   * Whether a majority of each side was heard lately. To leave joint consensus is always right: who must agree to that
-   * has agreed to the change-over itself.
+   * Whether a majority of each side was heard lately. A promotion needs no such question: it puts one who is heard in
+   * the place of at most one other.
    */
   #isLive({ voters, outgoing }: Membership): boolean {
     if (outgoing.length === 0) return true;

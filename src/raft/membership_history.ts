@@ -5,7 +5,7 @@
 //   log         … │ record at 40 │ … commit │ … record at 57 │ … last
 //   entries          committed                 in force
 import { assert } from '../base/assert.ts';
-import { checkMembership, membersOf } from './membership.ts';
+import { checkMembership, isVoter, membersOf } from './membership.ts';
 import { Quorum } from './quorum.ts';
 import type { LogIndex, MembershipEntry, NodeId } from './types.ts';
 
@@ -60,6 +60,14 @@ export class MembershipHistory {
   /** Everybody whom some membership from the committed one on names: those who are leaving are among them. */
   get members(): ReadonlySet<NodeId> {
     return this.#members;
+  }
+
+  /**
+   * Whether `id` may lead: it has a vote by some membership from the committed one on. Who has none by what is in force, but
+   * whose removal is not committed yet, may hold the only copies that commit it (dissertation §4.2.2, figure 4.6).
+   */
+  mayLead(id: NodeId): boolean {
+    return this.#entries.some(({ membership }) => isVoter(membership, id));
   }
 
   /** A membership record enters the log. */

@@ -372,7 +372,7 @@ export class Raft {
   }
 
   get #mayCampaign(): boolean {
-    return this.#state.isVoter && !this.#isImpaired;
+    return this.#state.mayLead && !this.#isImpaired;
   }
 
   #campaign(kind: Campaign): void {

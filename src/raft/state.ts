@@ -135,6 +135,11 @@ export class RaftState {
     return this.quorum.isVoter(this.id);
   }
 
+  /** Whether this member may campaign: it has a vote, or its removal is not committed yet. */
+  get mayLead(): boolean {
+    return this.#history.mayLead(this.id);
+  }
+
   get term(): Term {
     return this.#term;
   }

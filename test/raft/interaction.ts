@@ -10,9 +10,9 @@ import {
   type RaftMessage,
   type Ready,
 } from '../../src/raft/types.ts';
-import { append } from './paper/messages.ts';
 import { addressOf, Group, type GroupOptions } from './harness/group.ts';
 import type { CrashPoint, Envelope, Member } from './harness/member.ts';
+import { append } from './paper/messages.ts';
 
 type Command = (words: readonly string[], options: ReadonlyMap<string, string>) => void;
 
@@ -56,7 +56,8 @@ class Interaction {
       command(words, options);
     } catch (error) {
       if (error instanceof TLedgerError) this.#say(`error ${error.code}: ${error.message}`);
-      else if (error instanceof InvariantError && !error.message.startsWith('checker')) this.#say(`stops: ${error.message}`);
+      else if (error instanceof InvariantError && !error.message.startsWith('checker'))
+        this.#say(`stops: ${error.message}`);
       else throw error;
     }
     return this.#lines;

@@ -278,5 +278,8 @@ describe('raft/progress: keeping up', () => {
     expect(progress.isCaughtUp(1100, 500)).to.equal(true);
     progress.disconnect();
     expect(progress.isCaughtUp(1100, 500)).to.equal(false);
+    progress.connect();
+    progress.acknowledged(at(300));
+    expect(progress.isCaughtUp(1100, 500), 'what it did before counts no more').to.equal(false);
   });
 });

@@ -145,7 +145,10 @@ export class Checker implements MemberObserver {
     if (!isPreVote) check(message.term <= member.core.term, () => `${member.id} sends ${message.type} of a later term`);
     if (message.type === 'vote-response' && message.granted && !isPreVote) this.#vote(member, message.term, message.to);
     if (message.type === 'vote-request') {
-      check(isVoter(member.log.memberships.at(-1)!.membership, member.id), () => `${member.id} campaigns, no voter`);
+      const { committedMembership } = member.core;
+      const open = member.log.memberships.filter(({ index }) => index >= committedMembership.index);
+      const isInvolved = open.some(({ membership }) => isVoter(membership, member.id));
+      check(isInvolved, () => `${member.id} campaigns, and its removal is committed`);
       if (!isPreVote) this.#vote(member, message.term, member.id);
     }
     if (message.type === 'append-response' && message.reject === null && message.match > 0) {

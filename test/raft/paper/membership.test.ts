@@ -238,6 +238,26 @@ describe('§4.2.1 Catching up new servers', () => {
     expect(inForce(group, 'n0').voters).to.include('n3');
   });
 
+  it('a promotion waits for a handover to end', () => {
+    const group = led();
+    group.isolate('n3');
+    group.add('n0', 'n3');
+    group.advance(700);
+    group.isolate('n1');
+    group.propose('n0', 'x');
+    group.settle();
+    group.input('n0', (raft, nowMs) => raft.transferLeadership('n1', nowMs));
+    group.heal();
+    group.isolate('n1');
+    group.advance(400);
+    expect(group.raft('n0').isTransferring).to.equal(true);
+    expect(shown(group, 'n0')).to.deep.equal(['n0 n1 n2', '', 'n3']);
+    group.input('n0', (raft, nowMs) => raft.peerDown('n1', nowMs));
+    group.settle();
+    group.advance(100);
+    expect(shown(group, 'n0')).to.deep.equal(['n0 n1 n2 n3', '', '']);
+  });
+
   it("the leader's status tells who keeps up", () => {
     const group = led();
     group.isolate('n3');

@@ -162,9 +162,12 @@ describe('§7 Log compaction', () => {
     for (const terms of [[1, 1, 1], [1, 1, 1, 1, 1, 1], []]) {
       const group = new Group({ size: 3 }).preload('n0', terms, 2);
       group.preload('n1', [2, 2, 2, 2, 2], 2).preload('n2', [2, 2, 2, 2, 2], 2).start();
+      group.isolate('n0');
       group.elect('n1');
       cut(group, 'n1', 6);
+      group.heal();
       group.advance(500);
+      expect(group.checker.restoreCount).to.equal(1);
       expect(group.member('n0').log.at(6)?.term ?? group.member('n0').log.base.term).to.equal(group.raft('n1').term);
       expect(group.raft('n0').commit).to.equal(group.raft('n1').commit);
     }

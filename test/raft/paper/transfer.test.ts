@@ -131,6 +131,21 @@ describe('preferred leaders', () => {
     expect(group.leader?.id, 'n1 has flushed nothing').to.equal('n2');
   });
 
+  it('one that does not take over is asked ever more rarely', () => {
+    const group = preferring('n1');
+    group.input('n1', (raft, nowMs) => raft.setImpaired(true, nowMs));
+    const attemptsMs: number[] = [];
+    let wasTransferring = false;
+    while (group.nowMs < 100_000) {
+      group.advance(10);
+      const { isTransferring } = group.raft('n0');
+      if (isTransferring && !wasTransferring) attemptsMs.push(Math.round(group.nowMs / 1000));
+      wasTransferring = isTransferring;
+    }
+    const pauses = attemptsMs.map((atMs, at) => atMs - (attemptsMs[at - 1] ?? 1));
+    expect(pauses).to.deep.equal([4, 8, 16, 32]);
+  });
+
   it('writes go on but for the moment of the handover', () => {
     const group = preferring('n1');
     let refused = 0;
