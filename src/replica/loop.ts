@@ -19,6 +19,7 @@ import {
   type RaftMessage,
   type Ready,
   type SnapshotPoint,
+  type Term,
 } from '../raft/types.ts';
 import { type CommitLog, FRAME_HEADROOM_BYTES, offsetOfRecord } from '../storage/commit_log.ts';
 import type { HardStateFile } from '../storage/hard_state.ts';
@@ -31,7 +32,6 @@ import { checkAppend } from './incoming.ts';
 import { installSnapshot } from './install.ts';
 import { Leading, type LeadingLimits } from './leading.ts';
 import { Listeners } from './listeners.ts';
-import type { CommittedLog } from './membership_changes.ts';
 import { membershipsOf } from './open_group.ts';
 import { Retention } from './retention.ts';
 import { SNAPSHOT_CHUNK_BYTES, SnapshotTraffic } from './snapshot_traffic.ts';
@@ -363,18 +363,14 @@ export class ReplicaLoop implements PeerEvents {
     this.stateListeners.tell();
   }
 
-  /** What callers who wait for another membership are told by. */
-  get committedLog(): CommittedLog {
-    const { commit, committedMembership } = this.raft;
-    return { commit, committedMembership, termAt: (index) => this.#log.termAt(index) };
-  }
-
   /** Tells who waits for memberships, or wants to know of them. */
-  #followMembership({ membership }: Ready): void {
-    const { index } = this.raft.committedMembership;
-    if (membership === null && index === this.#toldMembership) return;
-    this.#toldMembership = index;
-    this.callers.changes.onCommitted(this.committedLog);
+  #followMembership({ membership, commit }: Ready): void {
+    const { committedMembership, isLeader } = this.raft;
+    const { changes } = this.callers;
+    const termAt = (index: LogIndex): Term => this.#log.termAt(index);
+    if (changes.length > 0) changes.onCommitted({ commit, committedMembership, isLeader, termAt });
+    if (membership === null && committedMembership.index === this.#toldMembership) return;
+    this.#toldMembership = committedMembership.index;
     this.memberListeners.tell();
   }
 

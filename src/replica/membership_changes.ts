@@ -24,10 +24,12 @@ interface Caller {
 export interface CommittedLog {
   readonly commit: LogIndex;
   readonly committedMembership: MembershipEntry;
+  /** A leader sees each membership when it is committed; others may see only the last of several. */
+  readonly isLeader: boolean;
   readonly termAt: (index: LogIndex) => Term;
 }
 
-type Progress = 'finished' | 'waiting' | 'cancelled';
+type Progress = 'finished' | 'waiting' | 'undone';
 
 /** Waiting changes of one replica. */
 export class MembershipChanges {
@@ -38,25 +40,23 @@ export class MembershipChanges {
   }
 
   /**
-   * @param begin asks consensus for the change and names its record; may throw.
-   * @param now what is committed after that: a group of one may have finished already.
+   * @param propose asks consensus for the change, and names its record through `accepted` in the same turn: what comes of
+   * the record may be known before that turn ends. May throw.
    * @returns the membership in which the change is finished.
    */
   begin(
     change: MembershipChange,
     deadlineMs: number,
-    begin: () => { readonly index: LogIndex; readonly term: Term },
-    now: () => CommittedLog,
+    propose: (accepted: (record: { readonly index: LogIndex; readonly term: Term }) => void) => void,
   ): Promise<MembershipEntry> {
     return new Promise((resolve, reject) => {
       if (this.#callers.length >= CALLERS_COUNT_MAX) throw new TLedgerError('OVERLOADED', 'too many changes wait');
-      this.#callers.push({ ...begin(), isBegun: false, change, deadlineMs, resolve, reject });
-      this.onCommitted(now());
+      propose((record) => this.#callers.push({ ...record, isBegun: false, change, deadlineMs, resolve, reject }));
     });
   }
 
-  /** More is committed than before. */
-  onCommitted({ commit, committedMembership, termAt }: CommittedLog): void {
+  /** More may be committed than before. */
+  onCommitted({ commit, committedMembership, isLeader, termAt }: CommittedLog): void {
     this.#answer((caller) => {
       if (commit < caller.index) return false;
       if (!caller.isBegun && termAt(caller.index) !== caller.term) {
@@ -66,9 +66,7 @@ export class MembershipChanges {
       caller.isBegun = true;
       const progress = progressOf(caller.change, committedMembership.membership);
       if (progress === 'finished') caller.resolve(committedMembership);
-      if (progress === 'cancelled') {
-        caller.reject(new TLedgerError('INVALID_ARGUMENT', 'the change was cancelled before it was finished'));
-      }
+      if (progress === 'undone') caller.reject(undone(isLeader));
       return progress !== 'waiting';
     });
   }
@@ -99,6 +97,13 @@ export class MembershipChanges {
   }
 }
 
+/** The change is not there: it was cancelled, or it was finished and then another one took it back. */
+function undone(isLeader: boolean): TLedgerError {
+  return isLeader
+    ? new TLedgerError('INVALID_ARGUMENT', 'the change was cancelled before it was finished')
+    : new TLedgerError('OUTCOME_UNKNOWN', 'the change was cancelled or, once finished, undone');
+}
+
 /** How far a change has come whose record is committed. */
 function progressOf(change: MembershipChange, now: Membership): Progress {
   if (isJoint(now)) return 'waiting';
@@ -107,11 +112,11 @@ function progressOf(change: MembershipChange, now: Membership): Progress {
     case 'promote': {
       if (now.voters.includes(change.id)) return 'finished';
       const learner = now.learners.find(({ id }) => id === change.id);
-      if (learner === undefined) return 'cancelled';
-      return learner.promote ? 'waiting' : change.type === 'add' && !change.promote ? 'finished' : 'cancelled';
+      if (learner === undefined) return 'undone';
+      return learner.promote ? 'waiting' : change.type === 'add' && !change.promote ? 'finished' : 'undone';
     }
     case 'remove':
-      return membersOf(now).includes(change.id) ? 'cancelled' : 'finished';
+      return membersOf(now).includes(change.id) ? 'undone' : 'finished';
     case 'readdress':
     case 'cancel':
       return 'finished';

@@ -74,21 +74,18 @@ export class Replica implements PeerEvents {
    * Changes who belongs to the group; only the leader can. Resolves with the membership in which the change is finished:
    * a learner that was to become a voter is one, a member that was to leave has left.
    * @throws TLedgerError NOT_LEADER, TRANSFERRING, MEMBERSHIP_CHANGING, INVALID_ARGUMENT (also: it was cancelled),
-   * UNKNOWN_NODE, UNREACHABLE, OVERLOADED; OUTCOME_UNKNOWN when it had not ended by the deadline: it goes on.
+   * UNKNOWN_NODE, UNREACHABLE, OVERLOADED: it had no effect. OUTCOME_UNKNOWN when it had not ended by the deadline, or
+   * this node fails or falls behind: it may go on.
    */
   async changeMembership(change: MembershipChange, deadlineMs: number): Promise<MembershipEntry> {
     this.#assertUp();
     if (!this.#raft.isLeader) throw new TLedgerError('NOT_LEADER');
     if ('address' in change) checkMember(change.id, change.address);
-    const begin = (): { index: LogIndex; term: Term } => {
-      const { term } = this.#raft;
-      return { index: this.#raft.changeMembership(change, this.#clock.monotonicMs()), term };
-    };
-    const finished = this.#loop.callers.changes.begin(
-      change,
-      deadlineMs,
-      () => this.#loop.ask(begin),
-      () => this.#loop.committedLog,
+    const finished = this.#loop.callers.changes.begin(change, deadlineMs, (accepted) =>
+      this.#loop.ask(() => {
+        const { term } = this.#raft;
+        accepted({ index: this.#raft.changeMembership(change, this.#clock.monotonicMs()), term });
+      }),
     );
     this.#loop.callers.arm();
     return finished;

@@ -6,7 +6,7 @@ import type { AppendResult, PackedAppend } from '../../src/broker/types.ts';
 import { decodeMessageRecord, encodeMessageRecord, queueOffset } from '../../src/format/message.ts';
 import { sizeAt } from '../../src/format/record.ts';
 import { bootstrap } from '../../src/raft/membership.ts';
-import type { MemberAddress, NodeId, RaftMessage } from '../../src/raft/types.ts';
+import type { MemberAddress, Membership, NodeId, RaftMessage } from '../../src/raft/types.ts';
 import type { FlushPolicy } from '../../src/replica/flusher.ts';
 import { type OpenGroup, openGroup } from '../../src/replica/open_group.ts';
 import { Replica } from '../../src/replica/replica.ts';
@@ -14,10 +14,11 @@ import type { RecordBytes } from '../../src/replica/types.ts';
 import type { CommitLog } from '../../src/storage/commit_log.ts';
 import { type CrashMode, MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
+import { LINK_DELAY_MS, Network } from './network.ts';
+import { NodeClock } from './node_clock.ts';
 
-const SEGMENT_SIZE_BYTES = 64 * 1024;
-const LINK_DELAY_MS = 1;
-const DIRECTORY = '/data/g0';
+export const SEGMENT_SIZE_BYTES = 64 * 1024;
+export const DIRECTORY = '/data/g0';
 
 export const limits = {
   countMax: 1_000,
@@ -38,6 +39,9 @@ interface Member {
   open: OpenGroup | null;
   failure: Error | null;
   warnings: string[];
+  /** The memberships that its transport was told, in this life. */
+  told: Membership[];
+  readonly clock: NodeClock;
   /** Counts lives, so that messages to an earlier one are lost. */
   life: number;
 }
@@ -63,14 +67,14 @@ export class Group {
   readonly clock = new ManualClock();
   readonly ids: readonly NodeId[];
   readonly members = new Map<NodeId, Member>();
-  /** `from>to` pairs whose messages are lost. */
-  readonly cut = new Set<string>();
+  readonly network: Network;
   readonly #random: SeededRandom;
   readonly #options: GroupOptions;
 
   constructor(options: GroupOptions = {}) {
     this.#options = options;
     this.#random = new SeededRandom(options.seed ?? 1);
+    this.network = new Network(this.clock, this.#random);
     const founders = options.nodes ?? 3;
     this.ids = Array.from({ length: founders + (options.spares ?? 0) }, (_, at) => `n${at}`);
     for (const [number, id] of this.ids.entries()) {
@@ -84,6 +88,8 @@ export class Group {
         open: null,
         failure: null,
         warnings: [],
+        told: [],
+        clock: new NodeClock(this.clock),
         life: 0,
       });
     }
@@ -95,9 +101,14 @@ export class Group {
     return group;
   }
 
+  /** `from>to` pairs whose messages are lost. */
+  get cut(): Set<string> {
+    return this.network.cut;
+  }
+
   async start(id: NodeId): Promise<void> {
     const member = this.member(id);
-    const { disk, medium } = member;
+    const { disk, medium, clock } = member;
     const onWarning = (message: string): void => {
       member.warnings.push(message);
     };
@@ -110,6 +121,7 @@ export class Group {
     });
     const life = ++member.life;
     member.failure = null;
+    member.told = [];
     member.open = open;
     member.log = open.log;
     const { retentionBytes = 0, snapshotChunkBytes, diskStallMs = 3_000 } = this.#options;
@@ -137,12 +149,17 @@ export class Group {
       limits: { ...limits, ...this.#options.limits },
       flush: this.#options.flush ?? 'sync',
       checkpointIntervalMs: 200,
-      clock: this.clock,
+      clock,
       random: this.#random,
-      transport: { send: (message, records) => this.#send(id, life, message, records), setMembers: () => {} },
+      transport: {
+        send: (message, records) => this.#send(life, message, records),
+        setMembers: (membership) => {
+          if (member.life === life) member.told.push(membership);
+        },
+      },
       onWarning,
       onFailure: (error) => {
-        member.failure = error;
+        if (member.life === life) member.failure = error;
       },
     });
     member.replica.start();
@@ -152,8 +169,10 @@ export class Group {
   /** The process is gone; with a mode, so is the power. */
   crash(id: NodeId, mode: CrashMode | 'kill'): void {
     const member = this.member(id);
-    if (mode === 'kill') member.disk.kill();
-    else {
+    if (mode === 'kill') {
+      member.disk.kill();
+      member.medium.crash(Number.POSITIVE_INFINITY);
+    } else {
       member.disk.crash({ mode, random: this.#random });
       member.medium.crash();
     }
@@ -255,29 +274,42 @@ export class Group {
     }
   }
 
-  #send(from: NodeId, fromLife: number, message: RaftMessage, records: RecordBytes | null): void {
-    const { to } = message;
-    const toLife = this.member(to).life;
-    // The sender may reuse its buffer: what travels is a copy, as on a socket.
-    const copy = records === null ? null : copyOf(records);
-    this.clock.after(LINK_DELAY_MS, () => {
-      const member = this.member(to);
-      const lost = this.cut.has(`${from}>${to}`) || member.life !== toLife || this.member(from).life !== fromLife;
-      if (!lost) member.replica?.onMessage(message, copy);
+  /** The connection between two nodes drops, and with it what was under way; both hear of it. */
+  disconnect(one: NodeId, other: NodeId): void {
+    this.cut.add(`${one}>${other}`).add(`${other}>${one}`);
+    this.#tell(one, 'onDown', other);
+    this.#tell(other, 'onDown', one);
+  }
+
+  reconnect(one: NodeId, other: NodeId): void {
+    this.cut.delete(`${one}>${other}`);
+    this.cut.delete(`${other}>${one}`);
+    this.#tell(one, 'onUp', other);
+    this.#tell(other, 'onUp', one);
+  }
+
+  #tell(id: NodeId, event: 'onUp' | 'onDown', about: NodeId): void {
+    const member = this.member(id);
+    member.clock.arrive(() => member.replica?.[event](about));
+  }
+
+  #send(fromLife: number, message: RaftMessage, records: RecordBytes | null): void {
+    const { from, to } = message;
+    const member = this.member(to);
+    const toLife = member.life;
+    this.network.send(message, records, (copy) => {
+      if (member.life !== toLife || this.member(from).life !== fromLife) return;
+      member.clock.arrive(() => {
+        if (member.life === toLife) member.replica?.onMessage(message, copy);
+      });
     });
   }
 
   #tellPeers(about: NodeId, event: 'onUp' | 'onDown'): void {
     this.clock.after(LINK_DELAY_MS, () => {
-      for (const other of this.ids) if (other !== about) this.member(other).replica?.[event](about);
+      for (const other of this.ids) if (other !== about) this.#tell(other, event, about);
     });
   }
-}
-
-function copyOf({ buffer, start, end, prevChain }: RecordBytes): RecordBytes {
-  const copy = Buffer.alloc(64 + end - start);
-  buffer.copy(copy, 64, start, end);
-  return { buffer: copy, start: 64, end: copy.length, prevChain };
 }
 
 /** A batch of messages with the given bodies. */
