@@ -252,7 +252,9 @@ export class Checker {
     hold(commit >= seen.commit, () => `${node.id}: the commit index fell from ${seen.commit} to ${commit}`);
     hold(applied >= seen.applied, () => `${node.id}: the applied index fell from ${seen.applied} to ${applied}`);
     hold(commit <= last, () => `${node.id}: commit ${commit} is beyond the end ${last}`);
-    hold(applied <= Math.max(commit, appliedAtStart), () => `${node.id}: applied ${applied} is beyond ${commit}`);
+    // While a snapshot is being installed, consensus does not know yet that the log begins behind it.
+    const known = Math.max(commit, appliedAtStart, log.base.index);
+    hold(applied <= known, () => `${node.id}: applied ${applied} is beyond ${known}`);
     hold(status.flushedIndex <= last, () => `${node.id}: flushed ${status.flushedIndex} is beyond ${last}`);
     if (last !== seen.last || log.lastChain !== seen.lastChain || log.base.index !== seen.base) {
       this.#logChanged(node, seen, last);
@@ -412,11 +414,17 @@ export class Checker {
     return this.#base(number);
   }
 
-  /** Only voters campaign. */
+  /**
+   * Only voters campaign, and those whose removal is not committed as far as they know: they may hold the only copies that
+   * commit it (dissertation 4.2.2).
+   */
   #checkCandidate(node: SimNode): void {
-    const membership = node.process?.replica.membership.membership;
-    if (membership === undefined) return;
-    hold(isVoter(membership, node.id), () => `${node.id} campaigns without a vote in ${JSON.stringify(membership)}`);
+    if (node.process === null) return;
+    const { index, membership } = node.process.replica.membership;
+    const before = this.truth.memberships.findLast((entry) => entry.index < index)?.membership;
+    const isLeaving = index > node.process.replica.status().committedIndex && before !== undefined;
+    const mayCampaign = isVoter(membership, node.id) || (isLeaving && isVoter(before, node.id));
+    hold(mayCampaign, () => `${node.id} campaigns without a vote in ${JSON.stringify(membership)}`);
   }
 
   /** A leader was elected by a majority of those whom its log names. */
