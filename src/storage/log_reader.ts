@@ -81,7 +81,8 @@ export class LogReader {
     // A header continues the checksum of the one before it, so that the two vouch for each other. It goes out to the
     // other members, who would take a damaged one for damage of their own.
     const header = this.#header(index);
-    const previous = index === 1 ? 0 : chainCrcAt(this.#header(logIndex(index - 1)), 0);
+    const before = logIndex(index - 1);
+    const previous = before === base.tip.index ? base.tip.chainCrc : chainCrcAt(this.#header(before), 0);
     if (chainCrcOf(header, 0, previous) !== chainCrcAt(header, 0)) {
       throw this.#corrupted(positionAt(header, 0), `record ${index} does not continue the chain`);
     }

@@ -2,11 +2,13 @@
 // committed log, record by record, as the first node that knew of a commit had it. Everything else is held against it.
 import { assert } from '../../src/base/assert.ts';
 import { TLedgerError } from '../../src/base/errors.ts';
+import { membershipsIn } from '../../src/format/membership.ts';
 import { bodyCrcAt, chainCrcAt, sizeAt } from '../../src/format/record.ts';
-import type { LogIndex, NodeId, RaftMessage, Role } from '../../src/raft/types.ts';
+import type { LogIndex, Membership, MembershipEntry, NodeId, RaftMessage, Role } from '../../src/raft/types.ts';
+import { numberOf } from './names.ts';
 import type { Process, SimNode } from './node.ts';
 import type { Sights } from './sights.ts';
-import { hold, Truth, UNIT_BYTES } from './truth.ts';
+import { checkStep, hold, isQuorum, isVoter, Truth, UNIT_BYTES } from './truth.ts';
 
 /** What was seen of a node in its present life. */
 interface Seen {
@@ -18,6 +20,7 @@ interface Seen {
   last: number;
   lastChain: number;
   segment: number;
+  base: number;
   ledTerm: number;
   ledSinceMs: number;
   hasCommitted: boolean;
@@ -31,14 +34,22 @@ export interface CheckerOptions {
   /** Nothing is vouched for before it is flushed. */
   readonly isSync: boolean;
   readonly segmentSizeBytes: number;
+  /** Whom the founders' configuration names. */
+  readonly bootstrap: Membership;
   readonly sights: Sights;
 }
 
+/** Memberships in a node's log that it has taken over in its present life: ascending, the last is in force. */
+type Adopted = MembershipEntry[];
+
 /** See the head of the file. */
 export class Checker {
-  readonly truth = new Truth();
+  readonly truth: Truth;
   readonly #options: CheckerOptions;
   readonly #seen: Seen[];
+  readonly #adopted: readonly Adopted[];
+  /** How far each node's log was flushed when it was seen last, be it alive or not. */
+  readonly #flushed: number[];
   /** When each node last heard each other one as its leader. */
   readonly #heardMs: readonly Map<NodeId, number>[];
   readonly #leaders = new Map<number, NodeId>();
@@ -47,10 +58,13 @@ export class Checker {
   readonly #chains: readonly number[][];
   /** For each index, the chain of every (index, term) that any node ever held. */
   readonly #held: Map<number, number>[] = [];
-  readonly counts = { leaders: 0, truncations: 0, checks: 0 };
+  readonly counts = { leaders: 0, truncations: 0, memberships: 0, checks: 0 };
 
   constructor(options: CheckerOptions) {
     this.#options = options;
+    this.truth = new Truth(options.bootstrap);
+    this.#adopted = options.nodes.map(() => []);
+    this.#flushed = options.nodes.map(() => 0);
     this.#seen = options.nodes.map(newSeen);
     this.#chains = options.nodes.map(() => [0]);
     this.#heardMs = options.nodes.map(() => new Map());
@@ -61,8 +75,9 @@ export class Checker {
     this.#options.sights.onSend(node, message);
     if (message.type === 'vote-response' && message.granted && !message.preVote) {
       this.#vote(node.id, message.term, message.to);
-    } else if (message.type === 'vote-request' && !message.preVote) {
-      this.#vote(node.id, message.term, node.id);
+    } else if (message.type === 'vote-request') {
+      this.#checkCandidate(node);
+      if (!message.preVote) this.#vote(node.id, message.term, node.id);
     } else if (message.type === 'append') {
       this.#lead(node.id, message.term);
     } else if (message.type === 'append-response' && node.process !== null) {
@@ -77,8 +92,12 @@ export class Checker {
   /** A process is ending: what it knew to be committed may be known to nobody else, but was perhaps answered for. */
   beforeEnd(node: SimNode): void {
     if (node.process === null) return;
-    lookAt(node, ({ replica }) => {
+    lookAt(node, ({ replica, log }) => {
       const { committedIndex, term } = replica.status();
+      const seen = this.#seen[node.number]!;
+      // It may have vouched for what it has just written.
+      if (seen.process === node.process) this.#logChanged(node, seen, log.lastIndex);
+      this.#flushed[node.number] = log.flushedIndex;
       if (committedIndex > this.truth.last) this.#commit(node, committedIndex, term);
     });
   }
@@ -89,9 +108,18 @@ export class Checker {
     const { replica } = node.process;
     const isPreVote = message.type === 'vote-request' && message.preVote;
     hold(!isPreVote || replica.term === termBefore, () => `${node.id}: a pre-vote changed the term`);
-    if (message.type === 'append-response' && message.term === replica.term) {
+    const isAnswer = message.type === 'append-response' || message.type === 'snapshot-response';
+    if (isAnswer && message.term === replica.term) {
       this.#heardMs[node.number]!.set(message.from, nowMs);
     }
+  }
+
+  /** What is in force on each node, as far as it was seen; of one that is down, what was when it was seen last. */
+  membershipsInForce(): Membership[] {
+    return this.#adopted.flatMap((adopted) => {
+      const last = adopted.at(-1);
+      return last === undefined || last.membership.voters.length === 0 ? [] : [last.membership];
+    });
   }
 
   /** Whether the node's last event made it the leader. */
@@ -119,9 +147,11 @@ export class Checker {
     const since = Math.max(seen.ledSinceMs, process.life.stalledUntilMs);
     if (nowMs - since < withinMs) return;
     const heard = this.#heardMs[node.number]!;
-    let recent = 1;
-    for (const atMs of heard.values()) if (nowMs - atMs < withinMs) recent++;
-    hold(recent * 2 > this.#seen.length, () => `${node.id} leads on though it hears ${recent} of ${this.#seen.length}`);
+    const isRecent = (id: NodeId): boolean => id === node.id || nowMs - (heard.get(id) ?? 0) < withinMs;
+    const { membership } = process.replica.membership;
+    hold(isQuorum(membership, isRecent), () => {
+      return `${node.id} leads on though it hears too few of ${JSON.stringify(membership)}`;
+    });
   }
 
   /** After each event of a node. */
@@ -179,7 +209,7 @@ export class Checker {
         }
       }
       const applied = entries.get('applied') ?? '';
-      const text = JSON.stringify([...entries].sort());
+      const text = JSON.stringify([...entries].flatMap(([key, value]) => replicatedPart(key, value)).sort());
       const known = tables.get(applied);
       if (known === undefined) tables.set(applied, { id, text });
       else hold(known.text === text, () => `the tables of ${known.id} and ${id} differ:\n${known.text}\n${text}`);
@@ -188,21 +218,25 @@ export class Checker {
 
   #checkQueue(node: SimNode, topic: string, queueId: number): void {
     const queue = this.truth.queue(topic, queueId);
-    lookAt(node, ({ broker }) => {
+    lookAt(node, ({ broker, log }) => {
       const { min, max } = broker.range(topic, queueId);
-      hold(min === 0 && max === queue.length, () => `${node.id} has ${min}..${max} of ${topic}/${queueId}`);
+      const first = this.truth.lengthAt(topic, queueId, log.base.index);
+      hold(min === first && max === queue.length, () => {
+        return `${node.id} has ${min}..${max} of ${topic}/${queueId}, not ${first}..${queue.length}`;
+      });
       for (let offset: number = min; offset < max; ) {
         const page = broker.pull({ topic, queueId, offset: offset as typeof min, countMax: 1000, bytesMax: 1 << 20 });
         hold(page.count > 0, () => `${node.id} shows nothing at ${topic}/${queueId}:${offset}`);
         offset += this.checkPage(node, topic, queueId, offset, page.records, page.count);
       }
     });
-    if (queue.length === 0 || node.damage.has('queues')) return;
+    const first = this.truth.lengthAt(topic, queueId, node.process?.log.base.index ?? 0);
+    if (queue.length === first || node.damage.has('queues')) return;
     const path = `${node.directory}/consumequeue/${topic}/${queueId}/${'0'.repeat(20)}`;
     node.isObserved = true;
-    const bytes = node.disk.bytes(path).subarray(0, queue.length * UNIT_BYTES);
+    const bytes = node.disk.bytes(path).subarray(first * UNIT_BYTES, queue.length * UNIT_BYTES);
     node.isObserved = false;
-    const expected = Buffer.concat(queue.map(({ unit }) => unit));
+    const expected = Buffer.concat(queue.slice(first).map(({ unit }) => unit));
     hold(bytes.equals(expected), () => `${node.id}: the units of ${topic}/${queueId} are not what the log says`);
   }
 
@@ -218,13 +252,23 @@ export class Checker {
     hold(commit >= seen.commit, () => `${node.id}: the commit index fell from ${seen.commit} to ${commit}`);
     hold(applied >= seen.applied, () => `${node.id}: the applied index fell from ${seen.applied} to ${applied}`);
     hold(commit <= last, () => `${node.id}: commit ${commit} is beyond the end ${last}`);
-    hold(applied <= Math.max(commit, appliedAtStart), () => `${node.id}: applied ${applied} is beyond ${commit}`);
+    // While a snapshot is being installed, consensus does not know yet that the log begins behind it.
+    const known = Math.max(commit, appliedAtStart, log.base.index);
+    hold(applied <= known, () => `${node.id}: applied ${applied} is beyond ${known}`);
     hold(status.flushedIndex <= last, () => `${node.id}: flushed ${status.flushedIndex} is beyond ${last}`);
-    if (last !== seen.last || log.lastChain !== seen.lastChain) this.#logChanged(node, seen, last);
-    if (commit > this.truth.last) this.#commit(node, commit, term);
+    if (last !== seen.last || log.lastChain !== seen.lastChain || log.base.index !== seen.base) {
+      this.#logChanged(node, seen, last);
+    }
+    this.#flushed[node.number] = status.flushedIndex;
+    this.#checkMembership(node);
+    if (commit > this.truth.last) {
+      this.#checkCommitQuorum(node, commit, role);
+      this.#commit(node, commit, term);
+    }
     if (commit !== seen.commit || last < seen.last) this.#checkCommitted(node, commit);
     if (role === 'leader' && seen.ledTerm !== term) {
       this.#lead(node.id, term);
+      this.#checkElected(node, term);
       this.#checkNewLeader(node, term, last);
       seen.ledTerm = term;
       seen.ledSinceMs = nowMs;
@@ -239,11 +283,13 @@ export class Checker {
     seen.last = last;
     seen.lastChain = log.lastChain;
     seen.segment = segment;
+    seen.base = log.base.index;
   }
 
   /** A process begins: what it never told anybody may be gone; what it told is checked as votes and acknowledgements. */
   #begin(node: SimNode, seen: Seen, appliedAtStart: number): void {
     Object.assign(seen, newSeen(), { process: node.process });
+    this.#adopted[node.number]!.length = 0;
     this.#options.sights.onStart(node);
     hold(appliedAtStart <= this.truth.last, () => `${node.id} starts with ${appliedAtStart} applied, never committed`);
   }
@@ -252,8 +298,12 @@ export class Checker {
   #logChanged(node: SimNode, seen: Seen, last: number): void {
     const { log } = node.process!;
     const chains = this.#chains[node.number]!;
+    const base = log.base.index;
     let same = Math.min(last, chains.length - 1);
-    while (same > node.damagedUpTo && chains[same] !== log.chainAt(same as LogIndex)) same--;
+    while (same > Math.max(base, node.damagedUpTo) && chains[same] !== log.chainAt(same as LogIndex)) same--;
+    if (base > seen.base && seen.term > 0) this.#options.sights.onBase(node, base, seen.last);
+    const isJump = same < base || (same === base && base > 0 && chains[base] !== log.base.chainCrc);
+    if (isJump) same = base - 1;
     if (seen.last > same) this.#replaced(node, seen, same + 1);
     for (let index = same + 1; index <= last; index++) {
       const term = log.termAt(index as LogIndex);
@@ -269,8 +319,10 @@ export class Checker {
   }
 
   #replaced(node: SimNode, seen: Seen, first: number): void {
-    this.counts.truncations++;
     const removed = this.#chains[node.number]![first];
+    // What lay behind the records that a snapshot brought may never have been here.
+    if (removed === undefined) return;
+    this.counts.truncations++;
     const copies = this.#chains.filter((chains) => chains[first] === removed).length;
     const [term] = [...this.#held[first]!].find(([, chain]) => chain === removed)!;
     this.#options.sights.onReplaced(node, seen, { first, term, copies });
@@ -298,6 +350,94 @@ export class Checker {
     hold(chain === chainCrc, () => `${node.id} has committed another log up to ${commit}`);
   }
 
+  /** The records that a leader commits are held durably by a majority of those whom its log names. */
+  #checkCommitQuorum(node: SimNode, commit: number, role: Role): void {
+    // Of what a follower learns of commits, the leader has known before; it may have died since, unseen in that moment.
+    if (role !== 'leader') return;
+    const { log, replica } = node.process!;
+    const chain = log.chainAt(commit as LogIndex);
+    const isHeld = (id: NodeId): boolean => {
+      const number = numberOf(id);
+      if (this.#options.isSync && this.#flushed[number]! < commit) return false;
+      return this.#chains[number]![commit] === chain || this.#base(number) >= commit;
+    };
+    const { membership } = replica.membership;
+    hold(isQuorum(membership, isHeld), () => {
+      return `${node.id} commits ${commit}, which no majority holds of ${JSON.stringify(membership)}`;
+    });
+  }
+
+  #base(number: number): number {
+    return this.#options.nodes[number]!.process?.log.base.index ?? 0;
+  }
+
+  /** A membership follows from the one before it, and a log holds no two that are not committed. */
+  #checkMembership(node: SimNode): void {
+    const adopted = this.#adopted[node.number]!;
+    const entry = node.process!.replica.membership;
+    const known = adopted.at(-1);
+    if (known?.index === entry.index && known.membership === entry.membership) return;
+    if (known !== undefined && entry.index < known.index) this.#options.sights.onMembershipTakenBack(known.membership);
+    while (adopted.length > 0 && adopted.at(-1)!.index >= entry.index) adopted.pop();
+    const before = adopted.at(-1);
+    // A node that waited to be added knew nothing, and one that got a snapshot may have missed some.
+    const hasMissed =
+      before === undefined || before.membership.voters.length === 0 || before.index < this.#baseOf(node);
+    if (!hasMissed) this.#checkSteps(node, before, entry);
+    adopted.push(entry);
+    this.counts.memberships++;
+    const open = adopted.filter(
+      ({ index }) => index > Math.max(this.truth.last, node.process!.replica.status().committedIndex),
+    );
+    hold(
+      open.length <= 1 || isTurn(open),
+      () => `${node.id} holds the memberships ${open.map(({ index }) => index).join()}`,
+    );
+    this.#options.sights.onMembership(node, before?.membership ?? null, entry, this.truth.last);
+  }
+
+  /** A follower may have got several at once. */
+  #checkSteps(node: SimNode, before: MembershipEntry, entry: MembershipEntry): void {
+    let from = before.membership;
+    const what = (): string => `${node.id}, membership ${entry.index}`;
+    if (entry.index > before.index) {
+      const { buffer, start, end } = node.process!.log.read((before.index + 1) as LogIndex, entry.index);
+      for (const { membership } of membershipsIn(buffer, start, end)) {
+        checkStep(from, membership, what);
+        from = membership;
+      }
+    }
+    checkStep(from, entry.membership, what);
+  }
+
+  #baseOf({ number }: SimNode): number {
+    return this.#base(number);
+  }
+
+  /**
+   * Only voters campaign, and those whose removal is not committed as far as they know: they may hold the only copies that
+   * commit it (dissertation 4.2.2).
+   */
+  #checkCandidate(node: SimNode): void {
+    if (node.process === null) return;
+    const { index, membership } = node.process.replica.membership;
+    const before = this.truth.memberships.findLast((entry) => entry.index < index)?.membership;
+    const isLeaving = index > node.process.replica.status().committedIndex && before !== undefined;
+    const mayCampaign = isVoter(membership, node.id) || (isLeaving && isVoter(before, node.id));
+    hold(mayCampaign, () => `${node.id} campaigns without a vote in ${JSON.stringify(membership)}`);
+  }
+
+  /** A leader was elected by a majority of those whom its log names. */
+  #checkElected(node: SimNode, term: number): void {
+    const { membership } = node.process!.replica.membership;
+    const isFor = (id: NodeId): boolean => this.#votes.get(`${id}/${term}`) === node.id;
+    // Alone, it asks nobody.
+    const isAlone = membership.voters.every((id) => id === node.id) && membership.outgoing.length === 0;
+    hold(isAlone || isQuorum(membership, isFor), () => {
+      return `${node.id} leads term ${term} without a majority of ${JSON.stringify(membership)}`;
+    });
+  }
+
   /** Leader completeness: a new leader holds all that was committed in earlier terms. */
   #checkNewLeader(node: SimNode, term: number, last: number): void {
     this.counts.leaders++;
@@ -321,6 +461,14 @@ export class Checker {
   }
 }
 
+/** Rows as they are on all nodes; where a log was cut, and with it its queues, is each node's own affair. */
+function replicatedPart(key: string, value: string): [key: string, value: string][] {
+  if (key === 'base') return [];
+  if (!key.startsWith('q/')) return [[key, value]];
+  const [, max] = JSON.parse(value) as [min: number, max: number];
+  return [[key, String(max)]];
+}
+
 /** Looks at what a node has; what is damaged there cannot be looked at. */
 function lookAt(node: SimNode, look: (process: Process) => void): void {
   try {
@@ -331,8 +479,20 @@ function lookAt(node: SimNode, look: (process: Process) => void): void {
 }
 
 function newSeen(): Seen {
-  const log = { commit: 0, applied: 0, last: 0, lastChain: 0, segment: 0 };
+  const log = { commit: 0, applied: 0, last: 0, lastChain: 0, segment: 0, base: 0 };
   const terms = { term: 0, ledTerm: 0, ledSinceMs: 0, committedInTerm: 0 };
   const flags = { hasCommitted: false, isNewLeader: false };
   return { process: null, role: 'follower', ...log, ...terms, ...flags };
+}
+
+/** A change-over and its turn: the majorities are the same, so that both may wait. */
+function isTurn(open: readonly MembershipEntry[]): boolean {
+  return open.every(({ membership }, at) => {
+    const before = open[at - 1]?.membership;
+    return before === undefined || (isJointOf(before, membership) && isJointOf(membership, before));
+  });
+}
+
+function isJointOf(one: Membership, other: Membership): boolean {
+  return one.voters.join() === other.outgoing.join() && one.outgoing.length > 0;
 }

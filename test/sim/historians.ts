@@ -91,8 +91,9 @@ export class QueueHistorian extends Historian {
     const { world, guess } = this;
     const callMs = world.nowMs;
     barrierRead({ world, guess, topic: HISTORY_TOPIC, queueId: 0, from: 'start' }, (page) => {
-      if (page !== null && page.offset === 0 && page.count === page.max) {
-        const output = bodiesOf(page.records);
+      if (page !== null && page.offset + page.count === page.max) {
+        // What was cut is not shown any more, but its place is kept.
+        const output = page.offset === 0 ? bodiesOf(page.records) : page.max;
         const { client } = this.options;
         this.history.push({ client, callMs, returnMs: world.nowMs, input: { kind: 'read' }, output });
       }

@@ -3,15 +3,16 @@
 import { assert } from '../../src/base/assert.ts';
 import { TLedgerError } from '../../src/base/errors.ts';
 import { type Random, SeededRandom } from '../../src/base/random.ts';
-import { Broker } from '../../src/broker/broker.ts';
-import type { LogIndex, NodeId, RaftMessage } from '../../src/raft/types.ts';
+import type { Broker } from '../../src/broker/broker.ts';
+import type { LogIndex, Membership, NodeId, RaftMessage } from '../../src/raft/types.ts';
+import { type OpenGroup, openGroup } from '../../src/replica/open_group.ts';
 import { Replica } from '../../src/replica/replica.ts';
 import type { RecordBytes } from '../../src/replica/types.ts';
-import { CommitLog } from '../../src/storage/commit_log.ts';
-import { HardStateFile } from '../../src/storage/hard_state.ts';
+import type { CommitLog } from '../../src/storage/commit_log.ts';
 import { type CrashMode, type DiskFailure, type DiskOperation, MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
 import type { Life } from './life.ts';
+import { nodeId } from './names.ts';
 import type { GroupPlan } from './plan.ts';
 
 /** Where a node's group lies on its disk. */
@@ -42,6 +43,8 @@ export interface NodePort {
   send(from: SimNode, message: RaftMessage, records: RecordBytes | null): void;
   /** The process wants to end, or has just been ended by a fuse. */
   ended(node: SimNode, how: 'failed' | 'died' | 'refused', error: Error): void;
+  /** Whom the node's transport is to connect to. */
+  membersChanged(node: SimNode, membership: Membership): void;
   /** The replica runs and can be asked. */
   started(node: SimNode): void;
   warned(node: SimNode, message: string): void;
@@ -56,7 +59,7 @@ export interface Process {
   readonly replica: Replica;
   readonly log: CommitLog;
   readonly broker: Broker;
-  readonly hardState: HardStateFile;
+  readonly group: OpenGroup;
   readonly appliedAtStart: LogIndex;
 }
 
@@ -71,13 +74,17 @@ export class SimNode {
   readonly damage = new Set<DamagedPart>();
   /** Records up to this index may be damaged where they lie. */
   damagedUpTo = 0;
+  /** Whom it is connected to, as far as they are there. */
+  members: ReadonlySet<NodeId> = new Set();
+  /** It has left the group, and its operator does not start it any more. */
+  isRetired = false;
   /** It has refused to go on with damaged or lost data, and never runs again. */
   isLost = false;
   /** The state tables are damaged, and nobody has noticed yet. */
   isStateDamaged = false;
   /** No flush ends before. */
   hungUntilMs = 0;
-  readonly #voters: readonly NodeId[];
+  readonly #bootstrap: Membership;
   readonly #plan: GroupPlan;
   readonly #random: Random;
   readonly #port: NodePort;
@@ -91,13 +98,19 @@ export class SimNode {
   isStopping = false;
   lives = 0;
 
-  constructor(number: number, voters: readonly NodeId[], plan: GroupPlan, random: Random, port: NodePort) {
+  /** @param bootstrap whom its configuration names: the founders, or nobody for a node that waits to be added. */
+  constructor(number: number, bootstrap: Membership, plan: GroupPlan, random: Random, port: NodePort) {
     this.number = number;
-    this.id = voters[number]!;
-    this.#voters = voters;
+    this.id = nodeId(number);
+    this.#bootstrap = bootstrap;
     this.#plan = plan;
     this.#random = random;
     this.#port = port;
+  }
+
+  /** Whether it never runs again. */
+  get isGone(): boolean {
+    return this.isLost || this.isRetired;
   }
 
   /** Whether it may answer that its data are damaged. */
@@ -107,7 +120,7 @@ export class SimNode {
 
   /** Begins a life; it is told to the port when the replica runs. */
   start(): void {
-    assert(!this.isLost, 'a node that has lost its data never runs again');
+    assert(!this.isGone, 'a node that has lost its data, or has left, never runs again');
     const life = this.#port.newLife(this);
     this.life = life;
     this.lives++;
@@ -146,9 +159,7 @@ export class SimNode {
     if (process === null) return;
     this.isStopping = true;
     await process.replica.stop(graceMs);
-    await process.broker.close();
-    process.log.close();
-    process.hardState.close();
+    await process.group.close();
   }
 
   /** Looks at what the process has, without that counting as its own doing. */
@@ -192,45 +203,41 @@ export class SimNode {
   async #open(life: Life): Promise<Process> {
     const { disk, medium } = this;
     const plan = this.#plan;
-    const { segmentSizeBytes } = plan;
-    disk.makeDirectory(DIRECTORY);
-    const hardState = HardStateFile.open({ disk, directory: DIRECTORY });
-    const { cacheBytesMax, indexUnitsPerFile } = plan;
-    const log = CommitLog.open({ disk, directory: DIRECTORY, segmentSizeBytes, cacheBytesMax, indexUnitsPerFile });
-    const broker = await Broker.open({
+    const { segmentSizeBytes, cacheBytesMax, indexUnitsPerFile, producerRunsMax } = plan;
+    const onWarning = (message: string): void => this.#port.warned(this, message);
+    const group = await openGroup({
       disk,
-      directory: `${DIRECTORY}/consumequeue`,
+      directory: DIRECTORY,
       store: new DamageableStore(this, medium),
-      readLog: log.readAt.bind(log),
-      flushLog: async (upTo) => {
-        if (log.flushedIndex < upTo) await log.flush();
-      },
       segmentSizeBytes,
-      limits: { producerRunsMax: plan.producerRunsMax, openQueueFilesMax: 8 },
-      lastIndex: log.lastIndex,
-      onWarning: (message) => this.#port.warned(this, message),
+      cacheBytesMax,
+      indexUnitsPerFile,
+      limits: { producerRunsMax, openQueueFilesMax: 8 },
+      onWarning,
     });
+    const { log, broker } = group;
     const replica = new Replica({
-      raft: { ...plan, id: this.id, voters: this.#voters },
+      ...plan,
+      ...group,
+      raft: { ...plan, id: this.id },
+      membership: this.#bootstrap,
       limits: { ...plan, countMax: plan.waitingCountMax, bytesMax: 256 * 1024 },
-      flush: plan.flush,
-      checkpointIntervalMs: plan.checkpointIntervalMs,
       clock: life,
       random: new SeededRandom(this.#random.between(0, 0xffff_ffff)),
-      log,
-      hardState,
-      broker,
       transport: {
         send: (message, records) => {
           if (life.isAlive) this.#port.send(this, message, records);
         },
+        setMembers: (membership) => {
+          if (life.isAlive) this.#port.membersChanged(this, membership);
+        },
       },
-      onWarning: (message) => this.#port.warned(this, message),
+      onWarning,
       onFailure: (error) => {
         if (life.isAlive) this.#port.ended(this, 'failed', error);
       },
     });
-    return { life, replica, log, broker, hardState, appliedAtStart: broker.appliedIndex };
+    return { life, replica, log, broker, group, appliedAtStart: broker.appliedIndex };
   }
 }
 

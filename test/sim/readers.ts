@@ -44,6 +44,12 @@ export class Tail {
         // A replica that lags behind does not have the offset, or the topic, yet.
         checkCode('a reader', outcome, new Set([...readFailuresOf(world.nodes[node]!), 'OFFSET_OUT_OF_RANGE']));
         if (outcome.code === 'DATA_CORRUPTED') world.marks.reach('a reader is refused damaged bytes');
+        if (outcome.code === 'OFFSET_OUT_OF_RANGE' && outcome.message.includes('next valid')) {
+          world.marks.reach('a reader is behind the cut');
+          const next = /next valid offset is (\d+)/.exec(outcome.message)?.[1];
+          hold(next !== undefined, () => `nobody says where to go on: ${outcome.message}`);
+          this.#offsets.set(key, Number(next));
+        }
         const page = outcome.result;
         if (page === null) return;
         counts.pulls++;
@@ -173,8 +179,8 @@ export function barrierRead(
   done: (page: Page | null) => void,
 ): void {
   const read = (process: Process): Page => {
-    const { max } = process.broker.range(topic, queueId);
-    return pullPage(process, topic, queueId, from === 'start' ? 0 : Math.max(0, max - 5));
+    const { min, max } = process.broker.range(topic, queueId);
+    return pullPage(process, topic, queueId, from === 'start' ? min : Math.max(min, max - 5));
   };
   confirmedRead({ world, guess, who: 'a barrier read', read }, (page, node) => {
     if (page !== null) {

@@ -2,12 +2,14 @@
 // on all nodes that are left.
 import type { Crowd } from './crowd.ts';
 import { tally } from './tally.ts';
-import { hold } from './truth.ts';
+import { hold, isVoter } from './truth.ts';
 import type { World } from './world.ts';
 
 /** This long until everything is as it should be. */
 const REST_MS_MAX = 30_000;
 const LOOK_INTERVAL_MS = 20;
+/** This many election timeouts must pass without another election. */
+const QUIET_TIMEOUTS = 4;
 
 /** Waits until the group is at rest, and looks at what it has. @throws Violation */
 export async function comeToRest(world: World, crowd: Crowd): Promise<void> {
@@ -20,20 +22,41 @@ export async function comeToRest(world: World, crowd: Crowd): Promise<void> {
     waitFor(world, crowd, what, forMs, isSo);
   await until('a leader', 10 * electionTimeoutMsMax + slackMs, () => world.leader() !== null);
   await world.runUntil(world.nowMs + 2 * electionTimeoutMsMax);
+  await until('a finished membership', REST_MS_MAX, () => {
+    world.operator.tidy();
+    return world.operator.isTidy;
+  });
   world.isClosing = true;
   await until('all answers', REST_MS_MAX, () => crowd.waiting === 0);
   await until('everybody at the end', REST_MS_MAX, () => isAtRest(world));
   tally(world.tallies.checks, 'ms to rest', world.nowMs - healedMs);
-  world.checker.checkRest(world.survivors);
+  world.checker.checkRest(world.members);
   crowd.check();
   await world.runUntil(world.nowMs + 3 * group.checkpointIntervalMs);
   await until('all saved', REST_MS_MAX, () => isSaved(world));
-  world.checker.checkTables(world.survivors);
+  world.checker.checkTables(world.members);
+  await staysAtRest(world);
+}
+
+/** Nobody disturbs a group that is well: not those who have left it, nor those who wait to be added. */
+async function staysAtRest(world: World): Promise<void> {
+  const { electionTimeoutMsMax, preferredLeaders } = world.plan.group;
+  const leader = world.leader();
+  const term = leader?.process?.replica.term ?? 0;
+  await world.runUntil(world.nowMs + QUIET_TIMEOUTS * electionTimeoutMsMax);
+  const last = world.leader()?.process?.replica;
+  // A preferred leader may have taken over.
+  const changesMax = preferredLeaders.length > 0 ? 1 : 0;
+  hold(last !== undefined && last.term <= term + changesMax, () => {
+    return `the group had a leader in term ${term}, nothing went wrong, and now it is term ${last?.term}`;
+  });
+  const { id } = world.leader()!;
+  hold(isVoter(world.checker.truth.membership, id), () => `${id} leads without a vote`);
 }
 
 function isAtRest(world: World): boolean {
   const end = world.checker.truth.last;
-  return world.survivors.every(({ process }) => {
+  return world.members.every(({ process }) => {
     if (process === null) return false;
     return process.log.lastIndex === end && process.broker.appliedIndex === end;
   });
@@ -41,7 +64,7 @@ function isAtRest(world: World): boolean {
 
 function isSaved(world: World): boolean {
   const end = world.checker.truth.last;
-  return world.survivors.every(({ medium }) => {
+  return world.members.every(({ medium }) => {
     const applied = medium.durable.get('applied') ?? '{}';
     return (JSON.parse(applied) as { index?: number }).index === end;
   });

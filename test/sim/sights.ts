@@ -1,7 +1,8 @@
 // Recognises the situations of marks.ts as they pass: who falls, who meets whom, what logs look like from outside.
-import type { LogIndex, NodeId, RaftMessage, Role } from '../../src/raft/types.ts';
+import type { LogIndex, Membership, MembershipEntry, NodeId, RaftMessage, Role } from '../../src/raft/types.ts';
 import type { DiskFailure, DiskOperation } from '../../src/storage/memory_disk.ts';
 import type { Mark, Marks } from './marks.ts';
+import { numberOf } from './names.ts';
 import type { SimNode } from './node.ts';
 
 /** A node as it was seen last. */
@@ -23,6 +24,16 @@ export interface Replaced {
   readonly copies: number;
 }
 
+interface Pieces {
+  readonly from: NodeId;
+  readonly index: number;
+  /** Lives of the node when it was sent the first one. */
+  readonly life: number;
+  offset: number;
+  count: number;
+  isDone: boolean;
+}
+
 interface SightsOptions {
   readonly nodes: readonly SimNode[];
   readonly marks: Marks;
@@ -35,6 +46,8 @@ export class Sights {
   readonly #options: SightsOptions;
   readonly #candidates = new Map<number, NodeId>();
   readonly #contested = new Set<number>();
+  /** The snapshot pieces that each node was last sent, and by whom. */
+  readonly #pieces = new Map<NodeId, Pieces>();
   #latestTerm = 0;
   /** The latest term that had a leader. */
   #ledTerm = 0;
@@ -52,6 +65,9 @@ export class Sights {
         return;
       case 'vote-response':
         if (!message.granted) this.#mark(message.preVote ? 'a pre-vote is refused' : 'a vote is refused');
+        return;
+      case 'snapshot':
+        this.#pieceSent(message.from, message.to, message.index, message.offset);
         return;
       case 'append-response': {
         const { reject } = message;
@@ -89,6 +105,46 @@ export class Sights {
     }
   }
 
+  /** Another membership is in force on a node. @param committed up to where the log is committed. */
+  onMembership(
+    node: SimNode,
+    before: Membership | null,
+    { membership, index }: MembershipEntry,
+    committed: number,
+  ): void {
+    const isJoint = membership.outgoing.length > 0;
+    if (before === null) return;
+    const wasJoint = before.outgoing.length > 0;
+    const isTurned = isJoint && wasJoint && membership.voters.join() === before.outgoing.join();
+    if (isTurned) this.#mark('joint consensus is turned around');
+    const { replica } = node.process!;
+    if (!replica.isLeader) return;
+    if (isJoint && !membership.voters.includes(node.id)) this.#mark('a leader removes itself');
+    if (index <= committed) return;
+    const promoted = membership.voters.find((id) => before.learners.some((learner) => learner.id === id));
+    const behind = promoted === undefined ? undefined : this.#pieces.get(promoted);
+    if (behind !== undefined) this.#mark('a learner is promoted after a snapshot');
+  }
+
+  /** The membership in force on a node is an earlier one again. */
+  onMembershipTakenBack(from: Membership): void {
+    if (from.outgoing.length > 0) this.#mark('joint consensus is taken back by another leader');
+  }
+
+  /** A log begins later than before. @param last where it ended before. */
+  onBase(node: SimNode, base: number, last: number): void {
+    if (last >= base && node.process!.log.lastIndex >= last) {
+      this.#mark('a log is cut');
+      const isSending = [...this.#pieces.values()].some(({ from }) => from === node.id);
+      if (isSending && node.process!.replica.isLeader) this.#mark('a log is cut while a follower is sent a snapshot');
+      return;
+    }
+    this.#mark('a snapshot is installed');
+    const pieces = this.#pieces.get(node.id);
+    if (pieces !== undefined) pieces.isDone = true;
+    if (last > base) this.#mark('a snapshot replaces a longer log');
+  }
+
   /** A node has removed records. */
   onReplaced(node: SimNode, before: Glance, { first, term, copies }: Replaced): void {
     this.#mark('one record is replaced');
@@ -111,6 +167,7 @@ export class Sights {
     if (path.endsWith('hardstate')) this.#mark('death while a vote is saved');
     if (kind === 'create' && path.includes('commitlog')) this.#mark('death while a segment is begun');
     if (kind === 'truncate' && path.includes('commitlog')) this.#mark('death in a truncation');
+    if (path.includes('/snapshot/')) this.#mark('death while a snapshot arrives');
     if (path.includes('consumequeue') && kind.startsWith('flush')) this.#mark('death while state is saved');
     if (node.process === null) this.#mark('death in a recovery');
   }
@@ -126,6 +183,8 @@ export class Sights {
     const { nodes } = this.#options;
     if (nodes.every((other) => other === node || other.process === null)) this.#mark('all nodes are down');
     if (node.process === null || !node.process.replica.isLeader) return;
+    const { membership } = node.process.replica.membership;
+    if (membership.outgoing.length > 0) this.#mark('the leader dies in joint consensus');
     if (nodes.every(({ process }) => process !== null)) this.#mark('the leader dies with all its followers up');
   }
 
@@ -144,6 +203,21 @@ export class Sights {
     }
   }
 
+  #pieceSent(from: NodeId, to: NodeId, index: number, offset: number): void {
+    const known = this.#pieces.get(to);
+    const life = this.#options.nodes[numberOf(to)]!.lives;
+    if (known === undefined || known.index !== index || known.from !== from) {
+      if (known === undefined || known.isDone || known.index !== index) this.#mark('a follower is behind the cut');
+      this.#pieces.set(to, { from, index, life, offset, count: 1, isDone: false });
+      if (known?.index === index && offset > 0) this.#mark('a snapshot goes on where another leader left it');
+      return;
+    }
+    if (offset === known.offset) this.#mark('a piece is sent again');
+    if (offset > known.offset && ++known.count === 10) this.#mark('a snapshot is sent in ten pieces');
+    if (offset > known.offset && life > known.life) this.#mark('a snapshot goes on after a restart');
+    known.offset = offset;
+  }
+
   #led(nowMs: number): void {
     this.#leaderSeenMs = nowMs;
     this.#isLeaderless = false;
@@ -151,6 +225,10 @@ export class Sights {
 
   #rose(node: SimNode, after: Glance): void {
     this.#ledTerm = Math.max(this.#ledTerm, after.term);
+    const { membership } = node.process!.replica.membership;
+    if (membership.outgoing.length > 0) this.#mark('an election in joint consensus');
+    const isSending = [...this.#pieces.values()].some(({ isDone }) => !isDone);
+    if (isSending) this.#mark('an election while a snapshot is sent');
     const { nodes } = this.#options;
     for (const other of nodes) {
       if (other === node || other.process === null) continue;

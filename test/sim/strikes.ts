@@ -54,6 +54,7 @@ export class Strikes {
     this.#every(plan.alarmMs, () => this.#alarm());
     this.#every(plan.stopMs, () => this.#stop());
     this.#every(plan.topicMs, () => this.#addTopic());
+    this.#every(plan.memberMs, () => this.#world.operator.act());
     this.#every(plan.hangMs, () => this.#hang());
     this.#every(plan.flipMs, () => this.#flip());
     this.#every(plan.diskLossMs, () => this.#loseDisk());
@@ -278,6 +279,7 @@ export class Strikes {
     const leader = this.#world.leader();
     if (leader === null) return;
     const { nodes } = this.#world;
+    // Not only to those who may take over: strangers and learners are refused.
     const target = this.#random.next() < 0.5 ? null : nodes[this.#random.between(0, nodes.length - 1)]!.id;
     this.#world.count('transfer');
     this.#world.act(leader, ({ process }) => {
@@ -313,7 +315,7 @@ export class Strikes {
 
   #flip(): void {
     const node = this.#victim();
-    if (node.isLost || !this.#world.mayLose(node)) return;
+    if (node.isGone || !this.#world.operator.mayLose(node)) return;
     const others = this.#world.nodes.filter((other) => other !== node && other.process !== null);
     const ends = others.map(({ process }) => process!.log.lastIndex);
     const part = flipBits(node, this.#random, ends);
@@ -329,7 +331,7 @@ export class Strikes {
 
   #loseDisk(): void {
     const node = this.#victim();
-    if (node.isLost || !this.#world.mayLose(node)) return;
+    if (node.isGone || !this.#world.operator.mayLose(node)) return;
     this.#world.count('disk lost');
     this.#world.marks.reach('a disk is lost');
     if (node.process?.replica.isLeader) this.#world.marks.reach('a leader is lost for good');

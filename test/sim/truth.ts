@@ -1,6 +1,7 @@
 // The committed log as it should be, and what follows from it, made without the broker's code: the one truth that all nodes
 // and all answers are held against.
 import { decodeCommand } from '../../src/broker/commands.ts';
+import { decodeMembership } from '../../src/format/membership.ts';
 import {
   decodeMessageRecord,
   hasProducerStamp,
@@ -12,6 +13,7 @@ import {
   tagHash,
 } from '../../src/format/message.ts';
 import { bodyCrcAt, magicAt, RECORD_HEADER_BYTES, recordMagic, sizeAt } from '../../src/format/record.ts';
+import type { LogIndex, Membership, MembershipEntry, NodeId } from '../../src/raft/types.ts';
 
 /** Bytes of one entry of a consume queue. */
 export const UNIT_BYTES = 20;
@@ -53,7 +55,13 @@ export class Truth {
   readonly producers = new Map<string, number>();
   /** Where each body was first committed. */
   readonly bodies = new Map<string, TrueMessage>();
+  /** The committed memberships; the first is what the configuration named. */
+  readonly memberships: MembershipEntry[];
   messageCount = 0;
+
+  constructor(bootstrap: Membership) {
+    this.memberships = [{ index: 0 as LogIndex, membership: bootstrap }];
+  }
 
   get last(): number {
     return this.records.length;
@@ -69,6 +77,25 @@ export class Truth {
     const magic = magicAt(bytes, at);
     if (magic === recordMagic.command) this.#addTopic(bytes.subarray(at + RECORD_HEADER_BYTES, end));
     if (magic === recordMagic.message) this.#addMessage(bytes, at, end, position);
+    if (magic === recordMagic.membership) this.#addMembership(bytes.subarray(at + RECORD_HEADER_BYTES, end));
+  }
+
+  /** Messages of a queue in the first records of the log. */
+  lengthAt(topic: string, queueId: number, index: number): number {
+    const queue = this.queue(topic, queueId);
+    const at = queue.findIndex((message) => message.index > index);
+    return at < 0 ? queue.length : at;
+  }
+
+  /** Who belongs to the group, by what is committed. */
+  get membership(): Membership {
+    return this.memberships.at(-1)!.membership;
+  }
+
+  #addMembership(body: Buffer): void {
+    const membership = decodeMembership(body);
+    checkStep(this.membership, membership, () => `membership ${this.last}`);
+    this.memberships.push({ index: this.last as LogIndex, membership });
   }
 
   #addTopic(body: Buffer): void {
@@ -116,4 +143,29 @@ export class Truth {
     this.queues.set(key, queue);
     this.messageCount++;
   }
+}
+
+/** Whether so many make a majority: one of the voters, and one of those who go while the group changes over. */
+export function isQuorum({ voters, outgoing }: Membership, has: (id: NodeId) => boolean): boolean {
+  return [voters, outgoing].every((side) => side.length === 0 || side.filter(has).length * 2 > side.length);
+}
+
+/** Whether a node has a vote. */
+export function isVoter({ voters, outgoing }: Membership, id: NodeId): boolean {
+  return voters.includes(id) || outgoing.includes(id);
+}
+
+/**
+ * One membership follows another only if any majority of the one meets any majority of the other: voters stay, or change
+ * through joint consensus (paper, section 6).
+ */
+export function checkStep(from: Membership, to: Membership, what: () => string): void {
+  const same = (a: readonly NodeId[], b: readonly NodeId[]): boolean => a.join() === b.join();
+  const keeps = same(from.voters, to.voters) && same(from.outgoing, to.outgoing);
+  const enters = from.outgoing.length === 0 && same(to.outgoing, from.voters);
+  const leaves = from.outgoing.length > 0 && to.outgoing.length === 0 && same(to.voters, from.voters);
+  const turns = from.outgoing.length > 0 && same(to.voters, from.outgoing) && same(to.outgoing, from.voters);
+  hold(keeps || enters || leaves || turns, () => {
+    return `${what()} changes voters in one step: ${JSON.stringify(from)} and ${JSON.stringify(to)}`;
+  });
 }

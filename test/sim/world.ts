@@ -5,7 +5,8 @@ import { assert, InvariantError } from '../../src/base/assert.ts';
 import { messageOf, TLedgerError } from '../../src/base/errors.ts';
 import { type Random, SeededRandom } from '../../src/base/random.ts';
 import type { TopicInfo } from '../../src/broker/types.ts';
-import type { RaftMessage } from '../../src/raft/types.ts';
+import { bootstrap } from '../../src/raft/membership.ts';
+import type { Membership, RaftMessage } from '../../src/raft/types.ts';
 import type { RecordBytes } from '../../src/replica/types.ts';
 import type { CrashMode, DiskFailure, DiskOperation } from '../../src/storage/memory_disk.ts';
 import { Agenda, type Event } from './agenda.ts';
@@ -14,8 +15,10 @@ import { Checker } from './checker.ts';
 import { Crowd } from './crowd.ts';
 import { Life } from './life.ts';
 import { Marks } from './marks.ts';
+import { nodeId, numberOf } from './names.ts';
 import { Network } from './network.ts';
 import { SimNode } from './node.ts';
+import { addressOf, founders, Operator } from './operator.ts';
 import { drawPlan, type LoadPlan, type Plan, type Profile } from './plan.ts';
 import { comeToRest } from './rest.ts';
 import { Sights } from './sights.ts';
@@ -74,6 +77,7 @@ export class World implements ClientWorld {
   readonly nodes: readonly SimNode[];
   readonly network: Network;
   readonly checker: Checker;
+  readonly operator: Operator;
   readonly topics: TopicInfo[] = [];
   readonly tallies = newTallies();
   readonly marks = new Marks();
@@ -100,15 +104,20 @@ export class World implements ClientWorld {
     this.random = new SeededRandom(draw.between(0, 0xffff_ffff));
     this.#faults = new SeededRandom(draw.between(0, 0xffff_ffff));
     this.trace = new Trace(isVerbose);
-    const voters = Array.from({ length: this.plan.group.nodes }, (_, number) => `n${number}`);
+    const { segmentSizeBytes, electionTimeoutMsMax, flush, nodes: founderCount, spares } = this.plan.group;
+    const founding = bootstrap(Object.fromEntries(founders(founderCount).map((id) => [id, addressOf(id)])));
+    const blank = bootstrap({});
     const nodeRandom = new SeededRandom(draw.between(0, 0xffff_ffff));
-    this.nodes = voters.map((_, number) => new SimNode(number, voters, this.plan.group, nodeRandom, this));
+    this.nodes = Array.from({ length: founderCount + spares }, (_, number) => {
+      return new SimNode(number, number < founderCount ? founding : blank, this.plan.group, nodeRandom, this);
+    });
     const { nodes, marks } = this;
-    const { segmentSizeBytes, electionTimeoutMsMax, flush } = this.plan.group;
     this.#sights = new Sights({ nodes, marks, segmentSizeBytes, electionTimeoutMsMax });
-    this.checker = new Checker({ nodes, isSync: flush === 'sync', segmentSizeBytes, sights: this.#sights });
+    const isSync = flush === 'sync';
+    this.checker = new Checker({ nodes, isSync, segmentSizeBytes, bootstrap: founding, sights: this.#sights });
     const networkRandom = new SeededRandom(draw.between(0, 0xffff_ffff));
-    this.network = new Network(voters.length, this.plan.network, networkRandom, this, this.trace);
+    this.network = new Network(nodes.length, this.plan.network, networkRandom, this, this.trace);
+    this.operator = new Operator(this, new SeededRandom(draw.between(0, 0xffff_ffff)));
     this.#strikes = new Strikes(this, this.#faults);
   }
 
@@ -163,7 +172,7 @@ export class World implements ClientWorld {
 
   send(from: SimNode, message: RaftMessage, records: RecordBytes | null): void {
     this.checker.onSend(from, message);
-    const to = Number(message.to.slice(1));
+    const to = numberOf(message.to);
     this.network.send(from.number, to, message, records);
     this.#strikes.afterSend(from, message);
   }
@@ -179,8 +188,19 @@ export class World implements ClientWorld {
     });
   }
 
+  membersChanged(node: SimNode, membership: Membership): void {
+    const before = node.members;
+    node.members = new Set(Object.keys(membership.addresses));
+    for (const id of node.members) {
+      const peer = this.nodes[numberOf(id)]!;
+      if (peer !== node && !before.has(id) && peer.process !== null) this.tell(node.number, peer.number, true);
+    }
+  }
+
   tell(node: number, peer: number, isUp: boolean): void {
     const { life } = this.nodes[node]!;
+    // Nobody has a connection to those who do not belong to the group.
+    if (!this.nodes[node]!.members.has(nodeId(peer))) return;
     this.later(0.1, () => {
       // A process that began since has connections of its own.
       if (this.nodes[node]!.life !== life) return;
@@ -268,7 +288,7 @@ export class World implements ClientWorld {
         const { life, replica } = process!;
         const reply = (error: unknown, result: T | null): void => {
           if (!life.isAlive || this.network.losesForClient()) return;
-          const leader = replica.leaderId === null ? null : Number(replica.leaderId.slice(1));
+          const leader = replica.leaderId === null ? null : numberOf(replica.leaderId);
           const code = result === null ? codeOf(error) : null;
           const message = result === null ? messageOf(error) : '';
           this.later(this.network.clientDelayMs(), () => end({ result, code, message, leader }));
@@ -308,13 +328,13 @@ export class World implements ClientWorld {
 
   /** Nodes that run, or will again. */
   get survivors(): readonly SimNode[] {
-    return this.nodes.filter(({ isLost }) => !isLost);
+    return this.nodes.filter(({ isGone }) => !isGone);
   }
 
-  /** Whether the group may do without this node for ever: a majority of sound ones is left. */
-  mayLose(node: SimNode): boolean {
-    const sound = this.nodes.filter((other) => other !== node && !other.isLost && !other.isDamaged).length;
-    return sound * 2 > this.nodes.length;
+  /** Those of them that belong to the group. */
+  get members(): readonly SimNode[] {
+    const { addresses } = this.checker.truth.membership;
+    return this.survivors.filter(({ id }) => addresses[id] !== undefined);
   }
 
   /** Ends a process from outside, now. */
@@ -442,7 +462,7 @@ export class World implements ClientWorld {
       const { downMsMax } = this.plan.strikes;
       const isQuick = this.isCalm || this.#faults.next() < 0.6;
       this.later(this.#faults.next() * (isQuick ? 40 : downMsMax), () => {
-        if (node.life !== null || node.isLost) return;
+        if (node.life !== null || node.isGone) return;
         this.#strikes.beforeStart(node);
         node.start();
       });
