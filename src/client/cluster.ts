@@ -1,4 +1,5 @@
 // The group as the client sees it: its endpoints, which of them to use, and unary calls that move on when one fails.
+import { setMaxListeners } from 'node:events';
 import { type ErrorCode, TLedgerError } from '../base/errors.ts';
 import type { Leader } from '../wire/ledger_messages.ts';
 import { adminService, ledgerService, type Method } from '../wire/services.ts';
@@ -83,6 +84,8 @@ export class Cluster {
     this.#timeoutMs = options.timeoutMs ?? CALL_TIMEOUT_MS;
     this.#attemptTimeoutMs = options.attemptTimeoutMs ?? ATTEMPT_TIMEOUT_MS;
     this.#onWaiting = options.onWaiting;
+    // Every call and producer under way listens.
+    setMaxListeners(0, this.closing);
     this.#roster = new Roster(this.#given, this.closing);
   }
 

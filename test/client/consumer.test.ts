@@ -131,9 +131,10 @@ describe('client: consumer', () => {
 
     it('begins at the latest message that the group has', async () => {
       const latest = read({ from: 'latest' }, 1);
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      group.put('t', 0, 'new');
-      expect((await latest).map(({ body }) => String(body))).to.deep.equal(['new']);
+      // Again, should the reader not have begun yet.
+      const timer = setInterval(() => group.put('t', 0, 'new'), 50);
+      const found = await latest.finally(() => clearInterval(timer));
+      expect(found.map(({ body }) => String(body))).to.deep.equal(['new']);
     });
 
     it('reads without a leader what the node knows, if that is enough', async () => {
