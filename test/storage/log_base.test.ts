@@ -254,6 +254,45 @@ describe('the base of a log: cutting', () => {
       .with.property('code', 'DATA_CORRUPTED');
   });
 
+  it('is the same log, or is refused, whatever bit of its base flips in one slot or in both', async () => {
+    const { disk, log } = await logOf(11);
+    log.cutTo(logIndex(6));
+    const records = recordsOf(log);
+    log.close();
+    const path = `${DIRECTORY}/base`;
+    for (let bit = 0; bit < 61 * 8; bit++) {
+      for (const slots of [[0], [4096], [0, 4096]]) {
+        const copy = disk.clone();
+        for (const slot of slots) copy.flip(path, slot + (bit >> 3), bit & 7);
+        if (slots.length === 2)
+          expect(
+            codeOf(() => open(copy)),
+            `bit ${bit}`,
+          ).to.equal('DATA_CORRUPTED');
+        else expect(recordsOf(open(copy)), `bit ${bit}`).to.deep.equal(records);
+      }
+    }
+  });
+
+  it('says so when a sector cannot be read: opening, reading and cutting change nothing then', async () => {
+    const { disk, log } = await logOf(11);
+    log.close();
+    const segment = `${DIRECTORY}/commitlog/${String(800).padStart(20, '0')}`;
+    const again = open(disk);
+    disk.breakReads(segment, 600);
+    expect(codeOf(() => again.read(logIndex(6), logIndex(6)))).to.equal('STORAGE_FAILED');
+    expect(codeOf(() => again.cutTo(logIndex(6)))).to.equal('STORAGE_FAILED');
+    expect(again.base.index).to.equal(0);
+    again.cutTo(logIndex(3));
+    disk.kill();
+    for (const name of disk.list(`${DIRECTORY}/index`)) disk.lose(`${DIRECTORY}/index/${name}`);
+    const before = contentOf(disk, `${DIRECTORY}/commitlog`);
+    expect(codeOf(() => open(disk))).to.equal('STORAGE_FAILED');
+    expect(contentOf(disk, `${DIRECTORY}/commitlog`)).to.deep.equal(before);
+    for (const slot of [0, 4096]) disk.breakReads(`${DIRECTORY}/base`, slot);
+    expect(codeOf(() => open(disk))).to.equal('STORAGE_FAILED');
+  });
+
   it('does not take over a damaged checksum into the base', async () => {
     const { disk, log } = await logOf(11);
     log.close();
