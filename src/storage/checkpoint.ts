@@ -1,15 +1,11 @@
 // How far the log is vouched for, as far as a restart may know: the file `checkpoint`, in two slots. It decides what
 // recovery does with a bad record: at or below `flushed` it is corruption, beyond it a torn tail.
 import { assert } from '../base/assert.ts';
-import { physicalOffset } from '../format/record.ts';
-import { readUint64, writeUint64 } from '../format/uint64.ts';
-import { logIndex, term } from '../raft/types.ts';
 import type { Disk } from './disk.ts';
-import type { LogTip } from './log_tip.ts';
+import { decodeTip, encodeTip, type LogTip, TIP_BYTES } from './log_tip.ts';
 import { SlotFile } from './slots.ts';
 
 const FORMAT = { magic: 0x544c_434b, version: 1 } as const; // "TLCK"
-const TIP_BYTES = 36;
 
 /** What a checkpoint says. */
 export interface Marks {
@@ -66,9 +62,13 @@ export class Checkpoint {
     this.#slots.flushNow();
   }
 
-  /** Moves back, before a truncation: no slot may go on vouching for records that will be gone. */
+  /**
+   * Moves back, before a truncation: no slot may go on vouching for records that will be gone. Also when the log begins
+   * anew, where the file may be missing.
+   */
   lower(marks: Marks): void {
-    this.#opened().writeBoth(this.#encode(marks));
+    if (this.#slots === null) this.save(marks);
+    else this.#slots.writeBoth(this.#encode(marks));
   }
 
   close(): void {
@@ -85,22 +85,4 @@ export class Checkpoint {
     encodeTip(this.#payload, TIP_BYTES, marks.mark);
     return this.#payload;
   }
-}
-
-function encodeTip(target: Buffer, at: number, tip: LogTip): void {
-  writeUint64(target, tip.index, at);
-  writeUint64(target, tip.term, at + 8);
-  writeUint64(target, tip.start, at + 16);
-  writeUint64(target, tip.end, at + 24);
-  target.writeUInt32BE(tip.chainCrc, at + 32);
-}
-
-function decodeTip(source: Buffer, at: number): LogTip {
-  return {
-    index: logIndex(readUint64(source, at)),
-    term: term(readUint64(source, at + 8)),
-    start: physicalOffset(readUint64(source, at + 16)),
-    end: physicalOffset(readUint64(source, at + 24)),
-    chainCrc: source.readUInt32BE(at + 32),
-  };
 }

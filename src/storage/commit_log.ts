@@ -1,45 +1,31 @@
 // The CommitLog: one replica's copy of the group's log, as segment files. One owner calls it (src/replica); everything
 // but flushing is synchronous. See README.md beside this file for the drawings and the invariants.
 import { assert } from '../base/assert.ts';
-import { TLedgerError } from '../base/errors.ts';
-import {
-  bodySizeAt,
-  chainCrcAt,
-  chainCrcOf,
-  indexAt,
-  magicAt,
-  type PhysicalOffset,
-  physicalOffset,
-  positionAt,
-  RECORD_HEADER_BYTES,
-  recordMagic,
-  sealRecord,
-  sizeAt,
-  termAt,
-} from '../format/record.ts';
+import { chainCrcAt, type PhysicalOffset, physicalOffset, sealRecord, sizeAt, termAt } from '../format/record.ts';
 import { type LogIndex, type LogShape, logIndex, type RecordSizer, type Term, term } from '../raft/types.ts';
+import { checkBlank, checkSealed } from './append_check.ts';
 import { Checkpoint } from './checkpoint.ts';
 import type { Disk } from './disk.ts';
+import { LogBase } from './log_base.ts';
 import { LogFlusher } from './log_flusher.ts';
 import { LogIndexFiles } from './log_index.ts';
 import { FRAME_HEADROOM_BYTES, type LogParts, LogReader, type RecordPlace, type RecordRange } from './log_reader.ts';
-import { EMPTY_TIP } from './log_tip.ts';
+import type { LogTip } from './log_tip.ts';
 import { type RecoveryReport, recoverLog } from './recovery.ts';
 import { FILLER_BYTES, Segments, writeFiller } from './segment.ts';
 import { TailCache } from './tail_cache.ts';
 
 export { FRAME_HEADROOM_BYTES, type RecordPlace, type RecordRange } from './log_reader.ts';
+export type { LogTip } from './log_tip.ts';
 export type { RecoveryReport } from './recovery.ts';
 export { offsetOfRecord, type Predecessor, type VerifiedRecords, verifyRecords } from './verify.ts';
 
 const CACHE_BYTES_MAX = 8 * 1024 * 1024;
-/** A message's own header must be there for its physical offset to be written into. */
-const MESSAGE_BODY_BYTES_MIN = 88;
 
 /** Where a log lies and how it is laid out. */
 export interface CommitLogOptions {
   readonly disk: Disk;
-  /** The group's directory; the log takes `commitlog/`, `index/` and `checkpoint` in it. */
+  /** The group's directory; the log takes `commitlog/`, `index/`, `base` and `checkpoint` in it. */
   readonly directory: string;
   /** The same on all replicas and for ever (identity.ts guards it). A record takes at most 8 bytes less. */
   readonly segmentSizeBytes: number;
@@ -89,12 +75,15 @@ export class CommitLog implements RecordSizer {
     };
     disk.makeDirectory(directory);
     try {
-      const segments = keep(Segments.open(disk, `${directory}/commitlog`, segmentSizeBytes));
-      const index = keep(LogIndexFiles.open(disk, `${directory}/index`, options.indexUnitsPerFile));
+      const base = keep(LogBase.open(disk, `${directory}/base`));
+      const openSegments = base.isFresh ? Segments.restart : Segments.open;
+      const segments = keep(openSegments(disk, `${directory}/commitlog`, segmentSizeBytes, base.tip));
+      const index = keep(LogIndexFiles.open(disk, `${directory}/index`, base.tip.index, options.indexUnitsPerFile));
+      if (base.isFresh) index.restart(base.tip.index);
       const checkpoint = keep(new Checkpoint(disk, `${directory}/checkpoint`));
-      const { tip, runs, report } = recoverLog({ segments, index, checkpoint });
+      const { tip, runs, report } = recoverLog({ base, segments, index, checkpoint });
       const cache = new TailCache(options.cacheBytesMax ?? CACHE_BYTES_MAX);
-      const parts: LogParts = { segments, index, cache, runs, tip };
+      const parts: LogParts = { base, segments, index, cache, runs, tip };
       return new CommitLog(parts, new LogFlusher(parts, checkpoint), report);
     } catch (error) {
       for (const part of opened) part.close();
@@ -104,15 +93,21 @@ export class CommitLog implements RecordSizer {
 
   /** The log as consensus sees it. */
   get shape(): LogShape {
-    const { tip, runs } = this.#parts;
-    return { baseIndex: logIndex(0), baseTerm: term(0), lastIndex: tip.index, runs: runs.all };
+    const { base, tip, runs } = this.#parts;
+    return { baseIndex: base.tip.index, baseTerm: base.tip.term, lastIndex: tip.index, runs: runs.all };
   }
 
-  /** The first record held (1 also when the log is empty). */
+  /** The record just before the first one held, with what identifies the log up to it; `EMPTY_TIP` for a log never cut. */
+  get base(): LogTip {
+    return this.#parts.base.tip;
+  }
+
+  /** The first record held, or to come when the log is empty: the one behind the base. */
   get firstIndex(): LogIndex {
-    return logIndex(1);
+    return logIndex(this.base.index + 1);
   }
 
+  /** The last record held; the base when the log is empty. */
   get lastIndex(): LogIndex {
     return this.#parts.tip.index;
   }
@@ -121,7 +116,7 @@ export class CommitLog implements RecordSizer {
     return this.#parts.tip.term;
   }
 
-  /** chainCrc of the last record; 0 when the log is empty. */
+  /** chainCrc of the last record, or of the base when the log is empty. */
   get lastChain(): number {
     return this.#parts.tip.chainCrc;
   }
@@ -171,23 +166,23 @@ export class CommitLog implements RecordSizer {
   appendSealed(buffer: Buffer, start: number, end: number): void {
     this.#flusher.assertUsable();
     assert(end > start, 'an append holds at least one record');
-    this.#checkSealed(buffer, start, end);
+    checkSealed(this.#parts, buffer, start, end);
     this.#append(buffer, start, end, null);
   }
 
   /**
-   * Keeps the records up to `index`; what lay behind is zeroed and can't come back. The owner has made sure that
+   * Keeps the records up to `index` (the base or later); what lay behind is zeroed and can't come back. The owner has made sure that
    * nothing committed is removed.
    */
   truncateAfter(index: LogIndex): void {
     this.#flusher.assertUsable();
     const parts = this.#parts;
     assert(
-      index >= 0 && index <= parts.tip.index,
-      () => `can't truncate after ${index}: the log ends at ${parts.tip.index}`,
+      index >= this.base.index && index <= parts.tip.index,
+      () => `can't truncate after ${index}: the log goes from ${this.base.index} to ${parts.tip.index}`,
     );
     if (index === parts.tip.index) return;
-    const tip = index === 0 ? EMPTY_TIP : this.#reader.tipAt(index);
+    const tip = this.#reader.tipAt(index);
     this.#flusher.guard(() => {
       // First of all nobody may vouch for these records any more, not even after a crash in the next line.
       this.#flusher.lowerTo(tip);
@@ -199,6 +194,74 @@ export class CommitLog implements RecordSizer {
     parts.cache.truncateAfter(tip);
     parts.runs.truncateAfter(index);
     parts.tip = tip;
+  }
+
+  /**
+   * A record's place with what identifies the log up to it, verified; or the base. What `restart` on another replica takes.
+   * @throws TLedgerError DATA_CORRUPTED
+   */
+  tipAt(index: LogIndex): LogTip {
+    return this.#reader.tipAt(index);
+  }
+
+  /** The last record of each segment that is closed, ascending; all lie above the base. */
+  get sealedBoundaries(): readonly LogIndex[] {
+    const { segments } = this.#parts;
+    return Array.from({ length: segments.count - 1 }, (_, number) =>
+      logIndex(segments.get(number + 1)!.firstIndex - 1),
+    );
+  }
+
+  /**
+   * The last record B of a closed segment with B < `index` and B flushed here; null when there is none above the base.
+   * Where a log is cut, and a snapshot taken, is the same on all replicas only when the record *after* B is committed:
+   * until then another leader could put a smaller record in its place, which still fits into B's segment. So `index` is
+   * a committed (or applied) one, and B itself never qualifies for `index` = B.
+   */
+  boundaryBelow(index: LogIndex): LogIndex | null {
+    const bound = Math.min(index - 1, this.flushedIndex);
+    return this.sealedBoundaries.findLast((boundary) => boundary <= bound) ?? null;
+  }
+
+  /**
+   * Removes the records up to `boundary`, which `boundaryBelow` gave, and moves the base there. The owner has made sure
+   * that they are applied and that a snapshot stands for them.
+   * @throws TLedgerError STORAGE_FAILED; then for good. A crash leaves the log before or after the cut.
+   */
+  cutTo(boundary: LogIndex): void {
+    this.#flusher.assertUsable();
+    const { base, segments, index, runs } = this.#parts;
+    const number = this.sealedBoundaries.indexOf(boundary) + 1;
+    assert(number > 0, () => `no segment ends with record ${boundary}`);
+    assert(boundary <= this.flushedIndex, 'what is removed was flushed');
+    const tip = this.tipAt(boundary);
+    this.#flusher.guard(() => {
+      base.save(tip, { isFresh: false });
+      segments.removeHead(number);
+      index.cutTo(boundary);
+    });
+    runs.cutTo(boundary);
+  }
+
+  /**
+   * Discards every record and goes on, empty, behind `base`, which a snapshot stands for that is durable here
+   * (`SnapshotStore.completeIncoming`) and that lies at a boundary of the log it is from. The state is replaced after
+   * this, never before: a state ahead of its log is refused at the next start.
+   * @throws TLedgerError STORAGE_FAILED; then for good. A crash leaves the log as it was or empty behind `base`.
+   */
+  restart(base: LogTip): void {
+    this.#flusher.assertUsable();
+    const parts = this.#parts;
+    this.#flusher.guard(() => {
+      parts.base.save(base, { isFresh: true });
+      parts.segments.restart(base);
+      parts.index.restart(base.index);
+      this.#flusher.restart(base);
+      parts.base.save(base, { isFresh: false });
+    });
+    parts.cache.clear();
+    parts.runs.restart(base.term);
+    parts.tip = base;
   }
 
   /**
@@ -233,12 +296,12 @@ export class CommitLog implements RecordSizer {
     return this.#reader.readAt(position, sizeBytes);
   }
 
-  /** Term of a record; 0 for index 0. */
+  /** Term of a record or of the base. */
   termAt(index: LogIndex): Term {
     return this.#reader.termAt(index);
   }
 
-  /** chainCrc of a record; 0 for index 0. */
+  /** chainCrc of a record or of the base. */
   chainAt(index: LogIndex): number {
     return this.#reader.chainAt(index);
   }
@@ -301,7 +364,7 @@ export class CommitLog implements RecordSizer {
       if (position + size + FILLER_BYTES > segment.end) break;
       index++;
       if (ofTerm !== null) {
-        this.#checkBlank(buffer, at, end);
+        checkBlank(buffer, at, end);
         place.index = index as LogIndex;
         place.term = ofTerm;
         place.position = position as PhysicalOffset;
@@ -346,38 +409,5 @@ export class CommitLog implements RecordSizer {
     writeFiller(segments.tail, tip.end);
     this.#flusher.flushTailNow();
     segments.add(logIndex(tip.index + 1));
-  }
-
-  /** What `appendBlank` is given was checked where it came in; a mistake here would be written on all replicas. */
-  #checkBlank(buffer: Buffer, at: number, end: number): void {
-    const magic = magicAt(buffer, at);
-    const size = sizeAt(buffer, at);
-    const bodySize = bodySizeAt(buffer, at);
-    assert(magic >= recordMagic.message && magic <= recordMagic.command, () => `unknown magic ${magic}`);
-    assert(size === RECORD_HEADER_BYTES + bodySize && size <= end - at, 'an appended record is whole');
-    assert(magic !== recordMagic.message || bodySize >= MESSAGE_BODY_BYTES_MIN, 'a message has a header of its own');
-  }
-
-  /** Places and the link to the log's end; the rest of the chain was checked by `verifyRecords`. */
-  #checkSealed(buffer: Buffer, start: number, end: number): void {
-    const { segments, tip } = this.#parts;
-    assert(indexAt(buffer, start) === tip.index + 1, 'records are appended right behind the last one');
-    assert(termAt(buffer, start) >= tip.term, 'terms rise along the log');
-    const linked = chainCrcOf(buffer, start, tip.chainCrc) === chainCrcAt(buffer, start);
-    let index: number = tip.index;
-    let position: number = tip.end;
-    for (let at = start; at < end; ) {
-      const size = sizeAt(buffer, at);
-      const segmentEnd = (Math.floor(position / segments.sizeBytes) + 1) * segments.sizeBytes;
-      if (position + size + FILLER_BYTES > segmentEnd) position = segmentEnd;
-      index++;
-      assert(indexAt(buffer, at) === index && at + size <= end, 'sealed records are whole and without gaps');
-      if (!linked || positionAt(buffer, at) !== position || size > this.recordBytesMax) {
-        const found = `record ${index} at position ${positionAt(buffer, at)}`;
-        throw new TLedgerError('DATA_CORRUPTED', `${found} does not continue this log at position ${position}`);
-      }
-      position += size;
-      at += size;
-    }
   }
 }

@@ -10,11 +10,15 @@ import { Level } from 'level';
 import { assert } from '../base/assert.ts';
 import { crc32 } from '../base/crc.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
-import type { StateChanges, StateStore } from './state_store.ts';
+import type { StateChanges, StateEntry, StateStore } from './state_store.ts';
 
 /** Every entry's key has this before it, so that no key can be taken for the sum's. */
 const ENTRY_PREFIX = '=';
 const SUM_KEY = '!sum';
+/** There while all entries are being replaced: what lies beside it is neither the old nor the new ones. */
+const REPLACING_KEY = '!replacing';
+/** One batch while entries are replaced, in characters: one keeps the process busy for a millisecond or two. */
+const REPLACE_BATCH_CHARACTERS = 64 * 1024;
 /** LevelDB's names for the lock of a database and for the file that all others are found by. */
 const LOCK_FILE = 'LOCK';
 const CURRENT_FILE = 'CURRENT';
@@ -70,25 +74,66 @@ export class LevelStateStore implements StateStore {
   async load(): Promise<Map<string, string>> {
     const entries = new Map<string, string>();
     let storedSum = '0';
+    let isHalfReplaced = false;
     this.#crcs.clear();
     this.#sum = 0;
     try {
       for await (const [key, value] of this.#database.iterator()) {
-        if (key === SUM_KEY) {
-          storedSum = value;
-          continue;
+        if (key === SUM_KEY) storedSum = value;
+        else if (key === REPLACING_KEY) isHalfReplaced = true;
+        else {
+          entries.set(key.slice(ENTRY_PREFIX.length), value);
+          this.#count(key, value);
         }
-        entries.set(key.slice(ENTRY_PREFIX.length), value);
-        this.#count(key, value);
+      }
+      if (isHalfReplaced) {
+        entries.clear();
+        await this.#empty();
+        await this.#database.batch([{ type: 'del', key: REPLACING_KEY }], { sync: true });
+        storedSum = '0';
       }
     } catch (error) {
       throw toStateError(error, this.#directory);
     }
-    if (storedSum !== String(this.#sum)) {
-      throw new TLedgerError('DATA_CORRUPTED', `the state in ${this.#directory} has lost or altered entries`);
-    }
+    if (storedSum !== String(this.#sum)) throw this.#doNotAddUp();
     this.#isLoaded = true;
     return entries;
+  }
+
+  entries(): AsyncIterable<StateEntry> {
+    assert(this.#isLoaded, 'the state is loaded before its entries are asked for');
+    // Made now: an iterator sees the database as it is when it is made.
+    return this.#each(this.#database.iterator());
+  }
+
+  /**
+   * A marker is durable before anything is removed, and goes with the last batch: LevelDB replays its log in order, so
+   * where it is gone, everything before has happened. What lies beside a marker is removed by the next `load`.
+   */
+  async replace(entries: Iterable<StateEntry> | AsyncIterable<StateEntry>): Promise<void> {
+    this.#isLoaded = false;
+    let batch = this.#database.batch();
+    try {
+      await this.#database.batch([{ type: 'put', key: REPLACING_KEY, value: '' }], { sync: true });
+      await this.#empty();
+      let characters = 0;
+      for await (const [name, value] of entries) {
+        const key = ENTRY_PREFIX + name;
+        batch.put(key, value);
+        this.#count(key, value);
+        characters += key.length + value.length;
+        if (characters < REPLACE_BATCH_CHARACTERS) continue;
+        await batch.write();
+        batch = this.#database.batch();
+        characters = 0;
+      }
+      batch.put(SUM_KEY, String(this.#sum));
+      batch.del(REPLACING_KEY);
+      await batch.write({ sync: true });
+    } catch (error) {
+      throw error instanceof TLedgerError ? error : toStateError(error, this.#directory);
+    }
+    this.#isLoaded = true;
   }
 
   async write(changes: StateChanges, options: { readonly sync: boolean }): Promise<void> {
@@ -121,14 +166,48 @@ export class LevelStateStore implements StateStore {
     return this.#database.close();
   }
 
+  async *#each(iterator: AsyncIterable<[string, string]>): AsyncGenerator<StateEntry> {
+    let storedSum = '0';
+    let sum = 0;
+    try {
+      for await (const [key, value] of iterator) {
+        if (key === SUM_KEY) {
+          storedSum = value;
+          continue;
+        }
+        sum = (sum + crcOf(key, value)) % SUM_MODULUS;
+        yield [key.slice(ENTRY_PREFIX.length), value];
+      }
+    } catch (error) {
+      throw toStateError(error, this.#directory);
+    }
+    if (storedSum !== String(sum)) throw this.#doNotAddUp();
+  }
+
+  /** Removes all but the marker. */
+  async #empty(): Promise<void> {
+    await this.#database.clear({ gte: ENTRY_PREFIX });
+    await this.#database.del(SUM_KEY);
+    this.#crcs.clear();
+    this.#sum = 0;
+  }
+
+  #doNotAddUp(): TLedgerError {
+    return new TLedgerError('DATA_CORRUPTED', `the state in ${this.#directory} has lost or altered entries`);
+  }
+
   /** Takes the entry's old value out of the sum and its new one in. */
   #count(key: string, value: string | null): void {
     const before = this.#crcs.get(key) ?? 0;
-    const after = value === null ? 0 : crc32(Buffer.from(`${key}\u0000${value}`));
+    const after = value === null ? 0 : crcOf(key, value);
     if (value === null) this.#crcs.delete(key);
     else this.#crcs.set(key, after);
     this.#sum = (this.#sum + SUM_MODULUS + after - before) % SUM_MODULUS;
   }
+}
+
+function crcOf(key: string, value: string): number {
+  return crc32(Buffer.from(`${key}\u0000${value}`));
 }
 
 async function openDatabase(directory: string): Promise<Database> {

@@ -24,7 +24,7 @@ export class LogFlusher {
   readonly #checkpoint: Checkpoint;
   /** Durable for certain; never beyond the log's end. */
   #flushed: LogTip;
-  /** Where the next recovery begins; at or before `#flushed`. */
+  /** Where the next recovery begins, unless that is below the base by then; at or before `#flushed`. */
   #mark: LogTip;
   /** The flush under way and what it will vouch for. */
   #running: { target: LogTip; rolled: boolean; readonly done: Promise<unknown> } | null = null;
@@ -94,6 +94,18 @@ export class LogFlusher {
     this.#checkpoint.lower({ flushed: this.#flushed, mark: this.#mark });
   }
 
+  /** The log begins anew behind `base`: durably, nothing but that is vouched for, by no flush under way either. */
+  restart(base: LogTip): void {
+    if (this.#running !== null) {
+      this.#running.target = base;
+      this.#running.rolled = false;
+    }
+    if (this.#advancing !== null) this.#advancing.target = base;
+    this.#flushed = base;
+    this.#mark = base;
+    this.#checkpoint.lower({ flushed: base, mark: base });
+  }
+
   /** Saves the checkpoint without blocking; a call during another one waits for that. */
   advanceCheckpoint(): Promise<void> {
     if (this.#advancing !== null) return this.#advancing.done;
@@ -125,7 +137,7 @@ export class LogFlusher {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    const { segments, index } = this.#parts;
+    const { base, segments, index } = this.#parts;
     try {
       if (this.#failure === null) {
         segments.tail.file.flushNow();
@@ -133,7 +145,7 @@ export class LogFlusher {
         this.#saveCheckpoint();
       }
     } finally {
-      for (const part of [segments, index, this.#checkpoint]) part.close();
+      for (const part of [base, segments, index, this.#checkpoint]) part.close();
     }
   }
 

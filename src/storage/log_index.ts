@@ -1,5 +1,6 @@
 // From a record's index to its place: 32 bytes a record, at (index - 1) * 32, in files of bounded size. Everything in
-// it is derived from the log, so it is never flushed on the way and is rebuilt when it is missing or wrong.
+// it is derived from the log, so it is never flushed on the way and is rebuilt when it is missing or wrong. Files wholly
+// below the log's base are gone; the first one kept may hold units below it, or zeros.
 //
 //   0       4          12     16      24     32
 //   +-------+----------+------+-------+------+
@@ -20,6 +21,7 @@ export const INDEX_UNIT_BYTES = 32;
 export const INDEX_UNITS_PER_FILE = 1024 * 1024;
 const MAGIC_SEED = 0x544c_4958; // "TLIX"
 const STAGED_UNITS_MIN = 1024;
+const NAME_PATTERN = /^\d{20}$/;
 
 /** What the log index knows of a record. */
 export interface IndexUnit {
@@ -33,12 +35,14 @@ export class LogIndexFiles {
   readonly #disk: Disk;
   readonly #directory: string;
   readonly #unitsPerFile: number;
+  /** In order, the first one with number `#firstNumber`: the one that the record behind the base belongs to. */
   readonly #files: DiskFile[] = [];
+  #firstNumber = 0;
   readonly #unit = Buffer.alloc(INDEX_UNIT_BYTES);
   #staged = Buffer.alloc(STAGED_UNITS_MIN * INDEX_UNIT_BYTES);
   #stagedFirst = 0;
   #stagedCount = 0;
-  /** Files from this number on may hold bytes that were not flushed. */
+  /** Files from this place in `#files` on may hold bytes that were not flushed. */
   #dirtyFrom = 0;
 
   private constructor(disk: Disk, directory: string, unitsPerFile: number) {
@@ -47,12 +51,15 @@ export class LogIndexFiles {
     this.#unitsPerFile = unitsPerFile;
   }
 
-  /** Opens the files that are there; the first one is made by the first `write`. */
-  static open(disk: Disk, directory: string, unitsPerFile = INDEX_UNITS_PER_FILE): LogIndexFiles {
+  /** Opens the files that are there, without those wholly up to `base`; the first one is made by the first `write`. */
+  static open(disk: Disk, directory: string, base: LogIndex, unitsPerFile = INDEX_UNITS_PER_FILE): LogIndexFiles {
     disk.makeDirectory(directory);
     const index = new LogIndexFiles(disk, directory, unitsPerFile);
+    index.#firstNumber = Math.floor(base / unitsPerFile);
+    const first = index.#pathOf(index.#firstNumber);
+    for (const path of index.#paths()) if (path < first) disk.remove(path);
     try {
-      for (let number = 0; disk.exists(index.#pathOf(number)); number++) {
+      for (let number = index.#firstNumber; disk.exists(index.#pathOf(number)); number++) {
         index.#files.push(disk.open(index.#pathOf(number), { create: true }));
       }
       return index;
@@ -97,7 +104,7 @@ export class LogIndexFiles {
       const count = Math.min(this.#stagedCount - done, this.#unitsPerFile - inFile);
       const bytes = this.#staged.subarray(done * INDEX_UNIT_BYTES, (done + count) * INDEX_UNIT_BYTES);
       this.#fileToWrite(number).write(bytes, inFile * INDEX_UNIT_BYTES);
-      this.#dirtyFrom = Math.min(this.#dirtyFrom, number);
+      this.#dirtyFrom = Math.min(this.#dirtyFrom, number - this.#firstNumber);
       done += count;
     }
     this.#stagedCount = 0;
@@ -106,7 +113,7 @@ export class LogIndexFiles {
   /** The unit of a record, or null when it is missing or not valid. */
   get(index: LogIndex): IndexUnit | null {
     const number = Math.floor((index - 1) / this.#unitsPerFile);
-    const file = this.#files[number];
+    const file = this.#files[number - this.#firstNumber];
     const unit = this.#unit;
     const inFile = ((index - 1) % this.#unitsPerFile) * INDEX_UNIT_BYTES;
     if (file === undefined || file.read(unit, inFile) !== INDEX_UNIT_BYTES) return null;
@@ -119,9 +126,9 @@ export class LogIndexFiles {
     };
   }
 
-  /** Removes the units behind `index`. */
+  /** Removes the units behind `index`, which is not below the base. */
   truncateAfter(index: LogIndex): void {
-    const keep = Math.floor(index / this.#unitsPerFile);
+    const keep = Math.floor(index / this.#unitsPerFile) - this.#firstNumber;
     while (this.#files.length > keep + 1) {
       const file = this.#files.pop()!;
       file.close();
@@ -135,6 +142,27 @@ export class LogIndexFiles {
     }
   }
 
+  /** Removes the files that hold units up to `base` only. */
+  cutTo(base: LogIndex): void {
+    const firstNumber = Math.floor(base / this.#unitsPerFile);
+    for (const file of this.#files.splice(0, firstNumber - this.#firstNumber)) {
+      file.close();
+      this.#disk.remove(file.path);
+    }
+    this.#dirtyFrom = Math.max(0, this.#dirtyFrom - (firstNumber - this.#firstNumber));
+    this.#firstNumber = firstNumber;
+  }
+
+  /** Removes all files; the next unit is that of the record behind `base`. */
+  restart(base: LogIndex): void {
+    this.close();
+    this.#files.length = 0;
+    for (const path of this.#paths()) this.#disk.remove(path);
+    this.#firstNumber = Math.floor(base / this.#unitsPerFile);
+    this.#dirtyFrom = 0;
+    this.unstage();
+  }
+
   /** Makes durable what was written before the call, without blocking. A failure is final for the log. */
   async flush(): Promise<void> {
     const dirty = this.#files.slice(this.#dirtyFrom);
@@ -145,7 +173,7 @@ export class LogIndexFiles {
 
   /** Makes durable whatever was written since the last time. */
   flushNow(): void {
-    for (let number = this.#dirtyFrom; number < this.#files.length; number++) this.#files[number]!.flushNow();
+    for (const file of this.#files.slice(this.#dirtyFrom)) file.flushNow();
     this.#dirtyFrom = this.#files.length;
   }
 
@@ -154,9 +182,16 @@ export class LogIndexFiles {
   }
 
   #fileToWrite(number: number): DiskFile {
-    assert(number <= this.#files.length, 'the log index grows file by file');
-    if (number === this.#files.length) this.#files.push(this.#disk.open(this.#pathOf(number), { create: true }));
-    return this.#files[number]!;
+    const at = number - this.#firstNumber;
+    assert(at >= 0 && at <= this.#files.length, 'the log index grows file by file');
+    if (at === this.#files.length) this.#files.push(this.#disk.open(this.#pathOf(number), { create: true }));
+    return this.#files[at]!;
+  }
+
+  /** All files that are there, in order. */
+  #paths(): string[] {
+    const names = this.#disk.list(this.#directory).filter((name) => NAME_PATTERN.test(name));
+    return names.map((name) => `${this.#directory}/${name}`);
   }
 
   #pathOf(number: number): string {

@@ -12,8 +12,9 @@ import {
   sizeAt,
 } from '../format/record.ts';
 import { type LogIndex, logIndex, type Term } from '../raft/types.ts';
+import type { LogBase } from './log_base.ts';
 import type { IndexUnit, LogIndexFiles } from './log_index.ts';
-import { EMPTY_TIP, type LogTip } from './log_tip.ts';
+import type { LogTip } from './log_tip.ts';
 import { rebuildUnits } from './recovery.ts';
 import type { Segments } from './segment.ts';
 import type { CachedBatch, TailCache } from './tail_cache.ts';
@@ -47,6 +48,7 @@ export interface RecordPlace {
 
 /** The parts of an open log. `tip` moves; everything else stays. */
 export interface LogParts {
+  readonly base: LogBase;
   readonly segments: Segments;
   readonly index: LogIndexFiles;
   readonly cache: TailCache;
@@ -54,7 +56,7 @@ export interface LogParts {
   tip: LogTip;
 }
 
-/** Answers questions about records 1 … tip. Asking for others is a broken invariant. */
+/** Answers questions about the records behind the base up to the tip. Asking for others is a broken invariant. */
 export class LogReader {
   readonly #parts: LogParts;
 
@@ -63,15 +65,15 @@ export class LogReader {
   }
 
   termAt(index: LogIndex): Term {
-    this.#check(index, 0);
+    this.#checkOrBase(index);
     return this.#parts.runs.at(index);
   }
 
   chainAt(index: LogIndex): number {
-    this.#check(index, 0);
-    const { tip, cache } = this.#parts;
+    this.#checkOrBase(index);
+    const { base, tip, cache } = this.#parts;
     if (index === tip.index) return tip.chainCrc;
-    if (index === 0) return 0;
+    if (index === base.tip.index) return base.tip.chainCrc;
     const batch = cache.get(cache.find(index));
     if (batch !== undefined) return chainCrcAt(batch.buffer, offsetIn(batch, index));
     const { position } = this.locate(index);
@@ -84,7 +86,7 @@ export class LogReader {
   }
 
   locate(index: LogIndex): RecordPlace {
-    this.#check(index, 1);
+    this.#check(index);
     const { cache } = this.#parts;
     const batch = cache.get(cache.find(index));
     if (batch === undefined) return this.#unit(index);
@@ -92,22 +94,26 @@ export class LogReader {
     return { position: positionAt(batch.buffer, at), sizeBytes: sizeAt(batch.buffer, at) };
   }
 
-  /** The place of a record as a tip, i.e. with what identifies the log up to it. */
+  /** The place of a record as a tip, i.e. with what identifies the log up to it: others build on it, so it is verified. */
   tipAt(index: LogIndex): LogTip {
-    const { position, sizeBytes } = this.locate(index);
-    const end = physicalOffset(position + sizeBytes);
-    return { index, term: this.termAt(index), chainCrc: this.chainAt(index), start: position, end };
+    this.#checkOrBase(index);
+    const { base } = this.#parts;
+    if (index === base.tip.index) return base.tip;
+    const { buffer, start } = this.read(index, index);
+    const position = positionAt(buffer, start);
+    const end = physicalOffset(position + sizeAt(buffer, start));
+    return { index, term: this.termAt(index), chainCrc: chainCrcAt(buffer, start), start: position, end };
   }
 
   fit(firstIndex: LogIndex, bytesMax: number): { lastIndex: LogIndex; sizeBytes: number } {
-    this.#check(firstIndex, 1);
+    this.#check(firstIndex);
     const number = this.#parts.cache.find(firstIndex);
     return number >= 0 ? this.#fitCached(number, firstIndex, bytesMax) : this.#fitFiled(firstIndex, bytesMax);
   }
 
   read(firstIndex: LogIndex, lastIndex: LogIndex): RecordRange {
-    this.#check(firstIndex, 1);
-    this.#check(lastIndex, firstIndex);
+    this.#check(firstIndex);
+    this.#checkFrom(firstIndex, lastIndex);
     const { cache } = this.#parts;
     const number = cache.find(firstIndex);
     if (number < 0) return this.#readFiled(firstIndex, lastIndex);
@@ -121,6 +127,7 @@ export class LogReader {
   readAt(position: PhysicalOffset, sizeBytes: number): Buffer {
     const { cache, tip, segments } = this.#parts;
     if (position + sizeBytes > tip.end) throw outside(position, sizeBytes, "lie behind the log's end");
+    if (position < segments.start) throw outside(position, sizeBytes, "lie before the log's beginning");
     const batch = cache.get(cache.findAt(position));
     if (batch !== undefined && position + sizeBytes <= batch.last.end) {
       const at = batch.start + position - batch.position;
@@ -270,8 +277,7 @@ export class LogReader {
     while (first > 0 && files.get(logIndex(segments.get(first)!.firstIndex - 1)) === null) first--;
     for (let number = first; number <= last; number++) {
       const { firstIndex } = segments.get(number)!;
-      const before = firstIndex === 1 ? EMPTY_TIP : this.tipAt(logIndex(firstIndex - 1));
-      rebuildUnits(this.#parts, number, before, tip);
+      rebuildUnits(this.#parts, number, this.tipAt(logIndex(firstIndex - 1)), tip);
     }
   }
 
@@ -286,10 +292,17 @@ export class LogReader {
     return new TLedgerError('DATA_CORRUPTED', `${path} is damaged at or after position ${position}: ${reason}`);
   }
 
-  #check(index: LogIndex, min: number): void {
-    assert(index >= min && index <= this.#parts.tip.index, () => {
-      return `record ${index} is outside the log ${min}..${this.#parts.tip.index}`;
-    });
+  #check(index: LogIndex): void {
+    this.#checkFrom(this.#parts.base.tip.index + 1, index);
+  }
+
+  #checkOrBase(index: LogIndex): void {
+    this.#checkFrom(this.#parts.base.tip.index, index);
+  }
+
+  #checkFrom(min: number, index: LogIndex): void {
+    const max = this.#parts.tip.index;
+    assert(index >= min && index <= max, () => `record ${index} is outside the log ${min}..${max}`);
   }
 }
 

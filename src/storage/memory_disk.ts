@@ -121,6 +121,55 @@ export class MemoryDisk implements Disk {
     this.#inode(path, 'read').corrupt(bytes, position);
   }
 
+  /** Flips bit 0 … 7 of a byte, for good, without counting as a step. */
+  flip(path: string, position: number, bit: number): void {
+    const inode = this.#inode(path, 'read');
+    assert(position >= 0 && position < inode.sizeBytes, () => `${path} has no byte ${position}`);
+    inode.flip(position, bit);
+  }
+
+  /** A file vanishes, for good, without counting as a step. Who has it open keeps what nobody else will see. */
+  lose(path: string): void {
+    this.#inode(path, 'remove');
+    for (const names of [this.#names, this.#durableNames]) names.delete(path);
+    // No change of its name that is under way may bring it back.
+    this.#pendingNames = this.#pendingNames.map((change) => (names) => {
+      change(names);
+      names.delete(path);
+    });
+  }
+
+  /** Reads that touch the sector at `position` fail with EIO until it is written. */
+  breakReads(path: string, position: number): void {
+    this.#inode(path, 'read').breakReads(position);
+  }
+
+  /**
+   * A stored byte to damage, each as likely as any other; null if there is none. The zeros that a preallocated segment
+   * ends with are not counted.
+   * @param fits only files whose path it accepts are looked at; all by default.
+   */
+  randomStoredByte(
+    random: Random,
+    fits: (path: string) => boolean = () => true,
+  ): { readonly path: string; readonly position: number } | null {
+    const ranges = this.files().flatMap((path) =>
+      fits(path)
+        ? this.#inode(path, 'read')
+            .usedRanges()
+            .map((range) => ({ path, ...range }))
+        : [],
+    );
+    const total = ranges.reduce((sum, { start, end }) => sum + end - start, 0);
+    if (total === 0) return null;
+    let left = random.between(0, total - 1);
+    for (const { path, start, end } of ranges) {
+      if (left < end - start) return { path, position: start + left };
+      left -= end - start;
+    }
+    return null;
+  }
+
   /** Paths of all files, sorted. */
   files(): string[] {
     return [...this.#names].flatMap(([path, entry]) => (entry === 'directory' ? [] : [path])).sort();
@@ -260,6 +309,7 @@ class MemoryFile implements DiskFile {
   read(target: Buffer, position: number): number {
     this.#assertOpen();
     this.#disk.step('read', this.path);
+    if (!this.#inode.isReadable(position, target.length)) throw diskError('read', this.path, systemError('EIO'));
     return this.#inode.read(target, position);
   }
 

@@ -16,6 +16,8 @@ export class MemoryInode {
   /** Changes not flushed yet, oldest first. */
   #pending: Change[] = [];
   #sequence = 0;
+  /** Sectors that cannot be read until they are written. */
+  readonly #unreadable = new Set<number>();
 
   get sizeBytes(): number {
     return this.#visible.sizeBytes;
@@ -30,11 +32,24 @@ export class MemoryInode {
     return this.#sequence;
   }
 
+  /** Whether the device answers for all of `[position, position + sizeBytes)`. */
+  isReadable(position: number, sizeBytes: number): boolean {
+    if (this.#unreadable.size === 0) return true;
+    const last = sectorOf(position + sizeBytes - 1);
+    for (let sector = sectorOf(position); sector <= last; sector++) if (this.#unreadable.has(sector)) return false;
+    return true;
+  }
+
   read(target: Buffer, position: number): number {
     return this.#visible.read(target, position);
   }
 
   write(bytes: Buffer, position: number): void {
+    const last = sectorOf(position + bytes.length - 1);
+    // A device puts a sector that is written anew somewhere else.
+    for (const sector of this.#unreadable) {
+      if (sector >= sectorOf(position) && sector <= last) this.#unreadable.delete(sector);
+    }
     this.#visible.write(bytes, position);
     this.#pending.push({ kind: 'write', sequence: ++this.#sequence, position, bytes: Buffer.from(bytes) });
   }
@@ -93,14 +108,49 @@ export class MemoryInode {
     this.#durable.write(bytes, position);
   }
 
+  /** Flips a bit of a stored byte, in what programs see, in what a power loss would leave and on the way there. */
+  flip(position: number, bit: number): void {
+    const flipIn = (bytes: Buffer, at: number): void => {
+      bytes[at] = bytes[at]! ^ (1 << bit);
+    };
+    const byte = Buffer.alloc(1);
+    for (const bytes of [this.#visible, this.#durable]) {
+      if (bytes.read(byte, position) === 0) continue;
+      flipIn(byte, 0);
+      bytes.write(byte, position);
+    }
+    this.#pending = this.#pending.map((change) => {
+      if (change.kind === 'truncate' || position < change.position) return change;
+      if (position >= change.position + change.bytes.length) return change;
+      const bytes = Buffer.from(change.bytes);
+      flipIn(bytes, position - change.position);
+      return { ...change, bytes };
+    });
+  }
+
+  /** From now on the sector at `position` cannot be read, until it is written. */
+  breakReads(position: number): void {
+    this.#unreadable.add(sectorOf(position));
+  }
+
+  /** Where bytes other than zero lie, as ranges; zeros between two of them may be included. */
+  usedRanges(): { readonly start: number; readonly end: number }[] {
+    return this.#visible.usedRanges();
+  }
+
   clone(): MemoryInode {
     const copy = new MemoryInode();
     copy.#visible = this.#visible.clone();
     copy.#durable = this.#durable.clone();
     copy.#pending = [...this.#pending];
     copy.#sequence = this.#sequence;
+    for (const sector of this.#unreadable) copy.#unreadable.add(sector);
     return copy;
   }
+}
+
+function sectorOf(position: number): number {
+  return Math.floor(position / SECTOR_BYTES);
 }
 
 function apply(target: SparseBytes, change: Change): void {

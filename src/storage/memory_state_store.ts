@@ -1,6 +1,6 @@
 // The in-memory twin of the state store, with a crash: batches that no sync covered may be lost, the last ones first.
 import { assert } from '../base/assert.ts';
-import type { StateChanges, StateStore } from './state_store.ts';
+import type { StateChanges, StateEntry, StateStore } from './state_store.ts';
 
 /** What outlives the process: hand the same one to the next `MemoryStateStore`. */
 export class MemoryStateMedium {
@@ -37,9 +37,7 @@ export class MemoryStateStore implements StateStore {
   async load(): Promise<Map<string, string>> {
     this.#assertAlive();
     this.#isLoaded = true;
-    const entries = new Map(this.#medium.durable);
-    for (const changes of this.#medium.unsynced) applyChanges(entries, changes);
-    return new Map([...entries].sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b))));
+    return new Map(this.#sorted());
   }
 
   async write(changes: StateChanges, options: { readonly sync: boolean }): Promise<void> {
@@ -60,8 +58,43 @@ export class MemoryStateStore implements StateStore {
     return null;
   }
 
+  entries(): AsyncIterable<StateEntry> {
+    this.#assertAlive();
+    assert(this.#isLoaded, 'the state is loaded before its entries are asked for');
+    return this.#each(this.#sorted());
+  }
+
+  async replace(entries: Iterable<StateEntry> | AsyncIterable<StateEntry>): Promise<void> {
+    this.#assertAlive();
+    this.#medium.durable.clear();
+    this.#medium.unsynced.length = 0;
+    this.#isLoaded = false;
+    const replaced: StateEntry[] = [];
+    for await (const entry of entries) {
+      this.#assertAlive();
+      replaced.push(entry);
+    }
+    await Promise.resolve();
+    this.#assertAlive();
+    for (const [key, value] of replaced) this.#medium.durable.set(key, value);
+    this.#isLoaded = true;
+  }
+
   async close(): Promise<void> {
     this.#isOpen = false;
+  }
+
+  async *#each(entries: readonly StateEntry[]): AsyncGenerator<StateEntry> {
+    for (const entry of entries) {
+      this.#assertAlive();
+      yield entry;
+    }
+  }
+
+  #sorted(): StateEntry[] {
+    const entries = new Map(this.#medium.durable);
+    for (const changes of this.#medium.unsynced) applyChanges(entries, changes);
+    return [...entries].sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
   }
 
   #assertAlive(): void {

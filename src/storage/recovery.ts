@@ -1,8 +1,10 @@
 // What a log is after a restart, whatever happened before: found by scanning from the checkpoint to the end.
 //
-//   0            mark           flushed                 end
+//   base         mark           flushed                 end
 //   |-- trusted --|-- verified --|-- verified or cut ---|.. zeroed ..
 //
+// Everything up to the base was durable before the base was: a checkpoint that says less is raised to it. The base itself
+// is not held any more; the first record continues its chain.
 // Up to `flushed` this replica may have vouched for the records, so a bad one there is corruption and recovery refuses.
 // Beyond it a bad record is a torn tail and is cut, whatever lies behind it: the sectors of unflushed writes reach the
 // device in any order. If nobody knows what was flushed, only the last segment can have a torn tail, since a segment
@@ -20,9 +22,10 @@ import {
 } from '../format/record.ts';
 import { type LogIndex, logIndex } from '../raft/types.ts';
 import type { Checkpoint, Marks } from './checkpoint.ts';
+import type { LogBase } from './log_base.ts';
 import type { LogIndexFiles } from './log_index.ts';
 import { LogScanner, type ScanEnd } from './log_scanner.ts';
-import { EMPTY_TIP, type LogTip } from './log_tip.ts';
+import { type LogTip, later } from './log_tip.ts';
 import type { Segment, Segments } from './segment.ts';
 import { TermRuns } from './term_runs.ts';
 
@@ -38,7 +41,7 @@ export interface RecoveryReport {
   /** Bytes cut off as a torn tail: from the last good record to the last byte that was not zero. */
   readonly bytesCut: number;
   readonly segments: number;
-  /** Index of the record after which the scan began; 0 when the whole log was scanned. */
+  /** Index of the record after which the scan began; the base when the whole log was scanned. */
   readonly scannedAfter: LogIndex;
   /** The log index was missing or damaged and was made anew from the log. */
   readonly indexRebuilt: boolean;
@@ -52,32 +55,36 @@ export interface RecoveredLog {
 }
 
 interface Parts {
+  readonly base: LogBase;
   readonly segments: Segments;
   readonly index: LogIndexFiles;
   readonly checkpoint: Checkpoint;
 }
 
 /**
- * Brings segments, log index and checkpoint into agreement. When it returns, everything it kept is durable.
+ * Brings base, segments, log index and checkpoint into agreement. When it returns, everything it kept is durable. Behind
+ * a fresh base, segments and index were emptied before.
  * @throws TLedgerError DATA_CORRUPTED naming file, position and index when a record that was vouched for is damaged or
  * missing; STORAGE_FAILED.
  */
-export function recoverLog({ segments, index, checkpoint }: Parts): RecoveredLog {
-  const marks: Marks = checkpoint.loaded ?? { flushed: EMPTY_TIP, mark: EMPTY_TIP };
-  const { flushed } = marks;
-  for (const tip of [marks.mark, flushed]) checkTip(segments, tip);
-  const trusted = trustedRuns(segments, index, marks.mark);
-  const from = trusted === null ? EMPTY_TIP : marks.mark;
-  const runs = trusted ?? new TermRuns();
-  if (trusted === null) index.truncateAfter(logIndex(0));
+export function recoverLog({ base, segments, index, checkpoint }: Parts): RecoveredLog {
+  // A fresh base was saved before the checkpoint was lowered to it: that may still speak of what is gone.
+  const known = base.isFresh ? { flushed: base.tip, mark: base.tip } : checkpoint.loaded;
+  const flushed = later(known?.flushed ?? base.tip, base.tip);
+  const mark = later(known?.mark ?? base.tip, base.tip);
+  for (const tip of [mark, flushed]) if (tip.index > base.tip.index) checkTip(segments, tip);
+  const trusted = trustedRuns(segments, index, base.tip, mark);
+  const from = trusted === null ? base.tip : mark;
+  const runs = trusted ?? new TermRuns(base.tip.term);
+  if (trusted === null) index.truncateAfter(base.tip.index);
 
   const scanner = new LogScanner();
-  const tip = scanAll(segments, scanner, { from, flushed, runs, index, strict: checkpoint.loaded === null });
+  const tip = scanAll(segments, scanner, { from, flushed, runs, index, strict: known === null });
   const bytesCut = cut(segments, tip);
-  rewrite(segments, checkpoint.loaded === null ? segments.tail.start : flushed.end, tip);
+  rewrite(segments, known === null ? segments.tail.start : flushed.end, tip);
   index.truncateAfter(tip.index);
   index.flushNow();
-  checkpoint.save({ flushed: tip, mark: tip });
+  saveMarks({ base, checkpoint }, { flushed: tip, mark: tip });
   return {
     tip,
     runs,
@@ -87,9 +94,15 @@ export function recoverLog({ segments, index, checkpoint }: Parts): RecoveredLog
       bytesCut,
       segments: segments.count,
       scannedAfter: from.index,
-      indexRebuilt: trusted === null && marks.mark.index > 0,
+      indexRebuilt: trusted === null && mark.index > base.tip.index,
     },
   };
+}
+
+function saveMarks({ base, checkpoint }: Pick<Parts, 'base' | 'checkpoint'>, marks: Marks): void {
+  if (base.isFresh) checkpoint.lower(marks);
+  else checkpoint.save(marks);
+  base.settle();
 }
 
 /**
@@ -135,7 +148,7 @@ function scanAll(
     index.stage(at, position, sizeBytes, term);
     if (index.stagedCount >= STAGED_UNITS_MAX) index.write();
   };
-  for (let number = segments.numberAt(from.end); number < segments.count; number++) {
+  for (let number = Math.max(0, segments.numberAt(from.end)); number < segments.count; number++) {
     const segment = segments.get(number)!;
     segment.firstIndex = tip.end > segment.start ? segment.firstIndex : logIndex(tip.index + 1);
     const end = scanner.scan(segment, tip, visit);
@@ -170,7 +183,7 @@ function cut(segments: Segments, tip: LogTip): number {
  */
 function rewrite(segments: Segments, from: number, tip: LogTip): void {
   const buffer = Buffer.allocUnsafe(REWRITE_PIECE_BYTES);
-  for (let number = segments.numberAt(from); number < segments.count; number++) {
+  for (let number = Math.max(0, segments.numberAt(from)); number < segments.count; number++) {
     const { start, end, file } = segments.get(number)!;
     const to = number === segments.count - 1 ? tip.end : end;
     for (let at = Math.max(from, start); at < to; at += buffer.length) {
@@ -184,7 +197,6 @@ function rewrite(segments: Segments, from: number, tip: LogTip): void {
 
 /** A record that the checkpoint names must be where it says; its chainCrc then stands for the whole log before it. */
 function checkTip(segments: Segments, tip: LogTip): void {
-  if (tip.index === 0) return;
   const segment = segments.at(tip.start);
   const bytes = Buffer.alloc(tip.end - tip.start);
   segment.file.read(bytes, tip.start - segment.start);
@@ -204,16 +216,15 @@ function checkTip(segments: Segments, tip: LogTip): void {
 }
 
 /**
- * The terms of the records up to `mark`, taken from the log index, with each segment's first index; null when the
+ * The terms of the records behind `base` up to `mark`, taken from the log index, with each segment's first index; null when the
  * index can't be trusted, so that everything has to be scanned.
  */
-function trustedRuns(segments: Segments, index: LogIndexFiles, mark: LogTip): TermRuns | null {
-  if (mark.index > 0) {
-    const unit = index.get(mark.index);
-    if (unit === null || unit.position !== mark.start || unit.term !== mark.term) return null;
-  }
+function trustedRuns(segments: Segments, index: LogIndexFiles, base: LogTip, mark: LogTip): TermRuns | null {
+  if (mark.index === base.index) return new TermRuns(base.term);
+  const unit = index.get(mark.index);
+  if (unit === null || unit.position !== mark.start || unit.term !== mark.term) return null;
   const header = Buffer.alloc(RECORD_HEADER_BYTES);
-  for (let number = 0; number <= segments.numberAt(mark.start) && mark.index > 0; number++) {
+  for (let number = 0; number <= segments.numberAt(mark.start); number++) {
     const segment = segments.get(number)!;
     if (segment.file.read(header, 0) !== header.length || !isRecordWhole(header, 0, segment.end - segment.start)) {
       return null;
@@ -221,7 +232,7 @@ function trustedRuns(segments: Segments, index: LogIndexFiles, mark: LogTip): Te
     segment.firstIndex = indexAt(header, 0);
     if (segment.firstIndex > mark.index || index.get(segment.firstIndex)?.position !== segment.start) return null;
   }
-  return TermRuns.search(mark.index, (at) => index.get(at)?.term ?? null);
+  return TermRuns.search(base, mark.index, (at) => index.get(at)?.term ?? null);
 }
 
 /** Bytes from `from` to the last one that is not zero; only the neighbourhood is looked at: the number is for people. */

@@ -5,6 +5,7 @@ import { TLedgerError } from '../base/errors.ts';
 import { type PhysicalOffset, physicalOffset, RECORD_HEADER_BYTES, recordMagic } from '../format/record.ts';
 import { type LogIndex, logIndex } from '../raft/types.ts';
 import type { Disk, DiskFile } from './disk.ts';
+import type { LogTip } from './log_tip.ts';
 
 /** Magic and size: all that a filler has. Every record leaves room for one behind it (DLedger's rule). */
 export const FILLER_BYTES = 8;
@@ -21,12 +22,14 @@ export interface Segment {
   firstIndex: LogIndex;
 }
 
-/** All segments of a log, in order. There is always at least one. */
+/** All segments of a log behind its base, in order. There is always at least one. Numbers count from the first one held. */
 export class Segments {
   readonly #disk: Disk;
   readonly #directory: string;
   readonly sizeBytes: number;
   readonly #all: Segment[] = [];
+  /** Where the first one begins. */
+  #start = physicalOffset(0);
 
   private constructor(disk: Disk, directory: string, sizeBytes: number) {
     this.#disk = disk;
@@ -35,31 +38,43 @@ export class Segments {
   }
 
   /**
-   * Opens all segments; makes the first one in an empty directory. Files of other names are left alone.
-   * @throws TLedgerError DATA_CORRUPTED when a segment is missing or too long.
+   * Opens the segments behind `base` and removes those before, which a cut that was interrupted has left. Makes the first
+   * one in the empty directory of a log without a base. Files of other names are left alone.
+   * @throws TLedgerError DATA_CORRUPTED when a segment is missing or too long; nothing is removed then.
    */
-  static open(disk: Disk, directory: string, sizeBytes: number): Segments {
-    assert(sizeBytes >= SEGMENT_SIZE_BYTES_MIN, () => `a segment of ${sizeBytes} bytes can't hold a record`);
-    disk.makeDirectory(directory);
-    const segments = new Segments(disk, directory, sizeBytes);
-    const names = disk.list(directory).filter((name) => NAME_PATTERN.test(name));
-    const expected = names.map((_, number) => nameOf(number * sizeBytes));
-    const strange = names.findIndex((name, at) => name !== expected[at]);
-    if (strange >= 0) {
-      const found = `${directory}/${names[strange]}`;
-      throw new TLedgerError('DATA_CORRUPTED', `segment ${directory}/${expected[strange]} is missing before ${found}`);
-    }
+  static open(disk: Disk, directory: string, sizeBytes: number, base: LogTip): Segments {
+    const segments = Segments.#none(disk, directory, sizeBytes);
+    segments.#start = firstStart(base, sizeBytes);
+    const names = segments.#names();
+    const below = names.filter((name) => Number(name) < segments.#start);
+    const held = names.slice(below.length);
+    segments.#checkNames(held, base);
     try {
-      names.forEach((name, number) => {
-        segments.#all.push(openSegment(disk, `${directory}/${name}`, number * sizeBytes, sizeBytes));
+      held.forEach((name, number) => {
+        const start = segments.#start + number * sizeBytes;
+        segments.#all.push(openSegment(disk, `${directory}/${name}`, start, sizeBytes));
       });
       for (const { file } of segments.#all) if (file.sizeBytes() > sizeBytes) throw segments.#wrongSize(file);
-      if (names.length === 0) segments.add(logIndex(1));
+      for (const name of below) disk.remove(`${directory}/${name}`);
+      if (held.length === 0) segments.add(logIndex(1));
       return segments;
     } catch (error) {
       segments.close();
       throw error;
     }
+  }
+
+  /** Removes all segments that are there, in whatever state, and makes the first one behind `base`. */
+  static restart(disk: Disk, directory: string, sizeBytes: number, base: LogTip): Segments {
+    const segments = Segments.#none(disk, directory, sizeBytes);
+    segments.restart(base);
+    return segments;
+  }
+
+  static #none(disk: Disk, directory: string, sizeBytes: number): Segments {
+    assert(sizeBytes >= SEGMENT_SIZE_BYTES_MIN, () => `a segment of ${sizeBytes} bytes can't hold a record`);
+    disk.makeDirectory(directory);
+    return new Segments(disk, directory, sizeBytes);
   }
 
   get count(): number {
@@ -70,20 +85,26 @@ export class Segments {
     return this.#all[this.#all.length - 1]!;
   }
 
+  /** Where the first segment begins: no byte before is held. */
+  get start(): PhysicalOffset {
+    return this.#start;
+  }
+
   /** By number, from 0. */
   get(number: number): Segment | undefined {
     return this.#all[number];
   }
 
+  /** Below 0 for a position before the first segment. */
   numberAt(position: number): number {
-    return Math.floor(position / this.sizeBytes);
+    return Math.floor((position - this.#start) / this.sizeBytes);
   }
 
   /** @throws TLedgerError DATA_CORRUPTED when no segment holds the position. */
   at(position: number): Segment {
     const segment = this.#all[this.numberAt(position)];
     if (segment === undefined) {
-      const name = nameOf(this.numberAt(position) * this.sizeBytes);
+      const name = nameOf(Math.floor(position / this.sizeBytes) * this.sizeBytes);
       throw new TLedgerError('DATA_CORRUPTED', `segment ${this.#directory}/${name} is missing: position ${position}`);
     }
     return segment;
@@ -91,7 +112,7 @@ export class Segments {
 
   /** Appends an empty segment, durable by name; its size is flushed with the first records. */
   add(firstIndex: LogIndex): Segment {
-    const start = this.#all.length * this.sizeBytes;
+    const start = this.#start + this.#all.length * this.sizeBytes;
     const path = `${this.#directory}/${nameOf(start)}`;
     const segment = openSegment(this.#disk, path, start, this.sizeBytes);
     segment.firstIndex = firstIndex;
@@ -108,11 +129,31 @@ export class Segments {
     this.#disk.remove(file.path);
   }
 
+  /** Removes the segments before number `count`, durably, the first one first. Never the last. */
+  removeHead(count: number): void {
+    assert(count < this.#all.length, 'the last segment stays');
+    for (let number = 0; number < count; number++) {
+      const { file, end } = this.#all.shift()!;
+      this.#start = end;
+      file.close();
+      this.#disk.remove(file.path);
+    }
+  }
+
+  /** Removes all segments, durably, and makes the first one behind `base`. */
+  restart(base: LogTip): void {
+    this.close();
+    this.#all.length = 0;
+    for (const name of this.#names()) this.#disk.remove(`${this.#directory}/${name}`);
+    this.#start = firstStart(base, this.sizeBytes);
+    this.add(logIndex(base.index + 1));
+  }
+
   /** Zeroes the tail segment from `end` on, so that no removed byte can be taken for a record again. Not flushed. */
   clearAfter(end: PhysicalOffset): void {
     const { start, file } = this.tail;
-    assert(end >= start, 'only the tail segment is cleared');
-    file.truncate(end - start);
+    assert(end >= start || this.#all.length === 1, 'only the tail segment is cleared');
+    file.truncate(Math.max(0, end - start));
     file.truncate(this.sizeBytes);
   }
 
@@ -131,6 +172,25 @@ export class Segments {
     for (const { file } of this.#all) file.close();
   }
 
+  #names(): string[] {
+    return this.#disk.list(this.#directory).filter((name) => NAME_PATTERN.test(name));
+  }
+
+  /** All segments from the first one on are there; none at all only where nothing was ever written. */
+  #checkNames(names: readonly string[], base: LogTip): void {
+    const expected = [this.#start, ...names.slice(1).map((_, at) => this.#start + (at + 1) * this.sizeBytes)].map(
+      nameOf,
+    );
+    const strange = names.findIndex((name, at) => name !== expected[at]);
+    const path = (name: string): string => `${this.#directory}/${name}`;
+    if (strange >= 0) {
+      const message = `segment ${path(expected[strange]!)} is missing before ${path(names[strange]!)}`;
+      throw new TLedgerError('DATA_CORRUPTED', message);
+    }
+    if (names.length > 0 || base.index === 0) return;
+    throw new TLedgerError('DATA_CORRUPTED', `segment ${path(expected[0]!)} is missing behind the base ${base.index}`);
+  }
+
   #wrongSize(file: DiskFile): TLedgerError {
     return new TLedgerError(
       'DATA_CORRUPTED',
@@ -145,6 +205,14 @@ export function writeFiller(segment: Segment, end: PhysicalOffset): void {
   filler.writeInt32BE(recordMagic.filler, 0);
   filler.writeUInt32BE(segment.end - end, 4);
   segment.file.write(filler, end - segment.start);
+}
+
+/**
+ * Where the segment behind a base begins. A base is the last record of its segment, and a filler follows it, so it never
+ * ends where its segment does.
+ */
+function firstStart(base: LogTip, sizeBytes: number): PhysicalOffset {
+  return physicalOffset(base.index === 0 ? 0 : (Math.floor(base.end / sizeBytes) + 1) * sizeBytes);
 }
 
 function openSegment(disk: Disk, path: string, start: number, sizeBytes: number): Segment {

@@ -49,6 +49,19 @@ export class SparseBytes {
     this.#sizeBytes = sizeBytes;
   }
 
+  /** For each page that holds anything but zeros: from the first such byte to behind the last. Ascending. */
+  usedRanges(): { readonly start: number; readonly end: number }[] {
+    const ranges: { start: number; end: number }[] = [];
+    for (const number of [...this.#pages.keys()].sort((a, b) => a - b)) {
+      const page = this.#pages.get(number)!;
+      const first = page.findIndex((byte) => byte !== 0);
+      if (first < 0) continue;
+      const last = page.findLastIndex((byte) => byte !== 0);
+      ranges.push({ start: number * PAGE_BYTES + first, end: number * PAGE_BYTES + last + 1 });
+    }
+    return ranges;
+  }
+
   /** An independent copy. */
   clone(): SparseBytes {
     const copy = new SparseBytes();

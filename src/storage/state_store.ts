@@ -24,6 +24,19 @@ export interface StateStore {
    * @returns where the old entries were put for people to look at, if anywhere.
    */
   reset(): Promise<string | null>;
+  /**
+   * Everything as of this call, in ascending order of the keys' UTF-8 bytes, whatever is written while it is read. Of a
+   * write whose promise is pending, all or nothing is in it. Whoever stops early ends the iteration with `return`
+   * (as `break` does). The store must have been loaded.
+   * @throws TLedgerError DATA_CORRUPTED (at the end, when the entries don't add up), STORAGE_FAILED.
+   */
+  entries(): AsyncIterable<StateEntry>;
+  /**
+   * Replaces all entries, durably when the promise resolves; a crash before leaves an empty store or what was there.
+   * Afterwards the store may be written as if it had been loaded. Comes when nothing else is under way.
+   * @throws also whatever `entries` throws; the store is final then, and empty at the next start.
+   */
+  replace(entries: Iterable<StateEntry> | AsyncIterable<StateEntry>): Promise<void>;
   /** Idempotent. */
   close(): Promise<void>;
 }

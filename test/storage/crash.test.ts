@@ -4,13 +4,13 @@ import { SeededRandom } from '../../src/base/random.ts';
 import { type HardState, logIndex, term } from '../../src/raft/types.ts';
 import type { CommitLog } from '../../src/storage/commit_log.ts';
 import { HardStateFile } from '../../src/storage/hard_state.ts';
-import { type CrashMode, type DiskFailure, MemoryDisk } from '../../src/storage/memory_disk.ts';
+import { type DiskFailure, MemoryDisk } from '../../src/storage/memory_disk.ts';
+import { crash, fates } from './crash_harness.ts';
 import { append, codeOf, contentOf, DIRECTORY, expectConsistent, openLog, recordsOf } from './log_fixture.ts';
 
 /** Small segments, so that a small workload rolls often. */
 const SMALL = { segmentSizeBytes: 700, indexUnitsPerFile: 4, cacheBytesMax: 400 };
 const open = (disk: MemoryDisk): CommitLog => openLog(disk, SMALL);
-const crash = new Error('crash');
 
 /** What the outside world knows of a replica. */
 class Witness {
@@ -159,20 +159,6 @@ function checkRecovery(disk: MemoryDisk, witness: Witness, hint: string): void {
 }
 
 describe('crash at every step of the disk', () => {
-  const fates: readonly (readonly [string, (disk: MemoryDisk, step: number) => void])[] = [
-    ['the process is killed', (disk) => disk.kill()],
-    ...(['lost', 'kept'] as const satisfies readonly CrashMode[]).map(
-      (mode) => [`unflushed writes are ${mode}`, (disk: MemoryDisk) => disk.crash({ mode })] as const,
-    ),
-    ...[1, 2, 3].map(
-      (seed) =>
-        [
-          `sectors of unflushed writes are lost, seed ${seed}`,
-          (disk: MemoryDisk, step: number) =>
-            disk.crash({ mode: 'sectors', random: new SeededRandom(step * 1000 + seed) }),
-        ] as const,
-    ),
-  ];
   for (const [name, fate] of fates) {
     it(`keeps what was flushed and invents nothing: ${name}`, async () => {
       for (let step = 1; ; step++) {

@@ -177,6 +177,85 @@ describe('memory disk', () => {
     }
   });
 
+  it('flips one bit of a stored byte, for good, whether it was flushed or not', async () => {
+    for (const mode of ['lost', 'kept', 'flushed'] as const) {
+      const { disk, file } = start();
+      const copy = disk.clone();
+      disk.flip('/a', 700, 2);
+      expect(disk.bytes('/a')[700]).to.equal(0x62 ^ 4);
+      if (mode === 'flushed') file.flushNow();
+      disk.crash({ mode: mode === 'kept' ? 'kept' : 'lost' });
+      expect(disk.bytes('/a')[700]).to.equal((mode === 'lost' ? 0x61 : 0x62) ^ 4);
+      expect([...disk.bytes('/a')].filter((byte) => byte !== (mode === 'lost' ? 0x61 : 0x62))).to.have.length(1);
+      copy.crash({ mode: 'kept' });
+      expect(new Set(copy.bytes('/a'))).to.deep.equal(new Set([0x62]));
+    }
+    const { disk, file } = start();
+    disk.flip('/a', 700, 2);
+    file.write(Buffer.from('c'), 700);
+    expect(disk.bytes('/a')[700]).to.equal(0x63);
+    expect(() => disk.flip('/a', 4 * sector, 0)).to.throw('no byte');
+    expect(() => disk.flip('/b', 0, 0)).to.throw('ENOENT');
+  });
+
+  it('loses a file for good, also one whose name is not durable yet', () => {
+    for (const mode of ['lost', 'kept'] as const) {
+      const { disk, file } = start();
+      disk.onOperation = ({ kind, path }) => {
+        if (kind === 'flush-directory' && path === '/') throw new Error('crash');
+      };
+      expect(() => disk.open('/b', { create: true })).to.throw('crash');
+      disk.onOperation = null;
+      disk.lose('/a');
+      disk.lose('/b');
+      expect(file.read(Buffer.alloc(1), 0)).to.equal(1);
+      for (let round = 0; round < 2; round++) {
+        expect(disk.files()).to.deep.equal([]);
+        disk.crash({ mode });
+      }
+    }
+  });
+
+  it('fails reads that touch a broken sector until it is written', () => {
+    const { disk, file } = start();
+    disk.breakReads('/a', sector + 5);
+    const read = (from: number, count: number) => () => file.read(Buffer.alloc(count), from);
+    for (const [from, count] of [
+      [sector, 1],
+      [2 * sector - 1, 1],
+      [0, 4 * sector],
+    ] as const) {
+      expect(read(from, count)).to.throw('cannot read /a: EIO').with.property('code', 'STORAGE_FAILED');
+    }
+    expect(read(0, sector)).not.to.throw();
+    expect(read(2 * sector, sector)).not.to.throw();
+    const copy = disk.clone();
+    expect(() => copy.open('/a').read(Buffer.alloc(1), sector)).to.throw('EIO');
+    file.write(Buffer.alloc(1), sector);
+    expect(read(0, 4 * sector)).not.to.throw();
+  });
+
+  it('names a stored byte to damage: any, of the files asked for, never behind what was written', () => {
+    const disk = new MemoryDisk();
+    expect(disk.randomStoredByte(new SeededRandom(1))).to.equal(null);
+    const put = (path: string, bytes: Buffer, at: number): void => {
+      const file = disk.open(path, { create: true });
+      file.truncate(1_000_000);
+      file.write(bytes, at);
+    };
+    put('/a', Buffer.from('xyz'), 10);
+    put('/b', Buffer.from('uvw'), 500_000);
+    put('/c', Buffer.alloc(100), 500_000);
+    const seen = new Set<string>();
+    const random = new SeededRandom(1);
+    for (let round = 0; round < 200; round++) {
+      const { path, position } = disk.randomStoredByte(random)!;
+      seen.add(`${path} ${position}`);
+      expect(disk.randomStoredByte(random, (file) => file === '/b')!.path).to.equal('/b');
+    }
+    expect([...seen].sort()).to.deep.equal(['/a 10', '/a 11', '/a 12', '/b 500000', '/b 500001', '/b 500002']);
+  });
+
   it('copies itself', () => {
     const { disk } = start();
     const copy = disk.clone();

@@ -49,10 +49,10 @@ export function replicate(from: CommitLog, to: CommitLog, bytesMax = 1_000_000):
   }
 }
 
-/** The bytes of every record, read back one by one from the log. */
+/** The bytes of every record held, read back one by one from the log. */
 export function recordsOf(log: CommitLog): string[] {
   const records = [];
-  for (let index = 1; index <= log.lastIndex; index++) {
+  for (let index: number = log.firstIndex; index <= log.lastIndex; index++) {
     const { buffer, start, end } = log.read(logIndex(index), logIndex(index));
     records.push(buffer.toString('latin1', start, end));
   }
@@ -97,11 +97,15 @@ export function codeOf(act: () => unknown): string {
 
 /** Checks every lookup of the log against a walk over its records. */
 export function expectConsistent(log: CommitLog): void {
-  const { runs, lastIndex } = log.shape;
-  expect(lastIndex).to.equal(log.lastIndex);
-  let chain = 0;
-  let end = 0;
-  for (let at = 1; at <= lastIndex; at++) {
+  const { base } = log;
+  const { runs, baseIndex, baseTerm, lastIndex } = log.shape;
+  expect([baseIndex, baseTerm, lastIndex]).to.deep.equal([base.index, base.term, log.lastIndex]);
+  expect(log.firstIndex).to.equal(base.index + 1);
+  expect([log.chainAt(base.index), log.termAt(base.index)]).to.deep.equal([base.chainCrc, base.term]);
+  expect(runs[0]?.firstIndex).to.equal(lastIndex > base.index ? log.firstIndex : undefined);
+  let chain = base.chainCrc;
+  let end: number = base.end;
+  for (let at: number = log.firstIndex; at <= lastIndex; at++) {
     const index = logIndex(at);
     const { buffer, start, end: to, prevChain } = log.read(index, index);
     expect(prevChain).to.equal(chain);

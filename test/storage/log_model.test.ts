@@ -8,7 +8,10 @@ import { append, expectConsistent, openLog, recordsOf } from './log_fixture.ts';
 
 /** A log is a list of records, some of which are durable. */
 interface Model {
+  /** Records before the first one held. */
+  base: number;
   records: string[];
+  /** Indexes, not counts. */
   flushed: number;
   /** Bodies and terms of the records, to make them again. */
   term: number;
@@ -32,6 +35,7 @@ class Append implements fc.AsyncCommand<Model, Real> {
   async run(model: Model, { log }: Real): Promise<void> {
     model.term += this.termStep;
     const first = log.lastIndex + 1;
+    expect(first).to.equal(model.base + model.records.length + 1);
     append(log, this.sizes, model.term, model.records.length);
     expect(log.lastIndex).to.equal(first + this.sizes.length - 1);
     for (let at = first; at <= log.lastIndex; at++) {
@@ -51,9 +55,9 @@ class Truncate implements fc.AsyncCommand<Model, Real> {
   check = () => true;
   async run(model: Model, { log }: Real): Promise<void> {
     const keep = Math.floor((model.records.length * this.share) / 100);
-    log.truncateAfter(logIndex(keep));
+    log.truncateAfter(logIndex(model.base + keep));
     model.records.length = keep;
-    model.flushed = Math.min(model.flushed, keep);
+    model.flushed = Math.min(model.flushed, model.base + keep);
     // Records that replace others come from a later leader.
     model.term++;
   }
@@ -63,8 +67,8 @@ class Truncate implements fc.AsyncCommand<Model, Real> {
 class Flush implements fc.AsyncCommand<Model, Real> {
   check = () => true;
   async run(model: Model, { log }: Real): Promise<void> {
-    expect((await log.flush()).index).to.equal(model.records.length);
-    model.flushed = model.records.length;
+    expect((await log.flush()).index).to.equal(model.base + model.records.length);
+    model.flushed = model.base + model.records.length;
   }
   toString = () => 'flush';
 }
@@ -83,7 +87,7 @@ class Reopen implements fc.AsyncCommand<Model, Real> {
     real.log.close();
     real.disk.crash({ mode: 'lost' });
     real.log = openLog(real.disk, options);
-    model.flushed = model.records.length;
+    model.flushed = model.base + model.records.length;
     expect(recordsOf(real.log)).to.deep.equal(model.records);
   }
   toString = () => 'reopen';
@@ -103,14 +107,54 @@ class Crash implements fc.AsyncCommand<Model, Real> {
     real.log = openLog(real.disk, options);
     const records = recordsOf(real.log);
     if (this.mode === 'kill') expect(records).to.deep.equal(model.records);
-    expect(records.length).to.be.at.least(model.flushed);
-    expect(records.slice(0, model.flushed)).to.deep.equal(model.records.slice(0, model.flushed));
+    expect(real.log.base.index).to.equal(model.base);
+    const flushed = model.flushed - model.base;
+    expect(records.length).to.be.at.least(flushed);
+    expect(records.slice(0, flushed)).to.deep.equal(model.records.slice(0, flushed));
     // Behind that a truncation that was not flushed may be undone; the log itself is the new truth.
     model.records = records;
-    model.flushed = records.length;
+    model.flushed = model.base + records.length;
     model.term = Math.max(model.term, real.log.lastTerm);
   }
   toString = () => `crash(${this.mode}, ${this.seed})`;
+}
+
+class Cut implements fc.AsyncCommand<Model, Real> {
+  readonly share: number;
+  constructor(share: number) {
+    this.share = share;
+  }
+  check = () => true;
+  async run(model: Model, { log }: Real): Promise<void> {
+    const boundary = log.boundaryBelow(logIndex(model.base + Math.ceil((model.records.length * this.share) / 100)));
+    if (boundary === null) return;
+    log.cutTo(boundary);
+    model.records.splice(0, boundary - model.base);
+    model.base = boundary;
+  }
+  toString = () => `cut(${this.share} %)`;
+}
+
+/** Begins anew at a boundary of a longer log with the same beginning. */
+class Restart implements fc.AsyncCommand<Model, Real> {
+  readonly seed: number;
+  constructor(seed: number) {
+    this.seed = seed;
+  }
+  check = () => true;
+  async run(model: Model, { log }: Real): Promise<void> {
+    const other = openLog(new MemoryDisk(), options);
+    if (log.base.index > 0) other.restart(log.base);
+    model.term++;
+    for (let batch = 0; log.lastIndex + 4 > (other.sealedBoundaries.at(-1) ?? 0); batch++) {
+      append(other, [100, 300], model.term, this.seed + batch);
+    }
+    log.restart(other.tipAt(other.sealedBoundaries.at(-1)!));
+    model.base = log.base.index;
+    model.records = [];
+    model.flushed = model.base;
+  }
+  toString = () => `restart(${this.seed})`;
 }
 
 class Look implements fc.AsyncCommand<Model, Real> {
@@ -131,6 +175,8 @@ describe('commit log against a model', () => {
           .tuple(fc.array(fc.oneof(fc.nat(60), fc.nat(900)), { minLength: 1, maxLength: 5 }), fc.nat(1))
           .map(([sizes, step]) => new Append(sizes, step)),
         fc.nat(100).map((share) => new Truncate(share)),
+        fc.nat(100).map((share) => new Cut(share)),
+        fc.nat(100).map((seed) => new Restart(seed)),
         fc.constant(new Flush()),
         fc.constant(new Checkpoint()),
         fc.constant(new Reopen()),
@@ -143,7 +189,7 @@ describe('commit log against a model', () => {
     );
     const start = () => {
       const disk = new MemoryDisk();
-      return { model: { records: [], flushed: 0, term: 1 }, real: { disk, log: openLog(disk, options) } };
+      return { model: { base: 0, records: [], flushed: 0, term: 1 }, real: { disk, log: openLog(disk, options) } };
     };
     await fc.assert(
       fc.asyncProperty(commands, (run) => fc.asyncModelRun(start, run)),
