@@ -1,48 +1,34 @@
 // The broker of one group on one node: what the committed log means for topics, queues and producers. Deterministic and
 // without a clock: every replica that applied the same records is in the same state. README.md draws the whole.
-import { assert, InvariantError } from '../base/assert.ts';
+import { assert } from '../base/assert.ts';
 import { TLedgerError } from '../base/errors.ts';
+import { encodeMembershipEntry } from '../format/membership.ts';
+import type { QueueOffset } from '../format/message.ts';
 import { indexAt, isRecordWhole, magicAt, RECORD_HEADER_BYTES, recordMagic, sizeAt } from '../format/record.ts';
-import { type LogIndex, logIndex } from '../raft/types.ts';
-import { ConsumeQueues } from '../storage/consume_queue.ts';
-import type { Disk } from '../storage/disk.ts';
-import type { StateStore } from '../storage/state_store.ts';
+import { type LogIndex, logIndex, type MembershipEntry } from '../raft/types.ts';
+import { type ConsumeQueue, ConsumeQueues, UNITS_PER_FILE } from '../storage/consume_queue.ts';
+import type { LogTip } from '../storage/log_tip.ts';
+import type { Snapshot } from '../storage/snapshot_store.ts';
 import { Admissions, type AppendPlace } from './admission.ts';
-import { decodeCommand, encodeCommand, planTopic } from './commands.ts';
+import { Checkpoints } from './checkpoints.ts';
+import { decodeCommand, decodeCommittedMembership, encodeCommand, planTopic } from './commands.ts';
 import { DirtyRows } from './dirty_rows.ts';
 import { type BrokerLimits, brokerLimits } from './limits.ts';
+import type { BrokerOptions } from './options.ts';
 import { ProducerTable } from './producers.ts';
 import { Projection } from './projection.ts';
-import { pull, type ReadLog } from './pull.ts';
+import { pull } from './pull.ts';
 import { checkQueue } from './queue_check.ts';
-import { joinProducers, readTables } from './state_tables.ts';
+import { readStored, restoreStored } from './restoring.ts';
+import { queueLengths, readSnapshot, withSnapshotAt } from './snapshot_rows.ts';
+import { joinProducers, type StoredTables } from './state_tables.ts';
 import { type Queue, Topic, TopicTable } from './topics.ts';
 import type { Admission, PackedAppend, PullRequest, PullResult, QueueRange, TopicInfo } from './types.ts';
 
+export type { BrokerOptions } from './options.ts';
+
 /** Magic and size. */
 const FILLER_HEADER_BYTES = 8;
-
-/** What a broker stands on. */
-export interface BrokerOptions {
-  readonly disk: Disk;
-  /** The group's `consumequeue` directory; made when the first message arrives. */
-  readonly directory: string;
-  /** The group's state tables; the broker closes it. */
-  readonly store: StateStore;
-  /** Reads the log where it holds committed records; asked only for ranges inside one segment. */
-  readonly readLog: ReadLog;
-  readonly segmentSizeBytes: number;
-  /**
-   * Makes the log durable up to an applied index. A follower may apply what the others made durable before it did so
-   * itself; the checkpoint waits for this, so that after a power failure the state is never ahead of the log.
-   */
-  readonly flushLog?: (upTo: LogIndex) => Promise<void>;
-  readonly limits?: Partial<BrokerLimits>;
-  /** Where the log ends: a state that is ahead of it means a log that lost records, which no rebuilding may cover up. */
-  readonly lastIndex?: LogIndex;
-  /** Told when stored state was given up and is made anew from the log. */
-  readonly onWarning?: (message: string) => void;
-}
 
 /** A topic that is there already, or the body of the command record that creates it. */
 export type TopicProposal =
@@ -60,14 +46,12 @@ export class Broker {
   readonly #projection: Projection;
   readonly #dirty = new DirtyRows();
   readonly #topicListeners = new Set<() => void>();
+  readonly #checkpoints: Checkpoints;
   #applied = logIndex(0);
-  /** What the store's tables are the result of. */
-  #stored = logIndex(0);
+  #membership: MembershipEntry | null = null;
   #isLeading = false;
-  /** Set for good once something went wrong half-way: the state in memory is not to be trusted or stored. */
-  #hasFailed = false;
-  #checkpoint: Promise<LogIndex> | null = null;
-  #nextCheckpoint: Promise<LogIndex> | null = null;
+  /** Queues that were cut beyond a file since the last checkpoint took its rows. */
+  #cut: ConsumeQueue[] = [];
 
   private constructor(options: BrokerOptions) {
     this.#options = options;
@@ -83,35 +67,56 @@ export class Broker {
       },
       producerForgotten: (id) => this.#dirty.producer(id),
     });
+    this.#checkpoints = new Checkpoints({
+      store: options.store,
+      snapshots: options.snapshots,
+      flushQueues: () => this.#files.flush(),
+      flushLog: options.flushLog,
+      take: () => ({
+        index: this.#applied,
+        rows: this.#dirty.take(this.#applied, this.#producers),
+        cut: this.#takeCut(),
+      }),
+    });
   }
 
   /**
    * Opens with the tables of the last checkpoint; what the log holds after `appliedIndex` must then be applied again. All
-   * of the state is derived from the log: when tables or consume queues are damaged or lost, the store is emptied and the
-   * whole log is to be applied, which writes every queue from its first unit on.
-   * @throws TLedgerError STORAGE_FAILED, and what a store throws that stays damaged. @throws InvariantError when the state
-   * is ahead of the log.
+   * of the state is derived from the snapshot at the log's base and the records behind it: when tables or consume queues
+   * are damaged, lost, or behind the base (a log that was begun anew there), that snapshot takes their place, or nothing
+   * if the log has no base, and all that the log holds is to be applied.
+   * @throws TLedgerError STORAGE_FAILED; DATA_CORRUPTED when the snapshot is needed and damaged: then nothing was given
+   * up; what a store throws that stays damaged. @throws InvariantError when the state is ahead of the log.
    */
   static async open(options: BrokerOptions): Promise<Broker> {
     const broker = new Broker(options);
+    let damage: TLedgerError | null = null;
     try {
-      await broker.#restore();
-      return broker;
+      const stored = await readStored(options);
+      if (stored !== null) {
+        broker.#resume(stored);
+        return broker;
+      }
+      broker.#files.close();
     } catch (error) {
       broker.#files.close();
       if (!(error instanceof TLedgerError) || error.code !== 'DATA_CORRUPTED') throw error;
-      const aside = await options.store.reset();
-      const where = aside === null ? '' : `; the old state is kept in ${aside}`;
-      options.onWarning?.(`the state is damaged and is made anew from the log: ${error.message}${where}`);
+      damage = error;
     }
-    const empty = new Broker(options);
-    await empty.#restore();
-    return empty;
+    const restored = new Broker(options);
+    await restoreStored(options, damage, (tables) => restored.#become(tables));
+    restored.#checkpoints.opened(restored.#applied);
+    return restored;
   }
 
   /** Index of the last applied record; everything that can be read here is the result of the log up to it. */
   get appliedIndex(): LogIndex {
     return this.#applied;
+  }
+
+  /** The last membership record applied; null if the log had none so far. */
+  get membership(): MembershipEntry | null {
+    return this.#membership;
   }
 
   get limits(): BrokerLimits {
@@ -138,7 +143,7 @@ export class Broker {
    * OUT_OF_ORDER_SEQUENCE; nothing is assigned then.
    */
   admit(request: PackedAppend, place: AppendPlace): Admission {
-    assert(this.#isLeading && !this.#hasFailed, 'only a leader admits');
+    assert(this.#isLeading && !this.#checkpoints.hasFailed, 'only a leader admits');
     assert(place.firstIndex > this.#applied, 'records are admitted behind what is applied');
     return this.#admissions.admit(request, place);
   }
@@ -150,7 +155,7 @@ export class Broker {
    * TOO_MANY_TOPICS
    */
   proposeTopic(name: string, queues: number, nowMs: number): TopicProposal {
-    assert(this.#isLeading && !this.#hasFailed, 'only a leader proposes');
+    assert(this.#isLeading && !this.#checkpoints.hasFailed, 'only a leader proposes');
     const pending = this.#admissions.pendingTopics;
     const wish = { name, queues, createdAtMs: nowMs };
     const planned = planTopic(wish, { topics: this.#topics, pending, limits: this.#limits });
@@ -165,14 +170,14 @@ export class Broker {
    * @throws InvariantError when the records contradict the state; this replica must stop.
    */
   apply(buffer: Buffer, start: number, end: number): void {
-    assert(!this.#hasFailed, 'a broker that failed is not used any more');
+    assert(!this.#checkpoints.hasFailed, 'a broker that failed is not used any more');
     const topicCount = this.#topics.count;
     let touched: readonly Queue[];
     try {
       this.#applyRecords(buffer, start, end);
       touched = this.#projection.finish();
     } catch (error) {
-      this.#hasFailed = true;
+      this.#checkpoints.hasFailed = true;
       throw error;
     }
     for (const queue of touched) this.#dirty.queue(queue);
@@ -185,19 +190,59 @@ export class Broker {
    * @returns that index, at least what was applied at the time of the call. @throws whatever disk or store throw; final.
    */
   checkpoint(): Promise<LogIndex> {
-    if (this.#checkpoint === null) {
-      this.#checkpoint = this.#runCheckpoint().finally(() => {
-        this.#checkpoint = null;
-      });
-      return this.#checkpoint;
+    return this.#checkpoints.checkpoint();
+  }
+
+  /**
+   * The applied state as of now becomes durable and is then written as the snapshot at `tip`, whose index is the applied
+   * one. The rows are taken before this returns; later checkpoints wait, so that the store never passes an index whose
+   * snapshot is being written. Resolves when the snapshot is durable. The same bytes on every replica.
+   * @throws TLedgerError STORAGE_FAILED, SHUTTING_DOWN when only the snapshot could not be written: there is none then,
+   * and the broker goes on. @throws whatever disk and store throw; final.
+   */
+  async takeSnapshot(tip: LogTip): Promise<void> {
+    assert(!this.#checkpoints.hasFailed, 'a broker that failed is not used any more');
+    assert(tip.index === this.#applied, () => `a snapshot at ${tip.index} is taken when ${this.#applied} is applied`);
+    const membership = this.#membership === null ? Buffer.alloc(0) : encodeMembershipEntry(this.#membership);
+    await this.#checkpoints.snapshot({ tip, membership });
+  }
+
+  /**
+   * In place: everything becomes what the snapshot says, which lies ahead of what is applied. The log begins behind its
+   * tip already (`CommitLog.restart`), so that no crash leaves a state ahead of its log. What can be read changes before
+   * this returns; who waits is woken, and the promise resolves, when it is durable. Not while leading.
+   * @throws TLedgerError DATA_CORRUPTED when the snapshot makes no sense: then nothing has changed.
+   * @throws whatever the store throws; final.
+   */
+  async install(snapshot: Snapshot): Promise<void> {
+    assert(!this.#isLeading && !this.#checkpoints.hasFailed, 'a leader has what a snapshot could bring');
+    const { index } = snapshot.meta.tip;
+    assert(index > this.#applied, () => `a snapshot at ${index} is installed where ${this.#applied} is applied`);
+    const { tables, rows } = readSnapshot(snapshot);
+    this.#become(tables);
+    await this.#checkpoints.replace(index, rows, this.#takeCut());
+    this.#wake(this.#topics.queues(), true);
+  }
+
+  /**
+   * The log was cut to the snapshot's tip (`CommitLog.cutTo`): each queue's minimum becomes its length there. Pulls below
+   * it are refused from now on; files of units below go with the next checkpoint.
+   * @throws TLedgerError DATA_CORRUPTED, STORAGE_FAILED when the snapshot cannot be read; the next start makes up for it.
+   */
+  cut(snapshot: Snapshot): void {
+    const { index } = snapshot.meta.tip;
+    assert(index <= this.#applied, () => `the log is cut at ${index} where ${this.#applied} is applied`);
+    for (const { topic, queueId, length } of queueLengths(snapshot)) {
+      const queue = this.#topics.get(topic)?.queues[queueId];
+      if (queue === undefined || length > queue.units.max) {
+        throw new TLedgerError(
+          'DATA_CORRUPTED',
+          `queue ${queueId} of topic ${topic} had ${length} messages at ${index}`,
+        );
+      }
+      if (length > queue.units.min) this.#cutQueue(queue, length);
     }
-    this.#nextCheckpoint ??= this.#checkpoint
-      .catch(() => {})
-      .then(() => {
-        this.#nextCheckpoint = null;
-        return this.checkpoint();
-      });
-    return this.#nextCheckpoint;
+    this.#dirty.base(index);
   }
 
   /** Sorted by name. */
@@ -249,31 +294,52 @@ export class Broker {
     };
   }
 
-  /** Waits for checkpoints under way, then closes files and store. Makes none itself: the log has everything. */
+  /** Waits for checkpoints and snapshots asked for, then closes files and store. Makes none itself: the log has everything. */
   async close(): Promise<void> {
     this.stopLeading();
-    await (this.#nextCheckpoint ?? this.#checkpoint)?.catch(() => {});
+    await this.#checkpoints.settled();
     this.#files.close();
     await this.#options.store.close();
   }
 
-  /** @throws TLedgerError DATA_CORRUPTED when tables, queues and log don't fit together. */
-  async #restore(): Promise<void> {
-    const { store, lastIndex } = this.#options;
-    const tables = readTables(await store.load());
-    assert(
-      lastIndex === undefined || tables.applied <= lastIndex,
-      () => `the state is the result of ${tables.applied} records, but the log has only ${lastIndex}: it lost some`,
-    );
-    for (const info of tables.topics) {
-      this.#topics.add(new Topic(info, this.#files, tables.ranges.get(info.name)));
-    }
-    this.#producers.restore(joinProducers(tables, this.#topics));
-    for (const topic of this.#topics.values()) {
-      for (const queue of topic.queues) checkQueue(queue, this.#options);
-    }
+  /** Goes on from what the store holds. @throws TLedgerError DATA_CORRUPTED when tables, queues and log don't fit together. */
+  #resume(stored: StoredTables): void {
+    const { base, snapshots } = this.#options;
+    this.#become(stored);
+    // A crash came between the cut of the log and the next checkpoint.
+    if (stored.base < base.index) withSnapshotAt(snapshots, base, (snapshot) => this.cut(snapshot));
+    for (const queue of this.#topics.queues()) checkQueue(queue, this.#options);
+    this.#checkpoints.opened(stored.applied);
+  }
+
+  /** Becomes what the tables say, which the store holds or will. Nothing has changed when this throws. */
+  #become(tables: StoredTables): void {
+    const topics = new TopicTable();
+    for (const info of tables.topics) topics.add(new Topic(info, this.#files, tables.ranges.get(info.name)));
+    const producers = joinProducers(tables, topics);
+    this.#topics.become(topics);
+    this.#producers.restore(producers);
+    this.#projection.forget();
+    this.#membership = tables.membership;
     this.#applied = tables.applied;
-    this.#stored = tables.applied;
+    this.#dirty.clear();
+    this.#cut = topics
+      .queues()
+      .map((queue) => queue.units)
+      .filter((units) => units.min >= UNITS_PER_FILE);
+  }
+
+  #takeCut(): readonly ConsumeQueue[] {
+    const cut = this.#cut;
+    this.#cut = [];
+    return cut;
+  }
+
+  #cutQueue(queue: Queue, min: QueueOffset): void {
+    const filesBefore = Math.floor(queue.units.min / UNITS_PER_FILE);
+    queue.units.cut(min);
+    this.#dirty.queue(queue);
+    if (Math.floor(min / UNITS_PER_FILE) > filesBefore) this.#cut.push(queue.units);
   }
 
   #applyRecords(buffer: Buffer, start: number, end: number): void {
@@ -291,9 +357,17 @@ export class Broker {
       const magic = magicAt(buffer, at);
       if (magic === recordMagic.message) this.#projection.apply(buffer, at, next, index);
       else if (magic === recordMagic.command) this.#applyCommand(buffer.subarray(at + RECORD_HEADER_BYTES, next));
+      else if (magic === recordMagic.membership) {
+        this.#applyMembership(buffer.subarray(at + RECORD_HEADER_BYTES, next), index);
+      }
       this.#applied = index;
       at = next;
     }
+  }
+
+  #applyMembership(body: Buffer, index: LogIndex): void {
+    this.#membership = { index, membership: decodeCommittedMembership(body) };
+    this.#dirty.membership(this.#membership);
   }
 
   #applyCommand(body: Buffer): void {
@@ -301,23 +375,6 @@ export class Broker {
     this.#topics.add(new Topic(topic, this.#files));
     this.#dirty.topic(topic);
     this.#admissions.topicApplied(topic.name);
-  }
-
-  async #runCheckpoint(): Promise<LogIndex> {
-    if (this.#hasFailed) throw new InvariantError('a broker that failed stores nothing any more');
-    const index = this.#applied;
-    if (index === this.#stored) return index;
-    const changes = this.#dirty.take(index, this.#producers);
-    try {
-      await this.#files.flush();
-      await this.#options.flushLog?.(index);
-      await this.#options.store.write(changes, { sync: true });
-    } catch (error) {
-      this.#hasFailed = true;
-      throw error;
-    }
-    this.#stored = index;
-    return index;
   }
 
   /** Every listener is called; the first that throws is heard of afterwards. */

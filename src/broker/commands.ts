@@ -1,9 +1,11 @@
 // Commands: log records that change the broker's tables rather than carry a message. Their bodies are small JSON with a
 // version and a type. A replica that does not understand a committed command must stop: skipping it would make its state
 // differ from the others'.
-import { assert } from '../base/assert.ts';
-import { TLedgerError } from '../base/errors.ts';
+import { assert, InvariantError } from '../base/assert.ts';
+import { messageOf, TLedgerError } from '../base/errors.ts';
 import { checkTopicName } from '../format/limits.ts';
+import { decodeMembership } from '../format/membership.ts';
+import type { Membership } from '../raft/types.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { TopicTable } from './topics.ts';
 import type { TopicInfo } from './types.ts';
@@ -37,6 +39,15 @@ export function decodeCommand(body: Buffer): Command {
   assert(isCount(queues) && queues > 0, 'a create-topic command gives the number of queues');
   assert(isCount(createdAtMs), 'a create-topic command gives the time');
   return { type, topic: { name, queues, createdAtMs } };
+}
+
+/** The membership in a committed record. @throws InvariantError for anything this version does not understand. */
+export function decodeCommittedMembership(body: Buffer): Membership {
+  try {
+    return decodeMembership(body);
+  } catch (error) {
+    throw new InvariantError(messageOf(error), { cause: error });
+  }
 }
 
 /**

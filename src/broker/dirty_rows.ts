@@ -1,11 +1,15 @@
 // Which rows of the state tables differ from what the store holds. A checkpoint takes them all at once, so that what is
 // applied while it runs belongs to the next one.
-import type { LogIndex } from '../raft/types.ts';
+import type { LogIndex, MembershipEntry } from '../raft/types.ts';
 import type { StateChanges } from '../storage/state_store.ts';
 import type { ProducerTable } from './producers.ts';
 import {
   APPLIED_KEY,
   appliedValue,
+  BASE_KEY,
+  baseValue,
+  MEMBERSHIP_KEY,
+  membershipValue,
   producerKey,
   producerValue,
   queueKey,
@@ -18,9 +22,20 @@ import type { TopicInfo } from './types.ts';
 
 /** Rows changed since the last `take`. */
 export class DirtyRows {
+  #base: LogIndex | null = null;
+  #membership: MembershipEntry | null = null;
   #topics: TopicInfo[] = [];
   #queues = new Set<Queue>();
   #producers = new Set<string>();
+
+  /** The queues' minima know of a cut there. */
+  base(index: LogIndex): void {
+    this.#base = index;
+  }
+
+  membership(entry: MembershipEntry): void {
+    this.#membership = entry;
+  }
 
   topic(topic: TopicInfo): void {
     this.#topics.push(topic);
@@ -38,15 +53,24 @@ export class DirtyRows {
   /** The changed rows as they are now, with the index they are the result of; from here on nothing is changed. */
   take(applied: LogIndex, producers: ProducerTable): StateChanges {
     const changes = new Map<string, string | null>([[APPLIED_KEY, appliedValue(applied)]]);
+    if (this.#base !== null) changes.set(BASE_KEY, baseValue(this.#base));
+    if (this.#membership !== null) changes.set(MEMBERSHIP_KEY, membershipValue(this.#membership));
     for (const topic of this.#topics) changes.set(topicKey(topic.name), topicValue(topic));
     for (const queue of this.#queues) changes.set(queueKey(queue), queueValue(queue));
     for (const id of this.#producers) {
       const producer = producers.get(id);
       changes.set(producerKey(id), producer === undefined ? null : producerValue(producer));
     }
+    this.clear();
+    return changes;
+  }
+
+  /** Nothing is changed any more: everything was replaced. */
+  clear(): void {
+    this.#base = null;
+    this.#membership = null;
     this.#topics = [];
     this.#queues = new Set();
     this.#producers = new Set();
-    return changes;
   }
 }

@@ -60,8 +60,9 @@ export class ProducerTable {
     return this.#producers.get(id);
   }
 
-  /** Puts back what was stored. */
+  /** Becomes what was stored. */
   restore(producers: Producer[]): void {
+    this.#producers.clear();
     for (const producer of producers.sort((a, b) => a.lastIndex - b.lastIndex)) {
       this.#producers.set(producer.id, producer);
     }

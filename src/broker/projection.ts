@@ -96,6 +96,12 @@ export class Projection {
     return touched;
   }
 
+  /** Topics and producers were replaced: those remembered are not theirs any more. Comes between calls. */
+  forget(): void {
+    assert(this.#touched.length === 0 && this.#producer === null, 'no call is under way');
+    this.#topic = null;
+  }
+
   #queueOf(buffer: Buffer, messageAt: number, index: LogIndex): Queue {
     const parts = this.#parts;
     let topic = this.#topic;

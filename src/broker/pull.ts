@@ -21,6 +21,7 @@ import { isUint64Safe, readUint64 } from '../format/uint64.ts';
 import { UNIT_BYTES, unitPhysicalOffset, unitSizeBytes } from '../storage/consume_queue.ts';
 import type { BrokerLimits } from './limits.ts';
 import { isTopic } from './message_check.ts';
+import { OffsetOutOfRange } from './offset_out_of_range.ts';
 import type { Queue } from './topics.ts';
 import type { PullRequest, PullResult } from './types.ts';
 
@@ -58,7 +59,7 @@ interface Read {
 /**
  * The messages of `queue` from `request.offset` on, at most as many and as large as asked for and allowed; at least one
  * if there is one. Reading at the end gives none.
- * @throws TLedgerError INVALID_ARGUMENT (bounds), OFFSET_OUT_OF_RANGE naming the range, DATA_CORRUPTED when unit and log
+ * @throws TLedgerError INVALID_ARGUMENT (bounds), OFFSET_OUT_OF_RANGE (`OffsetOutOfRange`), DATA_CORRUPTED when unit and log
  * disagree or a record does not match its checksum.
  */
 export function pull(queue: Queue, request: PullRequest, source: PullSource): PullResult {
@@ -67,7 +68,7 @@ export function pull(queue: Queue, request: PullRequest, source: PullSource): Pu
   checkBound(request.countMax, 'message');
   checkBound(request.bytesMax, 'byte');
   if (!Number.isSafeInteger(offset) || offset < min || offset > max) {
-    throw new TLedgerError('OFFSET_OUT_OF_RANGE', `offset ${offset} is not in ${queue}, which holds ${min} to ${max}`);
+    throw new OffsetOutOfRange(queue.toString(), { offset, min, max });
   }
   const countMax = Math.floor(Math.min(request.countMax, source.limits.pullCountMax, max - offset));
   const bytesMax = Math.min(request.bytesMax, source.limits.pullBytesMax);

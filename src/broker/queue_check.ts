@@ -13,20 +13,26 @@ import {
 } from '../format/record.ts';
 import { isUint64Safe, readUint64 } from '../format/uint64.ts';
 import { unitPhysicalOffset, unitSizeBytes } from '../storage/consume_queue.ts';
+import type { LogTip } from '../storage/log_tip.ts';
 import type { PullSource } from './pull.ts';
 import type { Queue } from './topics.ts';
 
 /** The record's header and the fixed part of the message: all that is read of the log for one queue. */
 const LOOK_BYTES = RECORD_HEADER_BYTES + MESSAGE_BODY_AT;
 
+/** The log, which begins behind its base. */
+export interface CheckedLog extends Pick<PullSource, 'readLog' | 'segmentSizeBytes'> {
+  readonly base: LogTip;
+}
+
 /** @throws TLedgerError DATA_CORRUPTED naming the queue when its files and the log don't fit together. */
-export function checkQueue(queue: Queue, source: Pick<PullSource, 'readLog' | 'segmentSizeBytes'>): void {
+export function checkQueue(queue: Queue, log: CheckedLog): void {
   const { min, max } = queue.units;
   if (min === max) return;
   const unit = queue.units.lastUnit();
-  const place = placeOf(unit, source.segmentSizeBytes);
-  if (place === null) throw misleading(queue);
-  const bytes = source.readLog(place.start, LOOK_BYTES);
+  const place = placeOf(unit, log.segmentSizeBytes);
+  if (place === null || place.start < log.base.end) throw misleading(queue);
+  const bytes = log.readLog(place.start, LOOK_BYTES);
   const messageAt = RECORD_HEADER_BYTES;
   const isRight =
     magicAt(bytes, 0) === recordMagic.message &&

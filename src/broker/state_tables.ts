@@ -1,13 +1,17 @@
-// How the broker's tables stand in the state store: one entry a row, JSON values.
+// How the broker's tables stand in the state store: one entry a row, JSON values. Snapshots: snapshot_rows.ts.
 //
 //   applied             {"v":1,"index":…}                     the log index these tables are the result of
+//   base                index                                 local: where the log was cut, as far as the queues' minima
+//                                                             know; missing for a log that was never cut
+//   m                   {"v":1,"index":…,"voters":…}          the last membership record (format/membership.ts)
 //   t/<topic>           {"queues":…,"createdAtMs":…}
-//   q/<topic>/<queue>   [min,max]                             only queues that ever held a message
+//   q/<topic>/<queue>   [min,max]                             only queues that ever held a message; min is local
 //   p/<producer id>     [[firstSequence,count,topic,queueId,firstOffset,firstIndex],…]      oldest run first
 import { assert } from '../base/assert.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
+import { decodeMembershipEntry, encodeMembershipEntry } from '../format/membership.ts';
 import { type QueueOffset, queueOffset } from '../format/message.ts';
-import { type LogIndex, logIndex } from '../raft/types.ts';
+import { type LogIndex, logIndex, type MembershipEntry } from '../raft/types.ts';
 import { Producer } from './producers.ts';
 import type { Queue, TopicTable } from './topics.ts';
 import type { TopicInfo } from './types.ts';
@@ -15,6 +19,12 @@ import type { TopicInfo } from './types.ts';
 const STATE_VERSION = 1;
 /** Key of the index that the tables are the result of. */
 export const APPLIED_KEY = 'applied';
+/** Key of the index at which the log was cut. */
+export const BASE_KEY = 'base';
+/** Key of the membership's row. */
+export const MEMBERSHIP_KEY = 'm';
+/** Begins the key of a queue's row. */
+export const QUEUE_PREFIX = 'q/';
 
 /** Key of a topic's row. */
 export const topicKey = (name: string): string => `t/${name}`;
@@ -25,11 +35,17 @@ export const producerKey = (id: string): string => `p/${id}`;
 
 /** The applied index as stored. */
 export const appliedValue = (index: LogIndex): string => JSON.stringify({ v: STATE_VERSION, index });
+/** The base as stored. */
+export const baseValue = (index: LogIndex): string => String(index);
+/** The membership's row. */
+export const membershipValue = (entry: MembershipEntry): string => encodeMembershipEntry(entry).toString();
 /** A topic's row. */
 export const topicValue = (topic: TopicInfo): string =>
   JSON.stringify({ queues: topic.queues, createdAtMs: topic.createdAtMs });
 /** A queue's row: which offsets it holds. */
-export const queueValue = (queue: Queue): string => JSON.stringify([queue.units.min, queue.units.max]);
+export const queueValue = (queue: Queue): string => rangeValue(queue.units.min, queue.units.max);
+/** The row of a queue that holds these offsets. */
+export const rangeValue = (min: QueueOffset, max: QueueOffset): string => JSON.stringify([min, max]);
 
 /** A producer's row: its runs, oldest first. */
 export function producerValue(producer: Producer): string {
@@ -51,6 +67,9 @@ export type QueueRanges = Map<number, { readonly min: QueueOffset; readonly max:
 /** Stored tables, read but not yet joined: producers name queues by topic and number. */
 export interface StoredTables {
   readonly applied: LogIndex;
+  /** Where the log was cut, as far as the minima know. */
+  readonly base: LogIndex;
+  readonly membership: MembershipEntry | null;
   readonly topics: readonly TopicInfo[];
   readonly ranges: ReadonlyMap<string, QueueRanges>;
   /** Rows by producer id. */
@@ -61,6 +80,8 @@ export interface StoredTables {
 export function readTables(entries: ReadonlyMap<string, string>): StoredTables {
   const tables = {
     applied: logIndex(0),
+    base: logIndex(0),
+    membership: null as MembershipEntry | null,
     topics: [] as TopicInfo[],
     ranges: new Map<string, QueueRanges>(),
     producers: new Map<string, readonly unknown[]>(),
@@ -69,8 +90,10 @@ export function readTables(entries: ReadonlyMap<string, string>): StoredTables {
     refuseNonsense(key, () => {
       const parsed: unknown = JSON.parse(value);
       if (key === APPLIED_KEY) tables.applied = readApplied(parsed);
+      else if (key === BASE_KEY) tables.base = logIndex(readCount(parsed));
+      else if (key === MEMBERSHIP_KEY) tables.membership = decodeMembershipEntry(Buffer.from(value));
       else if (key.startsWith('t/')) tables.topics.push(readTopic(key.slice(2), parsed));
-      else if (key.startsWith('q/')) readRange(key, parsed, tables.ranges);
+      else if (key.startsWith(QUEUE_PREFIX)) readRange(key, parsed, tables.ranges);
       else tables.producers.set(readProducerId(key), readArray(parsed));
     });
   }
@@ -97,6 +120,13 @@ export function joinProducers(tables: StoredTables, topics: TopicTable): Produce
   );
 }
 
+/** The queue that a key is of. @throws InvariantError when it is of none. */
+export function queueOfKey(key: string): { readonly topic: string; readonly queueId: number } {
+  const [, topic, queueId, ...rest] = key.split('/');
+  assert(topic !== undefined && queueId !== undefined && rest.length === 0, 'a queue has a topic and a number');
+  return { topic, queueId: readCount(Number(queueId)) };
+}
+
 function readApplied(parsed: unknown): LogIndex {
   const { v, index } = parsed as { readonly v: unknown; readonly index: unknown };
   assert(v === STATE_VERSION, `tables of version ${String(v)} are not understood`);
@@ -109,11 +139,11 @@ function readTopic(name: string, parsed: unknown): TopicInfo {
 }
 
 function readRange(key: string, parsed: unknown, ranges: Map<string, QueueRanges>): void {
-  const [, topic, queueId, ...rest] = key.split('/');
-  assert(topic !== undefined && queueId !== undefined && rest.length === 0, 'a queue has a topic and a number');
-  const [min, max] = readArray(parsed);
+  const { topic, queueId } = queueOfKey(key);
+  const [min, max] = readArray(parsed).map(readCount);
+  assert(min !== undefined && max !== undefined && min <= max, 'a queue ends where it begins or later');
   const ofTopic: QueueRanges = ranges.get(topic) ?? new Map();
-  ofTopic.set(readCount(Number(queueId)), { min: queueOffset(readCount(min)), max: queueOffset(readCount(max)) });
+  ofTopic.set(queueId, { min: queueOffset(min), max: queueOffset(max) });
   ranges.set(topic, ofTopic);
 }
 
@@ -122,17 +152,20 @@ function readProducerId(key: string): string {
   return key.slice(2);
 }
 
-function readArray(value: unknown): readonly unknown[] {
+/** A list. @throws InvariantError */
+export function readArray(value: unknown): readonly unknown[] {
   assert(Array.isArray(value), 'the value is a list');
   return value;
 }
 
-function readCount(value: unknown): number {
+/** A count. @throws InvariantError */
+export function readCount(value: unknown): number {
   assert(Number.isSafeInteger(value) && (value as number) >= 0, 'the value is a count');
   return value as number;
 }
 
-function refuseNonsense<T>(key: string, read: () => T): T {
+/** Names the entry that made no sense. @throws TLedgerError DATA_CORRUPTED when `read` throws. */
+export function refuseNonsense<T>(key: string, read: () => T): T {
   try {
     return read();
   } catch (error) {

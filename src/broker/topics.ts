@@ -76,6 +76,20 @@ export class TopicTable {
     this.#sorted = null;
   }
 
+  /** Becomes what `other` is. Who waits for messages of a queue goes on waiting for the queue of that name and number. */
+  become(other: TopicTable): void {
+    for (const topic of this.#topics.values()) {
+      for (const { queueId, listeners } of topic.queues) {
+        const successor = other.get(topic.info.name)?.queues[queueId];
+        if (successor !== undefined) successor.listeners = listeners;
+      }
+    }
+    this.#topics.clear();
+    this.#queueCount = 0;
+    for (const topic of other.values()) this.add(topic);
+    this.#sorted = null;
+  }
+
   get(name: string): Topic | undefined {
     return this.#topics.get(name);
   }
@@ -100,6 +114,11 @@ export class TopicTable {
       .map((topic) => topic.info)
       .sort((a, b) => (a.name < b.name ? -1 : 1));
     return this.#sorted;
+  }
+
+  /** The queues of all topics. */
+  queues(): Queue[] {
+    return this.values().flatMap((topic) => topic.queues);
   }
 
   values(): Topic[] {

@@ -173,6 +173,19 @@ export class ConsumeQueue {
     return unit;
   }
 
+  /** The messages before `min` are gone: their units are not read any more. */
+  cut(min: QueueOffset): void {
+    assert(min >= this.#min && min <= this.#max, 'a queue is cut within what it holds');
+    this.#min = min;
+  }
+
+  /** Removes, durably, the files of which no unit can be read any more. Not while a flush is under way. */
+  removeUnread(): void {
+    for (const name of this.#files.list(this.#directory)) {
+      if (Number(name) + FILE_BYTES <= this.#min * UNIT_BYTES) this.#files.remove(`${this.#directory}/${name}`);
+    }
+  }
+
   /** Makes durable what was written; other queues of the group are flushed along. A failure is final. */
   flush(): Promise<void> {
     return this.#files.flush();

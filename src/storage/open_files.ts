@@ -54,6 +54,22 @@ export class OpenFiles {
     }
   }
 
+  /** Names of the files in a directory, sorted; none when it is missing. */
+  list(directory: string): readonly string[] {
+    return this.#disk.list(directory);
+  }
+
+  /** Removes a file, durably, with what of it was not flushed. Not while a flush is under way. */
+  remove(path: string): void {
+    const opened = this.#open.get(path);
+    assert(opened === undefined || opened.pins === 0, 'a file is not removed while it is flushed');
+    opened?.file.close();
+    this.#open.delete(path);
+    this.#dirty.delete(path);
+    this.#made.delete(path);
+    this.#disk.remove(path);
+  }
+
   /**
    * Makes durable what was written before the call. A failure is final: nothing may be flushed again afterwards.
    * @throws whatever the disk throws.

@@ -1,0 +1,34 @@
+// What a broker is made of, and what it is told of its surroundings.
+import type { LogIndex } from '../raft/types.ts';
+import type { Disk } from '../storage/disk.ts';
+import type { LogTip } from '../storage/log_tip.ts';
+import type { SnapshotStore } from '../storage/snapshot_store.ts';
+import type { StateStore } from '../storage/state_store.ts';
+import type { BrokerLimits } from './limits.ts';
+import type { ReadLog } from './pull.ts';
+
+/** What a broker stands on. */
+export interface BrokerOptions {
+  readonly disk: Disk;
+  /** The group's `consumequeue` directory; made when the first message arrives. */
+  readonly directory: string;
+  /** The group's state tables; the broker closes it. */
+  readonly store: StateStore;
+  /** Holds the snapshot at `base`, and takes new ones. The owner closes it after the broker, or before to end a write. */
+  readonly snapshots: SnapshotStore;
+  /** The record just before the first one that the log holds; `EMPTY_TIP` for a log that was never cut. */
+  readonly base: LogTip;
+  /** Reads the log where it holds committed records; asked only for ranges inside one segment. */
+  readonly readLog: ReadLog;
+  readonly segmentSizeBytes: number;
+  /**
+   * Makes the log durable up to an applied index. A follower may apply what the others made durable before it did so
+   * itself; the checkpoint waits for this, so that after a power failure the state is never ahead of the log.
+   */
+  readonly flushLog?: (upTo: LogIndex) => Promise<void>;
+  readonly limits?: Partial<BrokerLimits>;
+  /** Where the log ends: a state that is ahead of it means a log that lost records, which no rebuilding may cover up. */
+  readonly lastIndex?: LogIndex;
+  /** Told when stored state was given up and is made anew from the log. */
+  readonly onWarning?: (message: string) => void;
+}
