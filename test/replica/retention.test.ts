@@ -235,10 +235,10 @@ describe('replica: retention', () => {
         const { base } = member.log!;
         let left = at;
         let isCutting = false;
-        member.disk.onOperation = ({ path }) => {
+        group.crashAt(victim, mode, ({ path }) => {
           if (path.includes('/snapshot/')) isCutting = true;
-          if (isCutting && paths.test(path) && --left === 0) group.crash(victim, mode);
-        };
+          return isCutting && paths.test(path) && --left === 0;
+        });
         await group.until('the crash', () => member.replica === null, 20_000);
         await group.run(20);
         await group.start(victim);

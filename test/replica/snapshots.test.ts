@@ -333,11 +333,10 @@ describe('replica: while a snapshot is being installed', () => {
     const before = group.replica(follower).status();
     let left = at;
     let isCrashed = false;
-    member.disk.onOperation = () => {
-      if (--left > 0 || isCrashed) return;
-      isCrashed = true;
-      group.crash(follower, mode);
-    };
+    group.crashAt(follower, mode, () => {
+      isCrashed = --left === 0;
+      return isCrashed;
+    });
     await group.until(
       'the installation or its end',
       () =>
