@@ -54,7 +54,7 @@ export interface GroupOptions {
   readonly limits?: Partial<typeof limits>;
   /** Nodes beside the founders, n3 and so on, which wait to be added. */
   readonly spares?: number;
-  readonly retentionBytes?: number;
+  readonly retentionBytes?: number | ((id: NodeId) => number);
   readonly snapshotChunkBytes?: number;
   readonly diskStallMs?: number;
   readonly preferredLeaders?: readonly NodeId[];
@@ -132,7 +132,7 @@ export class Group {
     member.replica = new Replica({
       ...open,
       membership: bootstrap(member.isFounder ? addresses : {}),
-      retentionBytes,
+      retentionBytes: typeof retentionBytes === 'number' ? retentionBytes : retentionBytes(id),
       diskStallMs,
       ...(snapshotChunkBytes === undefined ? {} : { snapshotChunkBytes }),
       raft: {

@@ -81,6 +81,22 @@ describe('replica: a disk that hangs', () => {
     expect(group.member(leader).warnings).to.deep.equal([]);
   });
 
+  it('is not told from an event loop that stood still for a moment, with the flush come back unread', async () => {
+    const group = await Group.started({ diskStallMs: 100 });
+    await group.createTopic('T');
+    const leader = await group.elect();
+    await group.run(200);
+    const { disk, clock } = group.member(leader);
+    disk.deferFlush = (finish) => void group.clock.after(5, () => clock.arrive(finish));
+    const told = outcome(group.append(leader, batchOf('T', ['x'])));
+    await group.run(1);
+    clock.stall(300);
+    await group.run(1_000);
+    expect(group.member(leader).warnings).to.deep.equal([]);
+    expect(group.leader()).to.equal(leader);
+    expect(await told).to.equal('ok');
+  });
+
   it('does not depose the leader of a group of one', async () => {
     const group = await Group.started({ nodes: 1, diskStallMs: DISK_STALL_MS });
     await group.createTopic('T');
