@@ -35,6 +35,23 @@ const FILLER_HEADER_BYTES = 8;
 /** Printable ASCII. */
 const ADDRESS_PATTERN = /^[\x21-\x7e]+$/;
 
+/** @throws TLedgerError INVALID_ARGUMENT for a name or addresses that no membership record can hold. */
+export function checkMember(id: NodeId, { peer, client }: MemberAddress): void {
+  if (id.length < 1 || id.length > membershipLimits.idCharactersMax) {
+    throw new TLedgerError(
+      'INVALID_ARGUMENT',
+      `a member's name has 1 to ${membershipLimits.idCharactersMax} characters`,
+    );
+  }
+  for (const address of [peer, client]) {
+    if (address.length <= membershipLimits.addressCharactersMax && ADDRESS_PATTERN.test(address)) continue;
+    throw new TLedgerError(
+      'INVALID_ARGUMENT',
+      `${JSON.stringify(address.slice(0, 40))} is no address of 1 to ${membershipLimits.addressCharactersMax} printable characters`,
+    );
+  }
+}
+
 /** The body of a membership record. The membership is well formed (`checkMembership` of consensus) and within limits. */
 export function encodeMembership(membership: Membership): Buffer {
   return encode(membership, {});
@@ -180,15 +197,6 @@ function checkWellFormed(membership: Membership): void {
     'exactly the members have an address',
   );
   for (const id of members) checkMember(id, addresses[id]!);
-}
-
-function checkMember(id: NodeId, address: MemberAddress): void {
-  const { idCharactersMax, addressCharactersMax } = membershipLimits;
-  assert(id.length >= 1 && id.length <= idCharactersMax, `a member's name has 1 to ${idCharactersMax} characters`);
-  for (const text of [address.peer, address.client]) {
-    const isLegal = text.length <= addressCharactersMax && ADDRESS_PATTERN.test(text);
-    assert(isLegal, `an address has 1 to ${addressCharactersMax} characters of ASCII`);
-  }
 }
 
 function membersOf({ voters, outgoing, learners }: Membership): NodeId[] {

@@ -4,26 +4,31 @@
 import type { Clock, Timer } from '../base/clock.ts';
 
 /** A timer later than this has been held up by a stall rather than by the usual few milliseconds. */
-const STALL_MS = 50;
+export const STALL_MS = 50;
 
 /** One timer, set again and again. */
 export class Alarm {
   readonly #clock: Clock;
   readonly #ring: () => void;
+  readonly #onLate: (lateMs: number) => void;
   #timer: Timer | null = null;
   #dueMs = Number.POSITIVE_INFINITY;
 
-  constructor(clock: Clock, ring: () => void) {
+  /** @param onLate told before it rings by how much the timer was held up. */
+  constructor(clock: Clock, ring: () => void, onLate: (lateMs: number) => void) {
     this.#clock = clock;
     this.#ring = ring;
+    this.#onLate = onLate;
   }
 
   /** Rings at `dueMs` (monotonic). An earlier ring may come instead of a later one; a later one never replaces an earlier. */
   set(dueMs: number): void {
     if (this.#timer !== null && dueMs >= this.#dueMs) return;
     this.#timer?.cancel();
-    this.#dueMs = dueMs;
-    const delayMs = Math.max(0, Math.min(dueMs - this.#clock.monotonicMs(), 60_000));
+    const nowMs = this.#clock.monotonicMs();
+    // What is overdue already when it is set has not been held up.
+    this.#dueMs = Math.max(dueMs, nowMs);
+    const delayMs = Math.min(this.#dueMs - nowMs, 60_000);
     this.#timer = this.#clock.after(Math.ceil(delayMs), () => this.#onTimer());
   }
 
@@ -36,7 +41,8 @@ export class Alarm {
     this.#timer = null;
     const lateMs = this.#clock.monotonicMs() - this.#dueMs;
     this.#dueMs = Number.POSITIVE_INFINITY;
-    if (lateMs > STALL_MS) this.#clock.defer(this.#ring);
-    else this.#ring();
+    if (lateMs <= STALL_MS) return this.#ring();
+    this.#onLate(lateMs);
+    this.#clock.defer(this.#ring);
   }
 }

@@ -1,6 +1,6 @@
 // Applies committed records to the broker, a bounded amount a turn, and saves the applied state from time to time.
 import { assert } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
+import type { Clock, Timer } from '../base/clock.ts';
 import type { Broker } from '../broker/broker.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
@@ -15,6 +15,8 @@ interface ApplyingOptions {
   readonly clock: Clock;
   /** How often applied state is saved, which bounds what a restart applies again. */
   readonly checkpointIntervalMs: number;
+  /** Told when all records of a segment are applied and the one behind it is committed; null: nobody wants to know. */
+  readonly atBoundary: ((boundary: LogIndex) => void) | null;
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -26,6 +28,7 @@ export class Applying {
   #savedIndex: LogIndex;
   #saving: Promise<void> = Promise.resolve();
   #isStopped = false;
+  #timer: Timer | null = null;
 
   constructor(options: ApplyingOptions) {
     const { log, broker } = options;
@@ -45,7 +48,7 @@ export class Applying {
     let budget = APPLY_BYTES_PER_TURN;
     while (broker.appliedIndex < commit && budget > 0) {
       const first = (broker.appliedIndex + 1) as LogIndex;
-      const last = Math.min(log.fit(first, APPLY_BYTES_MAX).lastIndex, commit) as LogIndex;
+      const last = Math.min(log.fit(first, APPLY_BYTES_MAX).lastIndex, commit, this.#boundaryAt(first)) as LogIndex;
       const { buffer, start, end } = log.read(first, last);
       broker.apply(buffer, start, end);
       assert(broker.appliedIndex === last, 'applying moves the applied index to the last record given');
@@ -55,13 +58,27 @@ export class Applying {
     return broker.appliedIndex < commit;
   }
 
+  /** The state was replaced by a snapshot, and the log begins behind it. */
+  restarted(): void {
+    this.#position = this.#options.log.base.end;
+    this.#savedIndex = this.#options.broker.appliedIndex;
+  }
+
   /** Begins to save at intervals. */
   start(): void {
-    this.#options.clock.after(this.#options.checkpointIntervalMs, () => {
+    this.#timer = this.#options.clock.after(this.#options.checkpointIntervalMs, () => {
+      this.#timer = null;
       if (this.#isStopped) return;
       if (this.#options.broker.appliedIndex > this.#savedIndex) this.#saving = this.#save().then(() => this.start());
       else this.start();
     });
+  }
+
+  /** Saves no more until `start`; resolves when nothing is being saved. */
+  async pause(): Promise<void> {
+    // What is being saved sets the timer again when it ends.
+    await this.#saving;
+    this.#timer?.cancel();
   }
 
   /** Saves once more; resolves when everything applied is saved. */
@@ -74,6 +91,15 @@ export class Applying {
   /** No more saving: the replica failed. */
   abandon(): void {
     this.#isStopped = true;
+  }
+
+  /** Where to stop at the latest, so that the end of a segment is noticed: records behind it are another step. */
+  #boundaryAt(first: LogIndex): number {
+    const { log, atBoundary } = this.#options;
+    if (atBoundary === null) return Number.POSITIVE_INFINITY;
+    const segment = log.segmentOf(first);
+    if (segment.firstIndex === first && first > log.firstIndex) atBoundary((first - 1) as LogIndex);
+    return segment.lastIndex;
   }
 
   async #save(): Promise<void> {
@@ -90,7 +116,7 @@ export class Applying {
 /** Physical offset just behind record `index`. */
 function endPositionOf(log: CommitLog, index: LogIndex): number {
   if (index === log.lastIndex) return log.endPosition;
-  if (index < log.firstIndex) return 0;
+  if (index < log.firstIndex) return log.base.end;
   const { position, sizeBytes } = log.locate(index);
   return position + sizeBytes;
 }

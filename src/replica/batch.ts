@@ -12,6 +12,8 @@ export interface BatchMember {
   /** Of the records that it adds; of those it repeats, the last one. */
   readonly firstIndex: LogIndex;
   readonly lastIndex: LogIndex;
+  /** Something of it is in the log already, brought there by an earlier request. */
+  readonly isRepeat: boolean;
   readonly deadlineMs: number;
   readonly settle: (error: TLedgerError | null) => void;
 }
@@ -86,9 +88,10 @@ function admitSafely(
       item.done(error, null);
       return null;
     }
-    const notWritten = new TLedgerError('INTERNAL', 'the node failed before it wrote the request');
-    for (const member of earlier) member.settle(notWritten);
-    item.done(notWritten, null);
+    // It wrote none of them, but an earlier request may have brought the same into the log.
+    const unknown = new TLedgerError('OUTCOME_UNKNOWN', 'the node failed before it wrote the request');
+    for (const member of earlier) member.settle(unknown);
+    item.done(unknown, null);
     throw error;
   }
 }
@@ -100,12 +103,12 @@ function admitAppend(item: PendingAppend, broker: Broker, firstIndex: LogIndex, 
   const { lastIndex } = result;
   const { deadlineMs } = item;
   if (admission.kind === 'repeated') {
-    return { piece: null, count: 0, member: { firstIndex: lastIndex, lastIndex, deadlineMs, settle } };
+    return { piece: null, count: 0, member: { firstIndex: lastIndex, lastIndex, isRepeat: true, deadlineMs, settle } };
   }
   return {
     piece: { buffer: item.request.records, start: admission.start, end: admission.end },
     count: lastIndex - firstIndex + 1,
-    member: { firstIndex, lastIndex, deadlineMs, settle },
+    member: { firstIndex, lastIndex, isRepeat: result.repeated, deadlineMs, settle },
   };
 }
 
@@ -118,7 +121,7 @@ function admitTopic(item: PendingTopic, broker: Broker, firstIndex: LogIndex, no
     else item.done(null, { topic, created });
   };
   const lastIndex = created ? firstIndex : ((firstIndex - 1) as LogIndex);
-  const member = { firstIndex: lastIndex, lastIndex, deadlineMs: item.deadlineMs, settle };
+  const member = { firstIndex: lastIndex, lastIndex, isRepeat: !created, deadlineMs: item.deadlineMs, settle };
   if (!created) return { piece: null, count: 0, member };
   const record = blankRecord(recordMagic.command, proposal.body);
   return { piece: { buffer: record, start: 0, end: record.length }, count: 1, member };

@@ -22,6 +22,9 @@ interface FlusherOptions {
   readonly clock: Clock;
   /** Records up to `index` may be vouched for from now on. */
   readonly onDurable: (index: LogIndex, term: Term) => void;
+  /** A flush begins, or has come back. */
+  readonly onFlush: () => void;
+  readonly onFlushed: () => void;
   /** A flush failed: final. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -31,9 +34,15 @@ export class Flusher {
   readonly #options: FlusherOptions;
   #running: Promise<void> | null = null;
   #stopped = false;
+  #sinceMs: number | null = null;
 
   constructor(options: FlusherOptions) {
     this.#options = options;
+  }
+
+  /** When the flush under way began (monotonic); null when none is. */
+  get flushingSinceMs(): number | null {
+    return this.#sinceMs;
   }
 
   /**
@@ -46,6 +55,11 @@ export class Flusher {
     return policy === 'async' ? { index: log.lastIndex, term: log.lastTerm } : null;
   }
 
+  /** Resolves when everything written so far is durable and no flush is under way. */
+  async whenIdle(): Promise<void> {
+    await this.#running;
+  }
+
   /** Starts no further flush; resolves when a running one has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -56,7 +70,7 @@ export class Flusher {
     const { log, policy, clock, onDurable, onFailure } = this.#options;
     try {
       while (log.unflushedBytes > 0 && !this.#stopped) {
-        const durable = await log.flush();
+        const durable = await this.#flush();
         if (policy === 'sync') onDurable(durable.index, durable.term);
         else await new Promise<void>((resolve) => clock.after(ASYNC_FLUSH_INTERVAL_MS, resolve));
       }
@@ -64,6 +78,18 @@ export class Flusher {
       onFailure(error);
     } finally {
       this.#running = null;
+    }
+  }
+
+  async #flush(): Promise<{ readonly index: LogIndex; readonly term: Term }> {
+    const { log, clock, onFlush, onFlushed } = this.#options;
+    this.#sinceMs = clock.monotonicMs();
+    onFlush();
+    try {
+      return await log.flush();
+    } finally {
+      this.#sinceMs = null;
+      onFlushed();
     }
   }
 }

@@ -4,9 +4,10 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
+import { encodeMembership } from '../format/membership.ts';
 import { blankRecord, recordMagic } from '../format/record.ts';
 import type { Raft } from '../raft/raft.ts';
-import type { LogIndex } from '../raft/types.ts';
+import type { LogIndex, OwnRecord } from '../raft/types.ts';
 import { type CommitLog, FRAME_HEADROOM_BYTES } from '../storage/commit_log.ts';
 import { takeBatch } from './batch.ts';
 import { type Pending, type PendingLimits, PendingQueue } from './pending.ts';
@@ -40,6 +41,8 @@ export class Leading {
   readonly #pending: PendingQueue;
   readonly #waiters = new Waiters();
   #noopIndex: LogIndex | null = null;
+  /** The last record that this leader wrote for itself. */
+  #ownIndex: LogIndex | null = null;
   #isServing = false;
   #drainScheduled = false;
 
@@ -69,18 +72,27 @@ export class Leading {
     this.scheduleDrain();
   }
 
-  /** Leadership was won: writes the no-op that commits what earlier leaders left behind (paper §5.4.2, §8). */
-  begin(index: LogIndex): void {
-    const record = blankRecord(recordMagic.noop, Buffer.alloc(0));
+  /**
+   * Writes a record that consensus itself asks for: the no-op with which a term begins, which commits what earlier
+   * leaders left behind (paper §5.4.2, §8), or another membership.
+   */
+  writeOwn(own: OwnRecord): void {
+    const { log, raft } = this.#options;
+    const isNoop = own.kind === 'noop';
+    assert(!isNoop || !this.#isServing, 'a term begins after the one before it has ended');
+    const body = isNoop ? Buffer.alloc(0) : encodeMembership(own.membership);
+    const record = blankRecord(isNoop ? recordMagic.noop : recordMagic.membership, body);
     const buffer = Buffer.concat([Buffer.alloc(FRAME_HEADROOM_BYTES), record]);
-    const written = this.#options.log.appendBlank(buffer, FRAME_HEADROOM_BYTES, buffer.length, this.#options.raft.term);
-    assert(written.firstIndex === index, 'the no-op lies where consensus put it');
-    this.#noopIndex = index;
+    const written = log.appendBlank(buffer, FRAME_HEADROOM_BYTES, buffer.length, raft.term);
+    assert(written.firstIndex === own.index, "a leader's own record lies where consensus put it");
+    if (isNoop) this.#noopIndex = own.index;
+    this.#ownIndex = own.index;
   }
 
   /** Leadership was lost: what was not in the log yet is refused; what was may still be committed, so it waits on. */
   end(): void {
     this.#noopIndex = null;
+    this.#ownIndex = null;
     this.#isServing = false;
     this.#options.broker.stopLeading();
     this.#pending.failAll(new TLedgerError('NOT_LEADER'));
@@ -90,7 +102,7 @@ export class Leading {
   onApplied(): void {
     const { broker, log } = this.#options;
     if (!this.#isServing && this.#noopIndex !== null && broker.appliedIndex >= this.#noopIndex) {
-      assert(broker.appliedIndex === log.lastIndex, 'a new leader has nothing behind its no-op');
+      assert(this.#ownIndex === log.lastIndex, 'a new leader has nothing behind its no-op but memberships');
       broker.startLeading();
       this.#isServing = true;
     }
@@ -121,6 +133,11 @@ export class Leading {
     );
   }
 
+  /** The log is replaced by a snapshot: whether what waits here is part of it cannot be told. */
+  restarted(): void {
+    this.#waiters.failAll(new TLedgerError('OUTCOME_UNKNOWN', 'this node fell behind and took over a snapshot'));
+  }
+
   #drain(): void {
     const { limits, clock, log, raft, broker, unappliedBytes } = this.#options;
     if (!this.#isServing || raft.isTransferring) return;
@@ -133,8 +150,12 @@ export class Leading {
     });
     // Whoever is in the batch waits from here on, so that everybody is answered even if the write fails.
     for (const member of batch.members) {
-      const term = member.lastIndex < firstIndex ? log.termAt(member.lastIndex) : raft.term;
-      this.#waiters.push({ ...member, term }, raft.term);
+      // What was repeated and is applied is committed; its record may be gone from the log.
+      if (member.lastIndex <= broker.appliedIndex) member.settle(null);
+      else {
+        const term = member.lastIndex < firstIndex ? log.termAt(member.lastIndex) : raft.term;
+        this.#waiters.push({ ...member, term }, raft.term);
+      }
     }
     if (batch.count > 0) {
       const proposed = raft.propose(batch.count);
@@ -150,6 +171,7 @@ export class Leading {
 
   #answer(): void {
     if (this.#waiters.length === 0) return;
-    this.#waiters.release(this.#options.broker.appliedIndex, (index) => this.#options.log.termAt(index));
+    const { broker, log } = this.#options;
+    this.#waiters.release(broker.appliedIndex, (index) => (index < log.base.index ? null : log.termAt(index)));
   }
 }

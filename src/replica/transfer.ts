@@ -1,6 +1,7 @@
 // A caller who asked for leadership to be handed over, waiting for how it ends. Consensus runs the transfer and aborts it
 // by itself; this only tells the caller.
 import { TLedgerError } from '../base/errors.ts';
+import type { Raft } from '../raft/raft.ts';
 import type { NodeId, Term } from '../raft/types.ts';
 
 interface TransferringRaft {
@@ -67,4 +68,14 @@ export class Transfer {
     this.#caller?.reject(error);
     this.#caller = null;
   }
+}
+
+/** The voters that could take over from this leader now, the most caught-up one first. */
+export function heirsOf(raft: Raft): NodeId[] {
+  const { voters } = raft.membership.membership;
+  return raft
+    .status()
+    .progress.filter(({ connected, peer }) => connected && voters.includes(peer))
+    .sort((a, b) => b.match - a.match)
+    .map(({ peer }) => peer);
 }

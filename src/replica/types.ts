@@ -1,7 +1,7 @@
 // What a replica offers to the services above it, and what it asks of the transport below it.
 import type { AppendResult, PackedAppend, TopicInfo } from '../broker/types.ts';
 import type { PhysicalOffset } from '../format/record.ts';
-import type { LogIndex, NodeId, RaftMessage, Role, Term } from '../raft/types.ts';
+import type { LogIndex, Membership, NodeId, RaftMessage, Role, Term } from '../raft/types.ts';
 
 /** Outcome of an append: exactly one of `error` and `result` is set. */
 export type AppendDone = (error: Error | null, result: AppendResult | null) => void;
@@ -28,12 +28,15 @@ export interface LogDigest {
   readonly endPosition: PhysicalOffset;
 }
 
-/** Bytes that travel with an append message: the records prevIndex+1 … lastIndex as they lie on disk. */
+/**
+ * Bytes that travel with an append message, the records prevIndex+1 … lastIndex as they lie on disk; or with a snapshot
+ * message, a piece of the snapshot. The bytes before `start` are free for a frame header.
+ */
 export interface RecordBytes {
   readonly buffer: Buffer;
   readonly start: number;
   readonly end: number;
-  /** chainCrc of the record before the first one. */
+  /** chainCrc of the record before the first one; 0 for a snapshot. */
   readonly prevChain: number;
 }
 
@@ -42,8 +45,13 @@ export interface RecordBytes {
  * `onDown` before anything newer is delivered. Sending never blocks and never throws.
  */
 export interface PeerTransport {
-  /** @param records present for append messages (empty range for heartbeats); the transport does not change them. */
-  send(message: RaftMessage, records: RecordBytes | null): void;
+  /**
+   * @param bytes present for append messages (empty range for heartbeats) and for snapshot messages; the transport does
+   * not change them.
+   */
+  send(message: RaftMessage, bytes: RecordBytes | null): void;
+  /** Who belongs to the group from now on, and where they are; this node is among them or not. */
+  setMembers(membership: Membership): void;
 }
 
 /** What the transport tells the replica. */

@@ -1,6 +1,7 @@
 // Callers whose records are in the log but not committed yet. Each remembers the indexes and the term of its records: if
 // those very records are applied, the request took effect; if others are applied in their place, it certainly did not and
-// never will; if only its end was replaced, or the deadline passes first, the caller is told that nobody can tell.
+// never will; if only its end was replaced, if an earlier request had brought it there, or the deadline passes first, the
+// caller is told that nobody can tell.
 import { TLedgerError } from '../base/errors.ts';
 import type { LogIndex, Term } from '../raft/types.ts';
 
@@ -10,6 +11,8 @@ export interface Waiter {
   readonly lastIndex: LogIndex;
   /** Of its records. */
   readonly term: Term;
+  /** An earlier request brought all or a part of it into the log: whatever becomes of these records, it may have effects. */
+  readonly isRepeat: boolean;
   readonly deadlineMs: number;
   readonly settle: (error: TLedgerError | null) => void;
 }
@@ -47,9 +50,9 @@ export class Waiters {
 
   /**
    * Answers all whose records are applied.
-   * @param termAt term of an applied record.
+   * @param termAt term of an applied record; null for one that the log does not hold any more.
    */
-  release(appliedIndex: LogIndex, termAt: (index: LogIndex) => Term): void {
+  release(appliedIndex: LogIndex, termAt: (index: LogIndex) => Term | null): void {
     for (const queue of this.#queues) {
       while (queue.head < queue.items.length) {
         const waiter = queue.items[queue.head]!;
@@ -95,9 +98,11 @@ export class Waiters {
   }
 }
 
-function outcomeOf({ firstIndex, lastIndex, term }: Waiter, termAt: (index: LogIndex) => Term): TLedgerError | null {
+function outcomeOf(waiter: Waiter, termAt: (index: LogIndex) => Term | null): TLedgerError | null {
+  const { firstIndex, lastIndex, term, isRepeat } = waiter;
   if (termAt(lastIndex) === term) return null;
-  return termAt(firstIndex) === term
-    ? new TLedgerError('OUTCOME_UNKNOWN', 'leadership was lost; only a part of the request took effect')
+  const firstTerm = termAt(firstIndex);
+  return isRepeat || firstTerm === null || firstTerm === term
+    ? new TLedgerError('OUTCOME_UNKNOWN', 'leadership was lost; perhaps a part of the request took effect')
     : new TLedgerError('NOT_LEADER', 'leadership was lost; the request had no effect');
 }

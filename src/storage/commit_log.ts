@@ -212,6 +212,17 @@ export class CommitLog implements RecordSizer {
     );
   }
 
+  /** First and last record (held so far) of the segment that holds record `index`. */
+  segmentOf(index: LogIndex): { readonly firstIndex: LogIndex; readonly lastIndex: LogIndex } {
+    const { segments, tip } = this.#parts;
+    const number = segments.numberAt(this.locate(index).position);
+    const next = segments.get(number + 1);
+    return {
+      firstIndex: segments.get(number)!.firstIndex,
+      lastIndex: next === undefined ? tip.index : logIndex(next.firstIndex - 1),
+    };
+  }
+
   /**
    * The last record B of a closed segment with B < `index` and B flushed here; null when there is none above the base.
    * Where a log is cut, and a snapshot taken, is the same on all replicas only when the record *after* B is committed:

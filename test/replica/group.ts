@@ -2,22 +2,24 @@
 // clock; nothing depends on the machine.
 import { ManualClock } from '../../src/base/clock.ts';
 import { SeededRandom } from '../../src/base/random.ts';
-import { Broker } from '../../src/broker/broker.ts';
 import type { AppendResult, PackedAppend } from '../../src/broker/types.ts';
 import { decodeMessageRecord, encodeMessageRecord, queueOffset } from '../../src/format/message.ts';
 import { sizeAt } from '../../src/format/record.ts';
-import type { NodeId, RaftMessage } from '../../src/raft/types.ts';
+import { bootstrap } from '../../src/raft/membership.ts';
+import type { MemberAddress, Membership, NodeId, RaftMessage } from '../../src/raft/types.ts';
 import type { FlushPolicy } from '../../src/replica/flusher.ts';
+import { type OpenGroup, openGroup } from '../../src/replica/open_group.ts';
 import { Replica } from '../../src/replica/replica.ts';
 import type { RecordBytes } from '../../src/replica/types.ts';
-import { CommitLog } from '../../src/storage/commit_log.ts';
-import { HardStateFile } from '../../src/storage/hard_state.ts';
-import { type CrashMode, MemoryDisk } from '../../src/storage/memory_disk.ts';
+import type { CommitLog } from '../../src/storage/commit_log.ts';
+import { type CrashMode, type DiskOperation, MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
+import { LINK_DELAY_MS, Network } from './network.ts';
+import { NodeClock } from './node_clock.ts';
+import { ProcessDisk, ProcessGone } from './process_disk.ts';
 
-const SEGMENT_SIZE_BYTES = 64 * 1024;
-const LINK_DELAY_MS = 1;
-const DIRECTORY = '/data/g0';
+export const SEGMENT_SIZE_BYTES = 64 * 1024;
+export const DIRECTORY = '/data/g0';
 
 export const limits = {
   countMax: 1_000,
@@ -28,12 +30,19 @@ export const limits = {
 };
 
 interface Member {
+  /** One of those that the group was founded with. */
+  readonly isFounder: boolean;
   disk: MemoryDisk;
   medium: MemoryStateMedium;
   replica: Replica | null;
   log: CommitLog | null;
+  /** What is open while it lives. */
+  open: OpenGroup | null;
   failure: Error | null;
   warnings: string[];
+  /** The memberships that its transport was told, in this life. */
+  told: Membership[];
+  readonly clock: NodeClock;
   /** Counts lives, so that messages to an earlier one are lost. */
   life: number;
 }
@@ -43,30 +52,45 @@ export interface GroupOptions {
   readonly seed?: number;
   readonly flush?: FlushPolicy;
   readonly limits?: Partial<typeof limits>;
+  /** Nodes beside the founders, n3 and so on, which wait to be added. */
+  readonly spares?: number;
+  readonly retentionBytes?: number | ((id: NodeId) => number);
+  readonly snapshotChunkBytes?: number;
+  readonly diskStallMs?: number;
+  readonly preferredLeaders?: readonly NodeId[];
+  readonly leaseReads?: boolean;
 }
+
+/** Where a simulated node would be. */
+export const addressOf = (id: NodeId): MemberAddress => ({ peer: `${id}:40911`, client: `${id}:8081` });
 
 export class Group {
   readonly clock = new ManualClock();
   readonly ids: readonly NodeId[];
   readonly members = new Map<NodeId, Member>();
-  /** `from>to` pairs whose messages are lost. */
-  readonly cut = new Set<string>();
+  readonly network: Network;
   readonly #random: SeededRandom;
   readonly #options: GroupOptions;
 
   constructor(options: GroupOptions = {}) {
     this.#options = options;
     this.#random = new SeededRandom(options.seed ?? 1);
-    this.ids = Array.from({ length: options.nodes ?? 3 }, (_, at) => `n${at}`);
-    for (const id of this.ids) {
+    this.network = new Network(this.clock, this.#random);
+    const founders = options.nodes ?? 3;
+    this.ids = Array.from({ length: founders + (options.spares ?? 0) }, (_, at) => `n${at}`);
+    for (const [number, id] of this.ids.entries()) {
       const medium = new MemoryStateMedium();
       this.members.set(id, {
+        isFounder: number < founders,
         disk: new MemoryDisk(),
         medium,
         replica: null,
         log: null,
+        open: null,
         failure: null,
         warnings: [],
+        told: [],
+        clock: new NodeClock(this.clock),
         life: 0,
       });
     }
@@ -78,34 +102,45 @@ export class Group {
     return group;
   }
 
+  /** `from>to` pairs whose messages are lost. */
+  get cut(): Set<string> {
+    return this.network.cut;
+  }
+
   async start(id: NodeId): Promise<void> {
     const member = this.member(id);
-    const { disk, medium } = member;
-    const store = new MemoryStateStore(medium);
-    disk.makeDirectory(DIRECTORY);
-    const hardState = HardStateFile.open({ disk, directory: DIRECTORY });
-    const log = CommitLog.open({ disk, directory: DIRECTORY, segmentSizeBytes: SEGMENT_SIZE_BYTES });
-    const readLog = log.readAt.bind(log);
-    const broker = await Broker.open({
-      disk,
-      directory: `${DIRECTORY}/consumequeue`,
-      store,
-      readLog,
-      flushLog: async (upTo) => {
-        if (log.flushedIndex < upTo) await log.flush();
-      },
-      segmentSizeBytes: SEGMENT_SIZE_BYTES,
-      lastIndex: log.lastIndex,
-      onWarning: (message) => member.warnings.push(message),
-    });
+    const { disk, medium, clock } = member;
+    const onWarning = (message: string): void => {
+      if (member.life === life) member.warnings.push(message);
+    };
     const life = ++member.life;
+    const open = await openGroup({
+      disk: new ProcessDisk(disk, () => member.life === life),
+      directory: DIRECTORY,
+      store: new MemoryStateStore(medium),
+      segmentSizeBytes: SEGMENT_SIZE_BYTES,
+      onWarning,
+    });
     member.failure = null;
-    member.log = log;
+    member.told = [];
+    member.open = open;
+    member.log = open.log;
+    const { retentionBytes = 0, snapshotChunkBytes, diskStallMs = 3_000 } = this.#options;
+    const { preferredLeaders = [], leaseReads = false } = this.#options;
+    const founders = this.ids.filter((known) => this.member(known).isFounder);
+    const addresses = Object.fromEntries(founders.map((founder) => [founder, addressOf(founder)]));
     member.replica = new Replica({
+      ...open,
+      membership: bootstrap(member.isFounder ? addresses : {}),
+      retentionBytes: typeof retentionBytes === 'number' ? retentionBytes : retentionBytes(id),
+      diskStallMs,
+      ...(snapshotChunkBytes === undefined ? {} : { snapshotChunkBytes }),
       raft: {
         id,
-        voters: this.ids,
+        preferredLeaders,
+        leaseReads,
         heartbeatIntervalMs: 100,
+        idleHeartbeatIntervalMs: 100,
         electionTimeoutMsMin: 500,
         electionTimeoutMsMax: 1_000,
         appendBytesMax: 8 * 1024,
@@ -115,15 +150,17 @@ export class Group {
       limits: { ...limits, ...this.#options.limits },
       flush: this.#options.flush ?? 'sync',
       checkpointIntervalMs: 200,
-      clock: this.clock,
+      clock,
       random: this.#random,
-      log,
-      hardState,
-      broker,
-      transport: { send: (message, records) => this.#send(id, life, message, records) },
-      onWarning: (message) => member.warnings.push(message),
+      transport: {
+        send: (message, records) => this.#send(life, message, records),
+        setMembers: (membership) => {
+          if (member.life === life) member.told.push(membership);
+        },
+      },
+      onWarning,
       onFailure: (error) => {
-        member.failure = error;
+        if (member.life === life) member.failure = error;
       },
     });
     member.replica.start();
@@ -133,15 +170,27 @@ export class Group {
   /** The process is gone; with a mode, so is the power. */
   crash(id: NodeId, mode: CrashMode | 'kill'): void {
     const member = this.member(id);
-    if (mode === 'kill') member.disk.kill();
-    else {
+    if (mode === 'kill') {
+      member.disk.kill();
+      member.medium.crash(Number.POSITIVE_INFINITY);
+    } else {
       member.disk.crash({ mode, random: this.#random });
       member.medium.crash();
     }
     member.replica = null;
     member.log = null;
+    member.open = null;
     member.life++;
     this.#tellPeers(id, 'onDown');
+  }
+
+  /** The process is gone when its disk is about to take a step that `fits`. */
+  crashAt(id: NodeId, mode: CrashMode | 'kill', fits: (step: DiskOperation) => boolean): void {
+    this.member(id).disk.onOperation = (step) => {
+      if (!fits(step)) return;
+      this.crash(id, mode);
+      throw new ProcessGone(`${step.kind} ${step.path}`);
+    };
   }
 
   /** The process is gone, and so is all that it had stored. */
@@ -235,29 +284,42 @@ export class Group {
     }
   }
 
-  #send(from: NodeId, fromLife: number, message: RaftMessage, records: RecordBytes | null): void {
-    const { to } = message;
-    const toLife = this.member(to).life;
-    // The sender may reuse its buffer: what travels is a copy, as on a socket.
-    const copy = records === null ? null : copyOf(records);
-    this.clock.after(LINK_DELAY_MS, () => {
-      const member = this.member(to);
-      const lost = this.cut.has(`${from}>${to}`) || member.life !== toLife || this.member(from).life !== fromLife;
-      if (!lost) member.replica?.onMessage(message, copy);
+  /** The connection between two nodes drops, and with it what was under way; both hear of it. */
+  disconnect(one: NodeId, other: NodeId): void {
+    this.cut.add(`${one}>${other}`).add(`${other}>${one}`);
+    this.#tell(one, 'onDown', other);
+    this.#tell(other, 'onDown', one);
+  }
+
+  reconnect(one: NodeId, other: NodeId): void {
+    this.cut.delete(`${one}>${other}`);
+    this.cut.delete(`${other}>${one}`);
+    this.#tell(one, 'onUp', other);
+    this.#tell(other, 'onUp', one);
+  }
+
+  #tell(id: NodeId, event: 'onUp' | 'onDown', about: NodeId): void {
+    const member = this.member(id);
+    member.clock.arrive(() => member.replica?.[event](about));
+  }
+
+  #send(fromLife: number, message: RaftMessage, records: RecordBytes | null): void {
+    const { from, to } = message;
+    const member = this.member(to);
+    const toLife = member.life;
+    this.network.send(message, records, (copy) => {
+      if (member.life !== toLife || this.member(from).life !== fromLife) return;
+      member.clock.arrive(() => {
+        if (member.life === toLife) member.replica?.onMessage(message, copy);
+      });
     });
   }
 
   #tellPeers(about: NodeId, event: 'onUp' | 'onDown'): void {
     this.clock.after(LINK_DELAY_MS, () => {
-      for (const other of this.ids) if (other !== about) this.member(other).replica?.[event](about);
+      for (const other of this.ids) if (other !== about) this.#tell(other, event, about);
     });
   }
-}
-
-function copyOf({ buffer, start, end, prevChain }: RecordBytes): RecordBytes {
-  const copy = Buffer.alloc(64 + end - start);
-  buffer.copy(copy, 64, start, end);
-  return { buffer: copy, start: 64, end: copy.length, prevChain };
 }
 
 /** A batch of messages with the given bodies. */

@@ -272,6 +272,24 @@ describe('replica: a group of three', () => {
     expect(await told).to.equal('OUTCOME_UNKNOWN');
   });
 
+  it('calls a repeat unknown when what it added is replaced: an earlier request brought its first part', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    const first = outcome(group.append(leader, batchOf('T', ['a'], PRODUCER, 1)));
+    await group.run(300);
+    expect(await first).to.equal('ok');
+    group.isolate(leader);
+    const told = outcome(group.append(leader, batchOf('T', ['a', 'b'], PRODUCER, 1), 60_000));
+    await group.until('another leader', () => group.leader() !== leader && group.leader() !== null);
+    void outcome(group.append(group.leader()!, batchOf('T', ['instead'])));
+    await group.run(100);
+    group.cut.clear();
+    await group.run(2_000);
+    expect(group.bodies(leader, 'T')).to.deep.equal(['a', 'instead']);
+    expect(await told, 'one of its two messages is in the log').to.equal('OUTCOME_UNKNOWN');
+  });
+
   it('answers whoever was in a batch that could not be written', async () => {
     const group = await Group.started();
     await group.createTopic('T');
@@ -324,6 +342,7 @@ describe('replica: a group of three', () => {
         prevTerm: 0 as typeof term,
         lastIndex: logIndex(1),
         runs: [],
+        memberships: [],
         commit: logIndex(0),
         round: 1,
       },
@@ -388,6 +407,7 @@ describe('replica: a group of three', () => {
         prevTerm: term,
         lastIndex,
         runs: [],
+        memberships: [],
         commit: logIndex(0),
         round: 1,
       },
@@ -408,7 +428,7 @@ describe('replica: a group of three', () => {
     group
       .replica(follower)
       .onMessage(
-        { ...message, lastIndex: logIndex(lastIndex + 1), runs: [], commit: logIndex(0), round: 1 },
+        { ...message, lastIndex: logIndex(lastIndex + 1), runs: [], memberships: [], commit: logIndex(0), round: 1 },
         { buffer: Buffer.alloc(200, 7), start: 64, end: 200, prevChain },
       );
     expect(group.member(follower).failure).to.equal(null);

@@ -8,11 +8,17 @@ import { Waiters } from '../../src/replica/waiters.ts';
 
 describe('callers who wait for the commit', () => {
   /** Adds a caller with records first..last of `ofTerm`; its answers gather in the returned list. */
-  function wait(waiters: Waiters, first: number, last: number, ofTerm: number, leadership = ofTerm, deadlineMs = 100) {
+  function wait(
+    waiters: Waiters,
+    first: number,
+    last: number,
+    ofTerm: number,
+    { leadership = ofTerm, deadlineMs = 100, isRepeat = false } = {},
+  ) {
     const answers: string[] = [];
     const settle = (error: TLedgerError | null): void => void answers.push(error === null ? 'done' : error.code);
     const indexes = { firstIndex: logIndex(first), lastIndex: logIndex(last) };
-    waiters.push({ ...indexes, term: term(ofTerm), deadlineMs, settle }, term(leadership));
+    waiters.push({ ...indexes, term: term(ofTerm), isRepeat, deadlineMs, settle }, term(leadership));
     return answers;
   }
   const terms =
@@ -37,6 +43,13 @@ describe('callers who wait for the commit', () => {
     });
   }
 
+  it('are not told that a repeated request had no effect: the first one may have had it', () => {
+    const waiters = new Waiters();
+    const answers = wait(waiters, 2, 3, 1, { isRepeat: true });
+    waiters.release(logIndex(3), terms(1, 2, 2));
+    expect(answers).to.deep.equal(['OUTCOME_UNKNOWN']);
+  });
+
   it('are not held up by those of an earlier leadership who wait for a higher index', () => {
     const waiters = new Waiters();
     const old = wait(waiters, 1_000, 1_000, 1);
@@ -49,7 +62,7 @@ describe('callers who wait for the commit', () => {
 
   it('are answered once, whatever comes later', () => {
     const waiters = new Waiters();
-    const answers = [wait(waiters, 1, 1, 1, 1, 10), wait(waiters, 2, 2, 1, 1, 99)];
+    const answers = [wait(waiters, 1, 1, 1, { deadlineMs: 10 }), wait(waiters, 2, 2, 1, { deadlineMs: 99 })];
     waiters.expire(10);
     waiters.release(logIndex(2), terms(1, 1));
     waiters.expire(1_000);

@@ -1,0 +1,34 @@
+// Puts a snapshot that has arrived in the place of the log and of the state. Each step leaves something from which the
+// next start goes on: first the snapshot is durable, then the log is empty behind it, then the state is what it says
+// (a state that is behind its log's base is restored from the snapshot there; see open_group.ts).
+import type { Broker } from '../broker/broker.ts';
+import type { SnapshotPoint } from '../raft/types.ts';
+import type { CommitLog } from '../storage/commit_log.ts';
+import type { SnapshotStore } from '../storage/snapshot_store.ts';
+
+interface Parts {
+  readonly log: CommitLog;
+  readonly broker: Broker;
+  readonly snapshots: SnapshotStore;
+  /** The snapshot's last record. */
+  readonly point: SnapshotPoint;
+}
+
+/**
+ * Installs a snapshot. Nothing else may use the parts meanwhile.
+ * @returns false when the snapshot turned out not to be here completely; then nothing has changed.
+ * @throws whatever disk and store throw; final.
+ */
+export async function installSnapshot({ log, broker, snapshots, point }: Parts): Promise<boolean> {
+  const { index, term } = point;
+  if (!snapshots.completeIncoming(index, term)) return false;
+  const snapshot = snapshots.open(index);
+  try {
+    log.restart(snapshot.meta.tip);
+    await broker.install(snapshot);
+  } finally {
+    snapshot.close();
+  }
+  for (const older of snapshots.list()) if (older < index) snapshots.remove(older);
+  return true;
+}

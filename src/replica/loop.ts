@@ -1,0 +1,396 @@
+// Runs one group on one node: the loop that joins consensus, log and broker. Every input is one synchronous turn:
+//
+//   input (message, append, flush done, time)  ->  raft  ->  persist vote  ->  write records  ->  send  ->  apply  ->  answer
+//
+// Nothing awaits between reading and acting on consensus state. A failed write, flush or invariant ends the replica.
+import { assert } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
+import { messageOf, TLedgerError } from '../base/errors.ts';
+import type { Random } from '../base/random.ts';
+import type { Broker } from '../broker/broker.ts';
+import { Raft } from '../raft/raft.ts';
+import {
+  type LogIndex,
+  logIndex,
+  type Membership,
+  type NodeId,
+  type RaftConfig,
+  type RaftMessage,
+  type Ready,
+  type SnapshotPoint,
+  type Term,
+} from '../raft/types.ts';
+import type { CommitLog } from '../storage/commit_log.ts';
+import type { HardStateFile } from '../storage/hard_state.ts';
+import type { SnapshotStore } from '../storage/snapshot_store.ts';
+import { Alarm } from './alarm.ts';
+import { Applying } from './applying.ts';
+import { Callers } from './callers.ts';
+import { Exchange } from './exchange.ts';
+import { Flusher, type FlushPolicy } from './flusher.ts';
+import { installSnapshot } from './install.ts';
+import { Leading, type LeadingLimits } from './leading.ts';
+import { Listeners } from './listeners.ts';
+import { membershipsOf } from './open_group.ts';
+import { Retention } from './retention.ts';
+import { SNAPSHOT_CHUNK_BYTES, SnapshotTraffic } from './snapshot_traffic.ts';
+import type { PeerEvents, PeerTransport, RecordBytes } from './types.ts';
+import { Watchdog } from './watchdog.ts';
+
+/** All that a replica is made of. */
+export interface ReplicaOptions {
+  readonly raft: RaftConfig;
+  /** Who the configuration says belongs to the group; what the log says goes before it. */
+  readonly membership: Membership;
+  readonly limits: LeadingLimits;
+  readonly flush: FlushPolicy;
+  readonly checkpointIntervalMs: number;
+  /** Bytes of the log kept at least, in whole segments; 0 keeps everything. */
+  readonly retentionBytes: number;
+  /** A flush that takes longer means that the disk hangs: then this node does not lead. */
+  readonly diskStallMs: number;
+  /** Bytes of a snapshot sent at a time; only tests set it. */
+  readonly snapshotChunkBytes?: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: CommitLog;
+  readonly hardState: HardStateFile;
+  readonly snapshots: SnapshotStore;
+  readonly broker: Broker;
+  readonly transport: PeerTransport;
+  /** Something odd that the replica can live with, for the log. */
+  readonly onWarning: (message: string) => void;
+  /** Called once when the replica cannot go on; it has stopped voting, leading and answering. */
+  readonly onFailure: (error: Error) => void;
+}
+
+/** See the head of the file. */
+export class ReplicaLoop implements PeerEvents {
+  readonly raft: Raft;
+  readonly callers: Callers;
+  readonly leading: Leading;
+  readonly stateListeners: Listeners;
+  readonly memberListeners: Listeners;
+  readonly #options: ReplicaOptions;
+  readonly #clock: Clock;
+  readonly #log: CommitLog;
+  readonly #flusher: Flusher;
+  readonly #alarm: Alarm;
+  readonly #applying: Applying;
+  readonly #retention: Retention;
+  readonly #traffic: SnapshotTraffic;
+  readonly #exchange: Exchange;
+  readonly #watchdog: Watchdog;
+  /** While it installs a snapshot a replica is deaf and mute. */
+  #state: 'idle' | 'running' | 'installing' | 'stopped' | 'failed' = 'idle';
+  /** What must not be missed, though it came while a snapshot was being installed. */
+  #missed: (() => void)[] = [];
+  #installing: Promise<void> = Promise.resolve();
+  /** What the turn under way is to take up. */
+  readonly #inputs: (() => void)[] = [];
+  #isInTurn = false;
+  #isTurnScheduled = false;
+  /** When this replica began to hear again after an installation. */
+  #hearsSinceMs = Number.NEGATIVE_INFINITY;
+  /** The committed membership that was told last. */
+  #toldMembership: LogIndex;
+
+  constructor(options: ReplicaOptions) {
+    const { clock, log, broker, limits, onWarning } = options;
+    const turn = (task: () => void): void => this.#turn(task);
+    const onFailure = (error: unknown): void => this.#fail(error);
+    if (options.hardState.state.term < log.lastTerm) {
+      throw new TLedgerError('DATA_CORRUPTED', 'the hard state is older than the log: a vote may have been forgotten');
+    }
+    this.#options = options;
+    this.#clock = clock;
+    this.#log = log;
+    this.raft = new Raft({
+      config: options.raft,
+      hardState: options.hardState.state,
+      log: log.shape,
+      memberships: membershipsOf(log, broker, options.membership),
+      commit: broker.appliedIndex,
+      sizer: log,
+      random: options.random,
+      nowMs: clock.monotonicMs(),
+    });
+    const raft = this.raft;
+    this.#toldMembership = raft.committedMembership.index;
+    this.stateListeners = new Listeners(clock, (listener) => this.callOut(listener));
+    this.memberListeners = new Listeners(clock, (listener) => this.callOut(listener));
+    this.#retention = new Retention({
+      ...options,
+      bytesMax: options.retentionBytes,
+      onSnapshot: () => turn(() => this.#cutLog()),
+      onFailure,
+    });
+    const atBoundary = this.#retention.isOn ? (index: LogIndex): void => this.#retention.atBoundary(index) : null;
+    this.#applying = new Applying({ ...options, atBoundary, onFailure });
+    const unappliedBytes = (): number => this.#applying.unappliedBytes;
+    this.leading = new Leading({ limits, clock, log, raft, broker, unappliedBytes, turn });
+    this.callers = new Callers(clock, this.leading);
+    this.#watchdog = new Watchdog({
+      clock,
+      diskStallMs: options.diskStallMs,
+      loopStallMs: options.raft.electionTimeoutMsMax,
+      flushingSinceMs: () => this.#flusher.flushingSinceMs,
+      onChange: (isImpaired, reason) => {
+        onWarning(`${reason}: this node ${isImpaired ? 'does not lead' : 'may lead again'}`);
+        this.#mustHear(() => raft.setImpaired(isImpaired, clock.monotonicMs()));
+      },
+    });
+    this.#alarm = new Alarm(
+      clock,
+      () => turn(() => raft.tick(clock.monotonicMs())),
+      (lateMs) => this.#watchdog.onLate(lateMs),
+    );
+    this.#traffic = new SnapshotTraffic({
+      snapshots: options.snapshots,
+      chunkBytes: options.snapshotChunkBytes ?? SNAPSHOT_CHUNK_BYTES,
+      onWarning,
+      onStored: (index, sizeBytes) => turn(() => raft.snapshotStored(index, sizeBytes, clock.monotonicMs())),
+      onArrived: (point) => this.#beginInstall(point),
+      onFailure,
+    });
+    this.#exchange = new Exchange({ ...options, traffic: this.#traffic });
+    this.#flusher = new Flusher({
+      log,
+      policy: options.flush,
+      clock,
+      onFlush: () => this.#watchdog.onFlush(),
+      onFlushed: () => this.#watchdog.onFlushed(),
+      onDurable: (index, term) =>
+        turn(() => {
+          assert(index <= log.flushedIndex, 'consensus is told of nothing that the log does not vouch for');
+          raft.flushed(index, term);
+          this.leading.scheduleDrain();
+        }),
+      onFailure,
+    });
+  }
+
+  /** Takes part in the group from now on. */
+  start(): void {
+    assert(this.#state === 'idle', 'a replica starts once');
+    this.#state = 'running';
+    this.#options.transport.setMembers(this.raft.membership.membership);
+    this.#turn(() => {});
+    this.#applying.start();
+  }
+
+  onMessage(message: RaftMessage, bytes: RecordBytes | null): void {
+    this.#turn(() => {
+      const checked = this.#exchange.take(message, bytes, this.raft.term);
+      if (checked !== null) this.raft.step(checked, this.#clock.monotonicMs());
+    });
+    this.#exchange.release();
+  }
+
+  onUp(peer: NodeId): void {
+    this.#mustHear(() => this.raft.peerUp(peer, this.#clock.monotonicMs()));
+  }
+
+  onDown(peer: NodeId): void {
+    this.#mustHear(() => this.raft.peerDown(peer, this.#clock.monotonicMs()));
+  }
+
+  /** Whether anything may be asked; while a snapshot is being installed, most is refused as by any other follower. */
+  get isUp(): boolean {
+    return this.#state === 'running' || this.#state === 'installing';
+  }
+
+  get isLeader(): boolean {
+    return this.#state === 'running' && this.raft.isLeader;
+  }
+
+  /** Resolves when no snapshot is being installed. */
+  whenInstalled(): Promise<void> {
+    return this.#installing;
+  }
+
+  /** Answers all that waits and saves state; leadership was handed over before, if it could be. */
+  async stop(): Promise<void> {
+    if (!this.isUp) return;
+    this.#state = 'stopped';
+    this.#alarm.cancel();
+    this.#watchdog.stop();
+    this.callers.close(new TLedgerError('SHUTTING_DOWN'));
+    await this.#installing;
+    await this.#flusher.stop();
+    await this.#traffic.stop();
+    await this.#applying.stop();
+  }
+
+  /**
+   * One input and all that follows from it. Whoever is called out to from within a turn may bring the next input; it is
+   * taken up when this one is dealt with.
+   */
+  #turn(input: () => void): void {
+    if (this.#state !== 'running') return;
+    this.#inputs.push(input);
+    if (this.#isInTurn) return;
+    this.#isInTurn = true;
+    try {
+      for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
+        next();
+        while (this.#settle(this.raft.ready()));
+      }
+      this.#alarm.set(this.#dueMs);
+    } catch (error) {
+      this.#inputs.length = 0;
+      this.#fail(error);
+    }
+    this.#isInTurn = false;
+  }
+
+  /** When consensus is to look at the time. What fell due while nobody could be heard is no leader's fault. */
+  get #dueMs(): number {
+    const { deadlineMs } = this.raft;
+    const isExcused = deadlineMs <= this.#hearsSinceMs;
+    return isExcused ? this.#hearsSinceMs + this.#options.raft.electionTimeoutMsMin : deadlineMs;
+  }
+
+  /** A turn for what would be wrong for ever if it were missed. */
+  #mustHear(input: () => void): void {
+    if (this.#state === 'installing') this.#missed.push(input);
+    else this.#turn(input);
+  }
+
+  /** A turn whose refusal by consensus goes to the caller instead of ending the replica. */
+  ask<Answer>(question: () => Answer): Answer {
+    assert(!this.#isInTurn, 'who is told an outcome asks for more a moment later');
+    let answer: { readonly given: Answer } | null = null;
+    let refusal: unknown = new TLedgerError('SHUTTING_DOWN');
+    this.#turn(() => {
+      try {
+        answer = { given: question() };
+      } catch (error) {
+        if (!(error instanceof TLedgerError)) throw error;
+        refusal = error;
+      }
+    });
+    if (answer === null) throw refusal;
+    return (answer as { readonly given: Answer }).given;
+  }
+
+  /** Does what consensus asks, in its order. @returns whether consensus learned something and must be asked again. */
+  #settle(ready: Ready): boolean {
+    if (ready.hardState !== null) this.#options.hardState.save(ready.hardState);
+    if (ready.own !== null) this.leading.writeOwn(ready.own);
+    if (ready.append !== null) this.#exchange.write(ready.append, this.#options.broker.appliedIndex);
+    if (ready.snapshot !== null) this.#exchange.store(ready.snapshot);
+    if (ready.membership !== null) this.#options.transport.setMembers(ready.membership.membership);
+    for (const message of ready.messages) this.#exchange.send(message);
+    this.callers.reads.onReady(ready.reads, ready.abortedReads);
+    if (ready.stateChanged) this.#onStateChanged();
+    this.#followMembership(ready);
+    if (this.#options.broker.appliedIndex < ready.commit) this.#apply(ready.commit);
+    const vouched = this.#flusher.written();
+    if (vouched === null || vouched.index <= this.raft.flushedIndex) return false;
+    this.raft.flushed(vouched.index, vouched.term);
+    return true;
+  }
+
+  #apply(commit: LogIndex): void {
+    if (this.#applying.apply(commit)) this.#scheduleTurn();
+    this.#traffic.onCommit(commit);
+    this.leading.onApplied();
+    this.callers.reads.onApplied(this.#options.broker.appliedIndex);
+  }
+
+  /** A snapshot became durable: what it stands for may go. */
+  #cutLog(): void {
+    const base = this.#retention.cut(this.raft.retainFrom);
+    if (base !== null) this.raft.logCut(base, this.#log.termAt(base), this.#clock.monotonicMs());
+  }
+
+  /** A snapshot has arrived. It is installed outside of any turn, and nothing else happens here meanwhile. */
+  #beginInstall(point: SnapshotPoint): void {
+    if (this.#state !== 'running') return;
+    if (!this.raft.needsSnapshot(point)) return;
+    this.#state = 'installing';
+    this.#alarm.cancel();
+    this.leading.restarted();
+    this.callers.changes.failAll(new TLedgerError('OUTCOME_UNKNOWN', 'This node fell behind the log.'));
+    this.#installing = this.#install(point).catch((error: unknown) => this.#fail(error));
+  }
+
+  async #install(point: SnapshotPoint): Promise<void> {
+    await this.#flusher.whenIdle();
+    await this.#applying.pause();
+    await this.#retention.whenIdle();
+    if (this.#state !== 'installing') return;
+    const isInstalled = await installSnapshot({ ...this.#options, point });
+    if (this.#state !== 'installing') return;
+    this.#state = 'running';
+    this.#hearsSinceMs = this.#clock.monotonicMs();
+    this.#turn(() => (isInstalled ? this.#restored(point) : this.#notInstalled(point)));
+    for (const input of this.#missed.splice(0)) this.#turn(input);
+    this.#applying.start();
+  }
+
+  /** Consensus goes on behind the snapshot. */
+  #restored(point: SnapshotPoint): void {
+    const { broker, membership: bootstrap } = this.#options;
+    const membership = broker.membership ?? { index: logIndex(0), membership: bootstrap };
+    this.#applying.restarted();
+    this.raft.restore({ ...point, membership }, this.#clock.monotonicMs());
+    this.callers.reads.onApplied(broker.appliedIndex);
+  }
+
+  /** Nothing has changed, but for the last flush, for which consensus was deaf. */
+  #notInstalled({ index, term }: SnapshotPoint): void {
+    this.raft.flushed(this.#log.flushedIndex, this.#log.termAt(this.#log.flushedIndex));
+    this.raft.snapshotStored(index, this.#options.snapshots.incomingSize(index, term), this.#clock.monotonicMs());
+  }
+
+  #onStateChanged(): void {
+    if (this.raft.isLeader) this.leading.scheduleDrain();
+    else {
+      this.leading.end();
+      this.#traffic.endSending();
+    }
+    this.callers.transfer.onStateChanged(this.raft);
+    this.stateListeners.tell();
+  }
+
+  /** Tells who waits for memberships, or wants to know of them. */
+  #followMembership({ membership, commit }: Ready): void {
+    const { committedMembership, isLeader } = this.raft;
+    const { changes } = this.callers;
+    const termAt = (index: LogIndex): Term => this.#log.termAt(index);
+    if (changes.length > 0) changes.onCommitted({ commit, committedMembership, isLeader, termAt });
+    if (membership === null && committedMembership.index === this.#toldMembership) return;
+    this.#toldMembership = committedMembership.index;
+    this.memberListeners.tell();
+  }
+
+  /** Calls somebody else's code: what it throws is its own fault and no reason to stop. */
+  callOut(task: () => void): void {
+    try {
+      task();
+    } catch (error) {
+      this.#options.onWarning(`a caller failed while it was told the outcome: ${messageOf(error)}`);
+    }
+  }
+
+  #scheduleTurn(): void {
+    if (this.#isTurnScheduled) return;
+    this.#isTurnScheduled = true;
+    this.#clock.defer(() => {
+      this.#isTurnScheduled = false;
+      this.#turn(() => {});
+    });
+  }
+
+  #fail(error: unknown): void {
+    if (this.#state === 'failed') return;
+    this.#state = 'failed';
+    this.#alarm.cancel();
+    this.#watchdog.stop();
+    this.#applying.abandon();
+    this.#options.onFailure(error instanceof Error ? error : new Error(String(error)));
+    this.callers.close(new TLedgerError('SHUTTING_DOWN', `The node failed: ${messageOf(error)}.`));
+  }
+}

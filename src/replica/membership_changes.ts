@@ -1,0 +1,124 @@
+// Callers who asked for another membership and wait until it is finished: the record is committed, a new voter votes,
+// joint consensus is left. A change goes on by itself whoever leads, so its caller is told by what is committed, also on a
+// node that does not lead any more.
+import { TLedgerError } from '../base/errors.ts';
+import { isJoint, membersOf } from '../raft/membership.ts';
+import type { LogIndex, Membership, MembershipChange, MembershipEntry, Term } from '../raft/types.ts';
+
+/** Most callers waiting at once. */
+const CALLERS_COUNT_MAX = 100;
+
+interface Caller {
+  readonly change: MembershipChange;
+  /** Of the record that began the change. */
+  readonly index: LogIndex;
+  readonly term: Term;
+  /** The record is committed; from then on its place in the log is of no interest, and may be cut. */
+  isBegun: boolean;
+  readonly deadlineMs: number;
+  readonly resolve: (entry: MembershipEntry) => void;
+  readonly reject: (error: TLedgerError) => void;
+}
+
+/** What is known of the log where the callers wait. */
+export interface CommittedLog {
+  readonly commit: LogIndex;
+  readonly committedMembership: MembershipEntry;
+  /** A leader sees each membership when it is committed; others may see only the last of several. */
+  readonly isLeader: boolean;
+  readonly termAt: (index: LogIndex) => Term;
+}
+
+type Progress = 'finished' | 'waiting' | 'undone';
+
+/** Waiting changes of one replica. */
+export class MembershipChanges {
+  #callers: Caller[] = [];
+
+  get length(): number {
+    return this.#callers.length;
+  }
+
+  /**
+   * @param propose asks consensus for the change, and names its record through `accepted` in the same turn: what comes of
+   * the record may be known before that turn ends. May throw.
+   * @returns the membership in which the change is finished.
+   */
+  begin(
+    change: MembershipChange,
+    deadlineMs: number,
+    propose: (accepted: (record: { readonly index: LogIndex; readonly term: Term }) => void) => void,
+  ): Promise<MembershipEntry> {
+    return new Promise((resolve, reject) => {
+      if (this.#callers.length >= CALLERS_COUNT_MAX) throw new TLedgerError('OVERLOADED', 'too many changes wait');
+      propose((record) => this.#callers.push({ ...record, isBegun: false, change, deadlineMs, resolve, reject }));
+    });
+  }
+
+  /** More may be committed than before. */
+  onCommitted({ commit, committedMembership, isLeader, termAt }: CommittedLog): void {
+    this.#answer((caller) => {
+      if (commit < caller.index) return false;
+      if (!caller.isBegun && termAt(caller.index) !== caller.term) {
+        caller.reject(new TLedgerError('NOT_LEADER', 'leadership was lost; the change had no effect'));
+        return true;
+      }
+      caller.isBegun = true;
+      const progress = progressOf(caller.change, committedMembership.membership);
+      if (progress === 'finished') caller.resolve(committedMembership);
+      if (progress === 'undone') caller.reject(undone(isLeader));
+      return progress !== 'waiting';
+    });
+  }
+
+  expire(nowMs: number): void {
+    this.#answer((caller) => {
+      if (caller.deadlineMs > nowMs) return false;
+      caller.reject(new TLedgerError('OUTCOME_UNKNOWN', 'the change had not finished before the deadline; it goes on'));
+      return true;
+    });
+  }
+
+  failAll(error: TLedgerError): void {
+    const unknown = new TLedgerError('OUTCOME_UNKNOWN', `${error.message} The change may still take effect.`);
+    this.#answer(({ reject }) => {
+      reject(unknown);
+      return true;
+    });
+  }
+
+  #answer(isAnswered: (caller: Caller) => boolean): void {
+    if (this.#callers.length === 0) return;
+    const callers = this.#callers;
+    // A caller that is answered may ask for the next change at once.
+    this.#callers = [];
+    const waiting = callers.filter((caller) => !isAnswered(caller));
+    this.#callers.unshift(...waiting);
+  }
+}
+
+/** The change is not there: it was cancelled, or it was finished and then another one took it back. */
+function undone(isLeader: boolean): TLedgerError {
+  return isLeader
+    ? new TLedgerError('INVALID_ARGUMENT', 'the change was cancelled before it was finished')
+    : new TLedgerError('OUTCOME_UNKNOWN', 'the change was cancelled or, once finished, undone');
+}
+
+/** How far a change has come whose record is committed. */
+function progressOf(change: MembershipChange, now: Membership): Progress {
+  if (isJoint(now)) return 'waiting';
+  switch (change.type) {
+    case 'add':
+    case 'promote': {
+      if (now.voters.includes(change.id)) return 'finished';
+      const learner = now.learners.find(({ id }) => id === change.id);
+      if (learner === undefined) return 'undone';
+      return learner.promote ? 'waiting' : change.type === 'add' && !change.promote ? 'finished' : 'undone';
+    }
+    case 'remove':
+      return membersOf(now).includes(change.id) ? 'undone' : 'finished';
+    case 'readdress':
+    case 'cancel':
+      return 'finished';
+  }
+}
