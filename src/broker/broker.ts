@@ -150,7 +150,7 @@ export class Broker {
 
   /**
    * Plans a topic. A command must be appended at once (or `startLeading` be called anew): until it is applied, the same
-   * wish is answered with `exists`, but batches are not admitted.
+   * name is answered with `exists`, whatever the number of queues, but batches are not admitted.
    * @throws TLedgerError ILLEGAL_TOPIC, INVALID_ARGUMENT (queues), TOPIC_EXISTS (with another number of queues),
    * TOO_MANY_TOPICS
    */

@@ -51,7 +51,8 @@ export function decodeCommittedMembership(body: Buffer): Membership {
 }
 
 /**
- * What a leader answers to the wish for a topic: nothing to do, or a command to append.
+ * What a leader answers to the wish for a topic: the topic that is there, or that will be if its command is committed (with
+ * another number of queues, perhaps), or a command to append.
  * @param pending topics whose commands are in the log but not applied.
  * @throws TLedgerError ILLEGAL_TOPIC, INVALID_ARGUMENT (queues), TOPIC_EXISTS, TOO_MANY_TOPICS
  */
@@ -69,11 +70,14 @@ export function planTopic(
   if (!Number.isInteger(queues) || queues < 1 || queues > limits.queuesPerTopicMax) {
     throw new TLedgerError('INVALID_ARGUMENT', `a topic has 1 to ${limits.queuesPerTopicMax} queues, not ${queues}`);
   }
-  const existing = topics.get(name)?.info ?? pending.get(name);
+  const existing = topics.get(name)?.info;
   if (existing !== undefined) {
     if (existing.queues === queues) return existing;
-    throw new TLedgerError('TOPIC_EXISTS', `topic ${name} exists with ${existing.queues} queues`);
+    throw topicExists(existing);
   }
+  // Nobody is refused because of a command that may still be lost: whoever asked learns the end of it first.
+  const awaited = pending.get(name);
+  if (awaited !== undefined) return awaited;
   if (topics.count + pending.size >= limits.topicsMax) {
     throw new TLedgerError('TOO_MANY_TOPICS', `the group holds ${limits.topicsMax} topics, as many as it may`);
   }
@@ -83,6 +87,11 @@ export function planTopic(
     throw new TLedgerError('TOO_MANY_TOPICS', `the group may hold ${limits.queuesTotalMax} queues, not ${queueCount}`);
   }
   return { type: 'create-topic', topic: { name, queues, createdAtMs: wish.createdAtMs } };
+}
+
+/** The refusal of another number of queues than `existing` has. */
+export function topicExists({ name, queues }: TopicInfo): TLedgerError {
+  return new TLedgerError('TOPIC_EXISTS', `topic ${name} exists with ${queues} queues`);
 }
 
 function parseObject(text: string): ReadonlyMap<string, unknown> {

@@ -155,7 +155,7 @@ class Plan {
   }
 }
 
-/** Each record must be the one its unit stands for, and whole. */
+/** Each record must be the one its unit stands for, and whole; and nothing else may be there. */
 function checkRecords(records: Buffer, queue: Queue, offset: QueueOffset, count: number): void {
   let at = 0;
   for (let number = 0; number < count; number++) {
@@ -173,6 +173,8 @@ function checkRecords(records: Buffer, queue: Queue, offset: QueueOffset, count:
     if (!isRight) throw foreign(queue, offset + number);
     at = end;
   }
+  // A unit that gives too large a size brings what lies behind its record along.
+  if (at !== records.length) throw foreign(queue, offset + count - 1);
 }
 
 function foreign(queue: Queue, offset: number): TLedgerError {

@@ -3,6 +3,7 @@
 import { TLedgerError } from '../base/errors.ts';
 import { MESSAGE_BODY_AT, MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../format/message_layout.ts';
 import {
+  isRecordWhole,
   magicAt,
   type PhysicalOffset,
   physicalOffset,
@@ -35,6 +36,7 @@ export function checkQueue(queue: Queue, log: CheckedLog): void {
   const bytes = log.readLog(place.start, LOOK_BYTES);
   const messageAt = RECORD_HEADER_BYTES;
   const isRight =
+    isRecordWhole(bytes, 0, place.sizeBytes) &&
     magicAt(bytes, 0) === recordMagic.message &&
     sizeAt(bytes, 0) === place.sizeBytes &&
     positionAt(bytes, 0) === place.start &&

@@ -2,6 +2,7 @@
 // written once, sent to every follower and kept for readers as it is.
 import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
+import { topicExists } from '../broker/commands.ts';
 import { blankRecord, recordMagic } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
 import { FRAME_HEADROOM_BYTES } from '../storage/commit_log.ts';
@@ -118,6 +119,7 @@ function admitTopic(item: PendingTopic, broker: Broker, firstIndex: LogIndex, no
   const settle = (error: TLedgerError | null): void => {
     const topic = broker.topic(item.name);
     if (error !== null || topic === undefined) item.done(error ?? new TLedgerError('INTERNAL'), null);
+    else if (topic.queues !== item.queues) item.done(topicExists(topic), null);
     else item.done(null, { topic, created });
   };
   const lastIndex = created ? firstIndex : ((firstIndex - 1) as LogIndex);

@@ -4,7 +4,9 @@ import { assert } from '../base/assert.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import {
   chainCrcAt,
+  chainCrcOf,
   indexAt,
+  isRecordWhole,
   type PhysicalOffset,
   physicalOffset,
   positionAt,
@@ -76,11 +78,13 @@ export class LogReader {
     if (index === base.tip.index) return base.tip.chainCrc;
     const batch = cache.get(cache.find(index));
     if (batch !== undefined) return chainCrcAt(batch.buffer, offsetIn(batch, index));
-    const { position } = this.locate(index);
-    const header = Buffer.allocUnsafe(RECORD_HEADER_BYTES);
-    this.#readFile(header, position);
-    if (positionAt(header, 0) !== position || indexAt(header, 0) !== index) {
-      throw this.#corrupted(position, `no record ${index}`);
+    // A header continues the checksum of the one before it, so that the two vouch for each other. It goes out to the
+    // other members, who would take a damaged one for damage of their own.
+    const header = this.#header(index);
+    const before = logIndex(index - 1);
+    const previous = before === base.tip.index ? base.tip.chainCrc : chainCrcAt(this.#header(before), 0);
+    if (chainCrcOf(header, 0, previous) !== chainCrcAt(header, 0)) {
+      throw this.#corrupted(positionAt(header, 0), `record ${index} does not continue the chain`);
     }
     return chainCrcAt(header, 0);
   }
@@ -279,6 +283,16 @@ export class LogReader {
       const { firstIndex } = segments.get(number)!;
       rebuildUnits(this.#parts, number, this.tipAt(logIndex(firstIndex - 1)), tip);
     }
+  }
+
+  #header(index: LogIndex): Buffer {
+    const { position, sizeBytes } = this.locate(index);
+    const header = Buffer.allocUnsafe(RECORD_HEADER_BYTES);
+    this.#readFile(header, position);
+    const isIt =
+      isRecordWhole(header, 0, sizeBytes) && indexAt(header, 0) === index && positionAt(header, 0) === position;
+    if (!isIt) throw this.#corrupted(position, `no record ${index}`);
+    return header;
   }
 
   #readFile(target: Buffer, position: PhysicalOffset): void {

@@ -177,6 +177,14 @@ describe('a pull over damaged data is refused, never answered wrongly', () => {
     ['a unit of another offset', ({ disk }, unit) => unit(2, disk.bytes(`${DIRECTORY}/T/0/${FILE}`).subarray(20, 40))],
     ['a unit with another size', (_, unit) => unit(2.4, Buffer.from([0, 0, 0, 99]))],
     ['a unit with a huge size', (_, unit) => unit(2.4, Buffer.from([0x7f, 0, 0, 99]))],
+    [
+      'a unit with a size that takes the next record along',
+      ({ log }, unit) => {
+        const size = Buffer.alloc(4);
+        size.writeUInt32BE(log.starts[6]! - log.starts[4]! - 48);
+        unit(2.4, size);
+      },
+    ],
     ['a unit that leads behind the end of the log', (_, unit) => unit(2, Buffer.from([0, 0, 0, 1, 0, 0, 0, 0]))],
     [
       'a unit that leads over the end of a segment',

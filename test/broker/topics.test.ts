@@ -20,22 +20,21 @@ describe('topics', () => {
     expect(broker.range('orders', 2)).to.deep.equal({ queueId: 2, min: 0, max: 0 });
   });
 
-  it('are proposed once: the same wish again exists already, applied or not; another number of queues is refused', async () => {
+  it('are proposed once: the same wish again exists already, applied or not', async () => {
     const harness = await Harness.start({ queues: 0 });
     const { broker } = harness;
     const proposal = broker.proposeTopic('orders', 3, START_MS);
     const expected = { kind: 'exists', topic: { name: 'orders', queues: 3, createdAtMs: START_MS } };
     for (const when of ['pending', 'applied']) {
       expect(broker.proposeTopic('orders', 3, START_MS + 9), when).to.deep.equal(expected);
-      expect(
-        codeOf(() => broker.proposeTopic('orders', 4, START_MS)),
-        when,
-      ).to.equal('TOPIC_EXISTS');
       if (when === 'pending' && proposal.kind === 'command') {
+        // It may be lost yet: no reason to refuse anybody.
+        expect(broker.proposeTopic('orders', 4, START_MS), when).to.deep.equal(expected);
         harness.log.append(blankRecord(recordMagic.command, proposal.body));
         harness.applyTo();
       }
     }
+    expect(codeOf(() => broker.proposeTopic('orders', 4, START_MS))).to.equal('TOPIC_EXISTS');
   });
 
   it('take no messages while they are pending', async () => {

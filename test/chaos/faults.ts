@@ -17,6 +17,8 @@ export type Fault = (stage: Stage, random: Random) => Promise<FaultTrace | undef
 
 /** A leader that is gone for so long must have been replaced. */
 const REPLACED_AFTER_MS = 2_500;
+/** In a smaller ring everybody sees everybody. */
+const RING_NODES_MIN = 5;
 /** How long a new leader may take until a fault counts as unnoticed. */
 const REPLACED_WITHIN_MS = 10_000;
 
@@ -62,6 +64,20 @@ export const faults = {
     const cut = () => stage.network.cut(few, many);
     return cutFor(stage, `${few} | ${many}`, cut, random.between(500, 4_000));
   },
+  'partial-leader': (stage, random) =>
+    onLeader(stage, (leader) =>
+      onFollower(stage, random, (one) => {
+        const cut = () => stage.network.cut([leader], [one]);
+        return cutFor(stage, `${leader} and ${one} from each other`, cut, random.between(500, 5_000));
+      }),
+    ),
+  bridge: (stage, random) => {
+    const [joint, ...others] = shuffle(stage.nodeIds, random);
+    const [few, many] = halve(others, random);
+    const cut = () => stage.network.cut(few, many);
+    return cutFor(stage, `${few} | ${many}, joined by ${joint}`, cut, random.between(1_000, 5_000));
+  },
+  ring: (stage, random) => ring(stage, random),
   flapping: (stage, random) => flap(stage, random),
   'peer-resets': (stage, random) => {
     const { nodeIds } = stage;
@@ -155,6 +171,23 @@ async function cutFor(stage: Stage, what: string, cut: () => Heal, forMs: number
   heal();
   const leftTrace = network.traces > before && (!deposes || (await leaders.after(term, REPLACED_WITHIN_MS)));
   return { what: `${what} for ${forMs} ms`, leftTrace };
+}
+
+/** Everybody sees two neighbours only: of five, each sees a majority, and no two see the same one. */
+async function ring(stage: Stage, random: Random): Harm {
+  const around = shuffle(stage.nodeIds, random);
+  if (around.length < RING_NODES_MIN) return undefined;
+  const isNext = (one: number, other: number): boolean => [1, around.length - 1].includes(Math.abs(one - other));
+  const cut = (): Heal => {
+    const heals = around.flatMap((one, at) => {
+      const far = around.filter((_, other) => other > at && !isNext(at, other));
+      return far.length === 0 ? [] : [stage.network.cut([one], far)];
+    });
+    return () => {
+      for (const heal of heals) heal();
+    };
+  };
+  return cutFor(stage, `${around} see their neighbours only`, cut, random.between(1_000, 5_000));
 }
 
 async function flap(stage: Stage, random: Random): Harm {

@@ -8,6 +8,7 @@ import { TLedgerClient } from '../../src/client/index.ts';
 import { GapMeter } from '../../src/server/demo/gap_meter.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
 import { type FaultKind, faults } from './faults.ts';
+import { Histories } from './histories.ts';
 import { History } from './history.ts';
 import { isFaultless, judge } from './judge.ts';
 import { Leaders } from './leaders.ts';
@@ -79,6 +80,7 @@ class Run {
   readonly #open: (() => Promise<unknown>)[] = [];
   #readers: Reader[] = [];
   #probers: Prober[] = [];
+  #histories: Histories | undefined;
   #isKept = true;
 
   constructor(options: ChaosOptions) {
@@ -98,7 +100,7 @@ class Run {
     const calmAfter = await this.#calm();
 
     this.#say('faults are over: reading back');
-    await load.stop();
+    await Promise.all([load.stop(), this.#histories?.stop()]);
     const agreement = await verifyReplicas(client, CONVERGED_WITHIN_MS);
     if (!agreement.identical) history.sight('diverged', `the replicas do not agree: ${agreement.why}`);
     const log = await readLog(client, TOPIC, QUEUES).catch((error: unknown) => {
@@ -110,6 +112,9 @@ class Run {
       const isThere = await until(() => reader.hasReached(ends), CONVERGED_WITHIN_MS);
       if (!isThere) history.sight('broken', `the reader of ${reader.nodeId} did not reach the end`);
     }
+    await this.#histories?.judge(client).catch((error: unknown) => {
+      history.sight('broken', `the histories could not be read back: ${error}`);
+    });
     const probes = this.#probers.map(({ counts }) => counts);
     const leaderChanges = leaders.changes;
     await this.close();
@@ -128,6 +133,7 @@ class Run {
       observed: history.observed,
       probesAnswered: probes.reduce((sum, one) => sum + one.answered, 0),
       probesUnanswered: probes.reduce((sum, one) => sum + one.unanswered, 0),
+      histories: this.#histories?.counts ?? { judged: 0, operations: 0, undecided: 0 },
       acknowledgedPerSecondBefore: calmBefore,
       acknowledgedPerSecondAfter: calmAfter,
       ...{ leaderChanges, longestGapMs: Math.round(longestGapMs), ...this.#statistics.summary() },
@@ -185,8 +191,11 @@ class Run {
     for (const options of producers) load.startProducer(options);
     for (let at = 0; at < UNARY_SENDERS; at++) load.startUnarySender();
     this.#open.push(() => load.stop());
-    for (const { nodeId } of cluster.members) {
-      const at = { nodeId, address: this.#network.clientAddress(nodeId) };
+    const accesses = cluster.members.map(({ nodeId }) => ({ nodeId, address: this.#network.clientAddress(nodeId) }));
+    const histories = new Histories(accesses, this.#history);
+    this.#histories = histories;
+    this.#open.push(() => histories.close());
+    for (const at of accesses) {
       const reader = new Reader(at, TOPIC, this.#history);
       const prober = new Prober(at, TOPIC, this.#history);
       this.#readers.push(reader);

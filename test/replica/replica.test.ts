@@ -1,6 +1,5 @@
 import { expect } from 'chai';
 import { TLedgerError } from '../../src/base/errors.ts';
-import type { AppendResult } from '../../src/broker/types.ts';
 import { blankRecord, physicalOffset, recordMagic, sealRecord } from '../../src/format/record.ts';
 import { logIndex, type Term } from '../../src/raft/types.ts';
 import type { RecordBytes } from '../../src/replica/types.ts';
@@ -9,8 +8,8 @@ import { batchOf, Group, limits } from './group.ts';
 const PRODUCER = '00000000000000aa';
 
 /** Settles into a code: 'ok', or the code of the error. */
-function outcome(append: Promise<AppendResult>): Promise<string> {
-  return append.then(
+function outcome(asked: Promise<unknown>): Promise<string> {
+  return asked.then(
     () => 'ok',
     (error: unknown) => (error instanceof TLedgerError ? error.code : String(error)),
   );
@@ -160,6 +159,28 @@ describe('replica: a group of three', () => {
     await group.run(1_500);
     expect(await patient, 'another record was committed at its index').to.equal('NOT_LEADER');
     for (const id of group.ids) expect(group.bodies(id, 'T')).to.deep.equal(['instead']);
+  });
+
+  it('refuses no topic because of another one that is not committed, and may never be', async () => {
+    const group = await Group.started();
+    const leader = await group.elect();
+    const create = (queues: number, timeoutMs: number): Promise<string> =>
+      outcome(group.replica(leader).createTopic('T', queues, group.clock.monotonicMs() + timeoutMs));
+    const together = [create(1, 5_000), create(2, 5_000)];
+    await group.run(100);
+    expect(await Promise.all(together)).to.deep.equal(['ok', 'TOPIC_EXISTS']);
+
+    const alone = await Group.started();
+    const deposed = await alone.elect();
+    alone.isolate(deposed);
+    const until = alone.clock.monotonicMs() + 60_000;
+    const codes = [1, 2].map((queues) => outcome(alone.replica(deposed).createTopic('T', queues, until)));
+    await alone.until('another leader', () => alone.leader() !== deposed && alone.leader() !== null);
+    await alone.createTopic('U');
+    alone.cut.clear();
+    await alone.run(1_500);
+    expect(await Promise.all(codes)).to.deep.equal(['NOT_LEADER', 'NOT_LEADER']);
+    expect(alone.replica(alone.leader()!).broker.topic('T')).to.equal(undefined);
   });
 
   it('refuses beyond its limits and takes more once there is room', async () => {

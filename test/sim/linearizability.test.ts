@@ -1,10 +1,12 @@
 import { expect } from 'chai';
 import { SeededRandom } from '../../src/base/random.ts';
-import { checkLinearizable, logModel, type Operation, registerModel } from './linearizability.ts';
+import { checkLinearizable, logModel, namesModel, type Operation, registerModel } from './linearizability.ts';
+import { checkLogOrder } from './log_order.ts';
 
 /**
  * A history as text, one operation a line: `client call..return what`, with `..` and no return for an operation that
- * was never answered. What: `append v = offset`, `write v`, `cas a b = yes|no`, `read = a,b` (log) or `read = a`.
+ * was never answered. What: `append v = offset`, `write v`, `cas a b = yes|no`, `create a 2 = created|exists|conflict`,
+ * `list = a=1,b=2`, `read = a,b` (log) or `read = a`.
  */
 function parse(text: string, isLog: boolean): Operation[] {
   return text
@@ -26,6 +28,10 @@ function parse(text: string, isLog: boolean): Operation[] {
           const input = { kind: 'compare-and-set', expected: given[0]!, value: given[1]! } as const;
           return { ...head, input, output: answer === null ? null : answer === 'yes' };
         }
+        case 'create':
+          return { ...head, input: { kind, name: given[0]!, value: given[1]! }, output: answer };
+        case 'list':
+          return { ...head, input: { kind }, output: answer === null || answer === '' ? [] : answer.split(',') };
         default: {
           const list = answer === '' || answer === null ? [] : answer.split(',');
           const output = answer === null ? null : isLog ? list : answer;
@@ -100,7 +106,44 @@ const badRegisters: Readonly<Record<string, string>> = {
   'a late write, twice': '1 0.. write a\n2 1..2 read = a\n2 3..4 write b\n2 5..6 read = a',
 };
 
+const goodNames: Readonly<Record<string, string>> = {
+  'created and listed': '1 0..1 create a 1 = created\n1 2..3 list = a=1',
+  'two at once, one of which creates': '1 0..9 create a 1 = exists\n2 1..8 create a 1 = created\n1 10..11 list = a=1',
+  'two at once with different values': '1 0..9 create a 1 = conflict\n2 1..8 create a 2 = created\n1 10..11 list = a=2',
+  'an unanswered creation that took effect': '1 0.. create a 1\n2 5..6 create a 2 = conflict\n2 7..8 list = a=1',
+  'an unanswered creation that did not': '1 0.. create a 1\n2 5..6 create a 2 = created\n2 7..8 list = a=2',
+  'lists are sorted': '1 0..1 create b 1 = created\n1 2..3 create a 2 = created\n1 4..5 list = a=2,b=1',
+};
+
+const badNames: Readonly<Record<string, string>> = {
+  'created twice': '1 0..1 create a 1 = created\n2 2..3 create a 1 = created',
+  'a creation that is not listed': '1 0..1 create a 1 = created\n2 2..3 list =',
+  'a list of what nobody created': '1 0..1 list = a=1',
+  'refused because of nothing': '1 0..1 create a 1 = conflict',
+  'refused because of what is gone': '1 0.. create a 1\n2 1..2 create a 2 = conflict\n2 3..4 list =',
+  'exists, and is not there': '1 0.. create a 1\n2 1..2 create a 1 = exists\n2 3..4 list =',
+  'another value than was created': '1 0..1 create a 1 = created\n1 2..3 list = a=2',
+  'accepted with another value': '1 0..1 create a 1 = created\n1 2..3 create a 2 = exists',
+  'a list that goes back': '1 0.. create a 1\n2 1..2 list = a=1\n3 3..4 list =',
+  'readers who see different orders': '1 0..9 create a 1\n2 0..9 create b 1\n3 1..5 list = a=1\n4 1..5 list = b=1',
+};
+
 describe('linearizability', () => {
+  it('is judged on 40 bad histories and more', () => {
+    const bad = [badLogs, badRegisters, badNames].flatMap((histories) => Object.keys(histories));
+    expect(bad.length).to.be.at.least(40);
+  });
+
+  for (const [name, text] of Object.entries(goodNames)) {
+    it(`of names: ${name}`, () => {
+      expect(checkLinearizable(namesModel, parse(text, false))).to.equal('linearizable');
+    });
+  }
+  for (const [name, text] of Object.entries(badNames)) {
+    it(`not of names: ${name}`, () => {
+      expect(checkLinearizable(namesModel, parse(text, false))).to.equal('not linearizable');
+    });
+  }
   for (const [name, text] of Object.entries(goodLogs)) {
     it(`of a log: ${name}`, () => {
       expect(checkLinearizable(logModel, parse(text, true))).to.equal('linearizable');
@@ -121,6 +164,48 @@ describe('linearizability', () => {
       expect(checkLinearizable(registerModel, parse(text, false))).to.equal('not linearizable');
     });
   }
+
+  for (const [name, text] of Object.entries(goodLogs)) {
+    it(`of a log whose end is known: ${name}`, () => {
+      const history = parse(text, true);
+      const excused = contentsOf(history).filter((final) => checkLogOrder(history, final).length === 0);
+      expect(excused).not.to.deep.equal([]);
+    });
+  }
+  for (const [name, text] of Object.entries(badLogs)) {
+    it(`not of a log, whatever its end: ${name}`, () => {
+      const history = parse(text, true);
+      for (const final of contentsOf(history))
+        expect(checkLogOrder(history, final), final.join()).not.to.deep.equal([]);
+    });
+  }
+
+  it('of a log is the same with a known end as by search, on random histories', () => {
+    const random = new SeededRandom(11);
+    const verdicts = { good: 0, bad: 0 };
+    for (let round = 0; round < 3_000; round++) {
+      const { history, final } = randomLogHistory(random);
+      const read = { client: 99, callMs: 1_000, returnMs: 1_001, input: { kind: 'read' }, output: final } as const;
+      const isGood = checkLogOrder(history, final).length === 0;
+      expect(checkLinearizable(logModel, [...history, read]), JSON.stringify({ history, final })).to.equal(
+        isGood ? 'linearizable' : 'not linearizable',
+      );
+      verdicts[isGood ? 'good' : 'bad']++;
+    }
+    expect(verdicts.good).to.be.greaterThan(300);
+    expect(verdicts.bad).to.be.greaterThan(300);
+  });
+
+  it('of a long log is judged in no time', () => {
+    const count = 50_000;
+    const final = Array.from({ length: count }, (_, at) => `v${at}`);
+    const history = final.map((value, at): Operation => {
+      return { client: at % 50, callMs: at, returnMs: at + 40, input: { kind: 'append', value }, output: at };
+    });
+    expect(checkLogOrder(history, final)).to.deep.equal([]);
+    [final[100], final[200]] = [final[200]!, final[100]!];
+    expect(checkLogOrder(history, final)).not.to.deep.equal([]);
+  });
 
   it('agrees with trying every order, on random small histories', () => {
     const random = new SeededRandom(7);
@@ -143,6 +228,39 @@ describe('linearizability', () => {
     expect(checkLinearizable(registerModel, [...history, ...last], 1_000)).to.equal('unknown');
   });
 });
+
+/** Everything that could be the contents of the log in the end: its values in any order, with any of them left out. */
+function contentsOf(history: readonly Operation[]): string[][] {
+  const values = history.flatMap(({ input }) => (input.kind === 'append' ? [input.value] : []));
+  const grow = (begun: string[]): string[][] => [
+    begun,
+    ...values.filter((value) => !begun.includes(value)).flatMap((value) => grow([...begun, value])),
+  ];
+  return grow([]);
+}
+
+/** A history that happened, with answers now and then bent or withheld. */
+function randomLogHistory(random: SeededRandom): { history: Operation[]; final: string[] } {
+  const final: string[] = [];
+  const history = Array.from({ length: random.between(2, 7) }, (_, client): Operation => {
+    const atMs = 10 * client + random.between(0, 9);
+    const callMs = atMs - random.between(0, 25);
+    const returnMs = random.next() < 0.2 ? Infinity : atMs + random.between(0, 25);
+    const isBent = random.next() < 0.15;
+    if (random.next() < 0.5) {
+      const value = `v${client}`;
+      const isLost = returnMs === Infinity && random.next() < 0.5;
+      const output = returnMs === Infinity ? null : final.length + (isBent ? 1 : 0);
+      if (!isLost) final.push(value);
+      return { client, callMs, returnMs, input: { kind: 'append', value }, output };
+    }
+    const shown = isBent ? final.slice(0, -1) : [...final];
+    const output = returnMs === Infinity ? null : random.next() < 0.5 ? shown : shown.length;
+    return { client, callMs, returnMs, input: { kind: 'read' }, output };
+  });
+  if (final.length > 1 && random.next() < 0.2) final.push(final.shift()!);
+  return { history, final };
+}
 
 function randomHistory(random: SeededRandom): Operation[] {
   return Array.from({ length: random.between(2, 6) }, (_, client) => {

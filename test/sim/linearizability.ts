@@ -9,7 +9,9 @@ export type Input =
   | { readonly kind: 'append'; readonly value: string }
   | { readonly kind: 'write'; readonly value: string }
   | { readonly kind: 'compare-and-set'; readonly expected: string; readonly value: string }
-  | { readonly kind: 'read' };
+  | { readonly kind: 'read' }
+  | { readonly kind: 'create'; readonly name: string; readonly value: string }
+  | { readonly kind: 'list' };
 
 /** What was answered; null when nothing is known of the answer. */
 export type Output = number | string | boolean | readonly string[] | null;
@@ -34,7 +36,7 @@ export interface Model<State> {
 /** Separates the values of a log in its state; no value contains it. */
 const SEPARATOR = '\n';
 
-/** One queue: `append` answers with the offset, `read` with all values from the first one on. */
+/** One queue: `append` answers with the offset, `read` with all values from the first one on, or with their number. */
 export const logModel: Model<string> = {
   initial: '',
   step(state, input, output) {
@@ -45,6 +47,7 @@ export const logModel: Model<string> = {
     }
     if (input.kind !== 'read') return undefined;
     if (output === null) return state;
+    if (typeof output === 'number') return state.split(SEPARATOR).length - 1 === output ? state : undefined;
     return (output as readonly string[]).map((value) => `${value}${SEPARATOR}`).join('') === state ? state : undefined;
   },
 };
@@ -66,6 +69,26 @@ export const registerModel: Model<string> = {
       default:
         return undefined;
     }
+  },
+};
+
+/**
+ * A set of names, each with a value that never changes: `create` answers `created`, `exists` (with the same value) or
+ * `conflict` (with another); `list` answers with all as `name=value`, sorted.
+ */
+export const namesModel: Model<string> = {
+  initial: '',
+  step(state, input, output) {
+    if (input.kind === 'list') {
+      return output === null || (output as readonly string[]).join(SEPARATOR) === state ? state : undefined;
+    }
+    if (input.kind !== 'create') return undefined;
+    const wanted = `${input.name}=${input.value}`;
+    const entries = state === '' ? [] : state.split(SEPARATOR);
+    const known = entries.find((entry) => entry.startsWith(`${input.name}=`));
+    const answer = known === undefined ? 'created' : known === wanted ? 'exists' : 'conflict';
+    if (output !== null && output !== answer) return undefined;
+    return known === undefined ? [...entries, wanted].sort().join(SEPARATOR) : state;
   },
 };
 

@@ -1,5 +1,7 @@
 // Breaks the code on purpose, one line at a time, in a copy of the tree, and sees whether the simulator notices:
-// `npm run test:mutants -- [--only name,name] [--seeds 500] [--budget 60s] [--workers 2]`. Exit code 1 when one survives.
+// `npm run test:mutants -- [--only name,name] [--share 1/4] [--seeds 500] [--budget 120s] [--workers 2] [--profile P]`.
+// A budget is for one mutant. One that the simulator cannot be expected to notice names the test that does, which is run
+// instead. Exit code 1 when one survives.
 import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -17,7 +19,7 @@ const HANG_MS = 30_000;
 
 interface Result {
   readonly mutant: string;
-  readonly fate: 'caught' | 'hangs' | 'SURVIVED';
+  readonly fate: 'caught' | 'hangs' | 'by a test' | 'SURVIVED';
   readonly seeds: number;
   readonly seconds: number;
   /** The seed that caught it. */
@@ -31,6 +33,8 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '500' },
     budget: { type: 'string', default: '120s' },
     seed: { type: 'string' },
+    share: { type: 'string', default: '1/1' },
+    profile: { type: 'string' },
     workers: { type: 'string', default: String(availableParallelism()) },
   },
 });
@@ -39,7 +43,11 @@ process.exitCode = await main();
 
 async function main(): Promise<number> {
   const wanted = values.only?.split(',');
-  const queue = mutants.filter(({ name }) => wanted === undefined || wanted.includes(name));
+  const [share, shares] = values.share.split('/').map(Number);
+  const queue = mutants.filter(({ name }, at) => {
+    return wanted === undefined ? at % shares! === share! - 1 : wanted.includes(name);
+  });
+  const startMs = performance.now();
   const results: Result[] = [];
   const copies: string[] = [];
   try {
@@ -59,13 +67,14 @@ async function main(): Promise<number> {
   } finally {
     for (const copy of copies) rmSync(copy, { recursive: true, force: true });
   }
+  process.stdout.write(`${Math.round((performance.now() - startMs) / 1_000)} s in all\n`);
   return print(results);
 }
 
 /** The sources as they are now; what is installed is shared. */
 function copyTree(): string {
   const copy = mkdtempSync(join(tmpdir(), 'tledger-mutants-'));
-  for (const part of ['src', 'test/sim', 'package.json', 'tsconfig.json']) {
+  for (const part of ['src', 'test', 'proto', 'package.json', 'tsconfig.json', '.mocharc.json']) {
     cpSync(join(root, part), join(copy, part), { recursive: true });
   }
   symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'), 'dir');
@@ -81,6 +90,7 @@ async function tryMutant(copy: string, mutant: Mutant): Promise<Result> {
   writeFileSync(path, parts.join(mutant.replacement));
   const startMs = performance.now();
   try {
+    if (mutant.directed !== undefined) return await tryDirected(copy, mutant, mutant.directed.test);
     const output = await simulate(copy, values.seeds);
     const seconds = Math.round((performance.now() - startMs) / 1_000);
     if (output === null) return { mutant: mutant.name, fate: 'hangs', seeds: 0, seconds, seed: null, how: 'no end' };
@@ -94,6 +104,16 @@ async function tryMutant(copy: string, mutant: Mutant): Promise<Result> {
   }
 }
 
+async function tryDirected(copy: string, { name, breaks }: Mutant, test: string): Promise<Result> {
+  const startMs = performance.now();
+  const child = spawn(process.execPath, ['node_modules/mocha/bin/mocha.js', test], { cwd: copy, stdio: 'ignore' });
+  const code = await new Promise((done) => child.once('exit', done));
+  const seconds = Math.round((performance.now() - startMs) / 1_000);
+  const isCaught = code !== 0;
+  const how = isCaught ? test : breaks;
+  return { mutant: name, fate: isCaught ? 'by a test' : 'SURVIVED', seeds: 0, seconds, seed: null, how };
+}
+
 interface Output {
   readonly seeds: number;
   readonly failures: readonly { readonly seed: number; readonly message: string }[];
@@ -104,6 +124,7 @@ function simulate(copy: string, seeds: string): Promise<Output | null> {
   const args = ['--import', 'tsx', 'test/sim/main.ts', '--workers', '1', '--failures', '1', '--format', 'json'];
   args.push('--seeds', seeds, '--budget', values.budget);
   if (values.seed !== undefined) args.push('--seed', values.seed);
+  if (values.profile !== undefined) args.push('--profile', values.profile);
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, { cwd: copy, stdio: ['ignore', 'pipe', 'pipe'] });
     let stdout = '';
@@ -141,5 +162,6 @@ function print(results: readonly Result[]): number {
   }
   const survivors = results.filter(({ fate }) => fate === 'SURVIVED');
   process.stdout.write(`${table.toString()}\n${results.length - survivors.length} of ${results.length} caught\n`);
+  for (const { mutant } of survivors) process.stdout.write(`SURVIVED: ${mutant}\n`);
   return survivors.length === 0 ? 0 : 1;
 }

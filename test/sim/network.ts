@@ -112,7 +112,7 @@ export class Network {
 
   healAll(): void {
     for (let from = 0; from < this.#size; from++) {
-      for (let to = 0; to < this.#size; to++) if (from !== to) this.#heal(from, to);
+      for (let to = 0; to < this.#size; to++) if (from !== to) this.heal(from, to);
     }
   }
 
@@ -138,7 +138,7 @@ export class Network {
     }
   }
 
-  #heal(from: number, to: number): void {
+  heal(from: number, to: number): void {
     const link = this.#link(from, to);
     link.isCut = false;
     link.slowness = 1;

@@ -1,19 +1,25 @@
 // One simulated node: a disk and a state medium that outlive its processes, and the real replica, log, broker and hard
 // state that run on them. It can be told to die or to fail at the worst moments.
+import { assert } from '../../src/base/assert.ts';
+import { TLedgerError } from '../../src/base/errors.ts';
 import { type Random, SeededRandom } from '../../src/base/random.ts';
-import { Broker } from '../../src/broker/broker.ts';
-import type { LogIndex, NodeId, RaftMessage } from '../../src/raft/types.ts';
+import type { Broker } from '../../src/broker/broker.ts';
+import type { LogIndex, Membership, NodeId, RaftMessage } from '../../src/raft/types.ts';
+import { type OpenGroup, openGroup } from '../../src/replica/open_group.ts';
 import { Replica } from '../../src/replica/replica.ts';
 import type { RecordBytes } from '../../src/replica/types.ts';
-import { CommitLog } from '../../src/storage/commit_log.ts';
-import { HardStateFile } from '../../src/storage/hard_state.ts';
+import type { CommitLog } from '../../src/storage/commit_log.ts';
 import { type CrashMode, type DiskFailure, type DiskOperation, MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
 import type { Life } from './life.ts';
+import { nodeId } from './names.ts';
 import type { GroupPlan } from './plan.ts';
 
 /** Where a node's group lies on its disk. */
-export const DIRECTORY = '/data/g0';
+const DIRECTORY = '/data/g0';
+
+/** What can be damaged of what a node has stored. */
+export type DamagedPart = 'log' | 'hard state' | 'checkpoint' | 'log index' | 'queues' | 'state' | 'snapshots';
 
 /** Thrown inside a process that ends here and now. */
 export class Death extends Error {
@@ -33,14 +39,18 @@ export interface Fuse {
 export interface NodePort {
   newLife(node: SimNode): Life;
   /** How long the next flush takes. */
-  flushMs(): number;
+  flushMs(node: SimNode): number;
   send(from: SimNode, message: RaftMessage, records: RecordBytes | null): void;
   /** The process wants to end, or has just been ended by a fuse. */
   ended(node: SimNode, how: 'failed' | 'died' | 'refused', error: Error): void;
+  /** Whom the node's transport is to connect to. */
+  membersChanged(node: SimNode, membership: Membership): void;
   /** The replica runs and can be asked. */
   started(node: SimNode): void;
   warned(node: SimNode, message: string): void;
   diskFailed(node: SimNode, operation: DiskOperation, effect: DiskFailure): void;
+  /** A step of the disk by which the process dies. */
+  diesAt(node: SimNode, operation: DiskOperation): void;
 }
 
 /** What runs during one life. */
@@ -49,7 +59,7 @@ export interface Process {
   readonly replica: Replica;
   readonly log: CommitLog;
   readonly broker: Broker;
-  readonly hardState: HardStateFile;
+  readonly group: OpenGroup;
   readonly appliedAtStart: LogIndex;
 }
 
@@ -57,9 +67,24 @@ export interface Process {
 export class SimNode {
   readonly number: number;
   readonly id: NodeId;
-  readonly disk = new MemoryDisk();
-  readonly medium = new MemoryStateMedium();
-  readonly #voters: readonly NodeId[];
+  readonly directory = DIRECTORY;
+  disk = new MemoryDisk();
+  medium = new MemoryStateMedium();
+  /** Parts of what it has stored that were damaged, ever. */
+  readonly damage = new Set<DamagedPart>();
+  /** Records up to this index may be damaged where they lie. */
+  damagedUpTo = 0;
+  /** Whom it is connected to, as far as they are there. */
+  members: ReadonlySet<NodeId> = new Set();
+  /** It has left the group, and its operator does not start it any more. */
+  isRetired = false;
+  /** It has refused to go on with damaged or lost data, and never runs again. */
+  isLost = false;
+  /** The state tables are damaged, and nobody has noticed yet. */
+  isStateDamaged = false;
+  /** No flush ends before. */
+  hungUntilMs = 0;
+  readonly #bootstrap: Membership;
   readonly #plan: GroupPlan;
   readonly #random: Random;
   readonly #port: NodePort;
@@ -73,22 +98,34 @@ export class SimNode {
   isStopping = false;
   lives = 0;
 
-  constructor(number: number, voters: readonly NodeId[], plan: GroupPlan, random: Random, port: NodePort) {
+  /** @param bootstrap whom its configuration names: the founders, or nobody for a node that waits to be added. */
+  constructor(number: number, bootstrap: Membership, plan: GroupPlan, random: Random, port: NodePort) {
     this.number = number;
-    this.id = voters[number]!;
-    this.#voters = voters;
+    this.id = nodeId(number);
+    this.#bootstrap = bootstrap;
     this.#plan = plan;
     this.#random = random;
     this.#port = port;
   }
 
+  /** Whether it never runs again. */
+  get isGone(): boolean {
+    return this.isLost || this.isRetired;
+  }
+
+  /** Whether it may answer that its data are damaged. */
+  get isDamaged(): boolean {
+    return this.damage.size > 0;
+  }
+
   /** Begins a life; it is told to the port when the replica runs. */
   start(): void {
+    assert(!this.isGone, 'a node that has lost its data, or has left, never runs again');
     const life = this.#port.newLife(this);
     this.life = life;
     this.lives++;
     this.disk.deferFlush = (finish) => {
-      life.plan('io', this.#port.flushMs(), finish);
+      life.plan('io', this.#port.flushMs(this), finish);
     };
     this.disk.onOperation = (operation) => this.#onOperation(operation);
     this.#open(life).then(
@@ -122,9 +159,7 @@ export class SimNode {
     if (process === null) return;
     this.isStopping = true;
     await process.replica.stop(graceMs);
-    await process.broker.close();
-    process.log.close();
-    process.hardState.close();
+    await process.group.close();
   }
 
   /** Looks at what the process has, without that counting as its own doing. */
@@ -157,7 +192,10 @@ export class SimNode {
     const { fuse } = this;
     if (this.isObserved || fuse === null || !fuse.fits(operation) || fuse.left-- > 0) return;
     this.fuse = null;
-    if (fuse.effect === 'die') this.die(`${operation.kind} ${operation.path}`);
+    if (fuse.effect === 'die') {
+      this.#port.diesAt(this, operation);
+      this.die(`${operation.kind} ${operation.path}`);
+    }
     this.#port.diskFailed(this, operation, fuse.effect);
     this.disk.failAt(0, fuse.effect);
   }
@@ -165,44 +203,60 @@ export class SimNode {
   async #open(life: Life): Promise<Process> {
     const { disk, medium } = this;
     const plan = this.#plan;
-    const { segmentSizeBytes } = plan;
-    disk.makeDirectory(DIRECTORY);
-    const hardState = HardStateFile.open({ disk, directory: DIRECTORY });
-    const { cacheBytesMax, indexUnitsPerFile } = plan;
-    const log = CommitLog.open({ disk, directory: DIRECTORY, segmentSizeBytes, cacheBytesMax, indexUnitsPerFile });
-    const broker = await Broker.open({
+    const { segmentSizeBytes, cacheBytesMax, indexUnitsPerFile, producerRunsMax } = plan;
+    const onWarning = (message: string): void => this.#port.warned(this, message);
+    const group = await openGroup({
       disk,
-      directory: `${DIRECTORY}/consumequeue`,
-      store: new MemoryStateStore(medium),
-      readLog: log.readAt.bind(log),
-      flushLog: async (upTo) => {
-        if (log.flushedIndex < upTo) await log.flush();
-      },
+      directory: DIRECTORY,
+      store: new DamageableStore(this, medium),
       segmentSizeBytes,
-      limits: { producerRunsMax: plan.producerRunsMax, openQueueFilesMax: 8 },
-      lastIndex: log.lastIndex,
-      onWarning: (message) => this.#port.warned(this, message),
+      cacheBytesMax,
+      indexUnitsPerFile,
+      limits: { producerRunsMax, openQueueFilesMax: 8 },
+      onWarning,
     });
+    const { log, broker } = group;
     const replica = new Replica({
-      raft: { ...plan, id: this.id, voters: this.#voters },
-      limits: { ...plan, countMax: 200, bytesMax: 256 * 1024 },
-      flush: plan.flush,
-      checkpointIntervalMs: plan.checkpointIntervalMs,
+      ...plan,
+      ...group,
+      raft: { ...plan, id: this.id },
+      membership: this.#bootstrap,
+      limits: { ...plan, countMax: plan.waitingCountMax, bytesMax: 256 * 1024 },
       clock: life,
       random: new SeededRandom(this.#random.between(0, 0xffff_ffff)),
-      log,
-      hardState,
-      broker,
       transport: {
         send: (message, records) => {
           if (life.isAlive) this.#port.send(this, message, records);
         },
+        setMembers: (membership) => {
+          if (life.isAlive) this.#port.membersChanged(this, membership);
+        },
       },
-      onWarning: (message) => this.#port.warned(this, message),
+      onWarning,
       onFailure: (error) => {
         if (life.isAlive) this.#port.ended(this, 'failed', error);
       },
     });
-    return { life, replica, log, broker, hardState, appliedAtStart: broker.appliedIndex };
+    return { life, replica, log, broker, group, appliedAtStart: broker.appliedIndex };
+  }
+}
+
+/** A state store whose damage shows when it is loaded, as that of the real one does; emptied, it is sound again. */
+class DamageableStore extends MemoryStateStore {
+  readonly #node: SimNode;
+
+  constructor(node: SimNode, medium: MemoryStateMedium) {
+    super(medium);
+    this.#node = node;
+  }
+
+  override async load(): Promise<Map<string, string>> {
+    if (this.#node.isStateDamaged) throw new TLedgerError('DATA_CORRUPTED', 'the state has lost or altered entries');
+    return super.load();
+  }
+
+  override async reset(): Promise<string | null> {
+    this.#node.isStateDamaged = false;
+    return super.reset();
   }
 }

@@ -4,6 +4,7 @@ import type { Random } from '../../src/base/random.ts';
 import type { RaftMessage } from '../../src/raft/types.ts';
 import type { CrashMode, DiskFailure, DiskOperation } from '../../src/storage/memory_disk.ts';
 import { createTopic } from './clients.ts';
+import { flipBits, loseDisk } from './damage.ts';
 import type { SimNode } from './node.ts';
 import type { StrikePlan } from './plan.ts';
 import type { World } from './world.ts';
@@ -12,11 +13,20 @@ import type { World } from './world.ts';
 const targets: readonly ((operation: DiskOperation) => boolean)[] = [
   () => true,
   ({ kind }) => kind === 'flush' || kind === 'flush-done',
+  ({ kind }) => kind === 'read',
   ({ kind }) => kind === 'write' || kind === 'truncate',
+  ({ kind }) => kind === 'create' || kind === 'truncate' || kind === 'rename' || kind === 'remove',
   ({ path }) => path.endsWith('hardstate'),
   ({ path }) => path.includes('commitlog'),
   ({ path }) => path.includes('consumequeue') || path.endsWith('checkpoint'),
 ];
+
+type Link = readonly [from: number, to: number];
+
+interface Partition {
+  readonly name: string;
+  readonly cuts: readonly Link[];
+}
 
 /** See the head of the file. */
 export class Strikes {
@@ -44,6 +54,10 @@ export class Strikes {
     this.#every(plan.alarmMs, () => this.#alarm());
     this.#every(plan.stopMs, () => this.#stop());
     this.#every(plan.topicMs, () => this.#addTopic());
+    this.#every(plan.memberMs, () => this.#world.operator.act());
+    this.#every(plan.hangMs, () => this.#hang());
+    this.#every(plan.flipMs, () => this.#flip());
+    this.#every(plan.diskLossMs, () => this.#loseDisk());
   }
 
   stop(): void {
@@ -62,11 +76,20 @@ export class Strikes {
 
   /** A leader has just committed something, for the first time in its term or not. */
   afterCommit(leader: SimNode, isFirst: boolean): void {
-    const chance = this.#plan.crashAfterCommit * (isFirst ? 10 : 1);
+    this.#mayKillLeader(leader, this.#plan.crashAfterCommit * (isFirst ? 10 : 1), 'death after a commit');
+  }
+
+  /** A leader has just learned that somebody else holds records of earlier terms, which it must not commit (figure 8). */
+  afterOldAcknowledgement(leader: SimNode): void {
+    this.#mayKillLeader(leader, this.#plan.crashAfterCommit * 10, 'death after old records were copied');
+  }
+
+  /** The leader dies, and the rest regroups, perhaps without one of those who helped it. */
+  #mayKillLeader(leader: SimNode, chance: number, what: string): void {
     if (this.#isOver || chance === 0 || this.#random.next() >= chance) return;
     const { network, nodes, trace, plan } = this.#world;
-    this.#world.count('death after a commit');
-    trace.say(() => `${leader.id} has committed, and dies`);
+    this.#world.count(what);
+    trace.say(() => `${leader.id}: ${what}`);
     network.healAll();
     if (this.#random.next() < 0.6) {
       const others = nodes.filter((node) => node !== leader);
@@ -100,6 +123,12 @@ export class Strikes {
     this.#world.later(this.#world.plan.group.electionTimeoutMsMax * 3 * this.#random.next(), () => {
       if (!this.#isOver) this.#world.kill(node, this.#drawPowerLoss());
     });
+  }
+
+  /** A process is about to begin. */
+  beforeStart(node: SimNode): void {
+    if (this.#isOver || this.#random.next() >= this.#plan.crashAtStart) return;
+    node.fuse = { left: this.#random.between(0, 40), fits: targets[0]!, effect: 'die' };
   }
 
   /** How a process that dies by itself ends. */
@@ -139,41 +168,62 @@ export class Strikes {
     }
     const victim = this.#victim().number;
     const others = nodes.map(({ number }) => number).filter((number) => number !== victim);
-    const kind = this.#random.between(0, 6);
-    this.#world.count('partition');
-    trace.say(() => `partition of kind ${kind} around n${victim}`);
     const side = others.slice(0, this.#random.between(0, Math.max(0, others.length - 1)));
     const one = others[this.#random.between(0, others.length - 1)] ?? victim;
-    switch (kind) {
+    const { cuts, name } = this.#drawCuts(victim, others, side, one);
+    this.#world.count(`partition: ${name}`);
+    trace.say(() => `partition around n${victim}: ${name}`);
+    for (const [from, to] of cuts) network.cut(from, to);
+    if (name === 'slow links') for (const other of others) network.slow(victim, other, 20);
+    if (name === 'flapping link') this.#flap(victim, one);
+  }
+
+  /** Links that are cut, each one way. */
+  #drawCuts(victim: number, others: readonly number[], side: readonly number[], one: number): Partition {
+    const all = [victim, ...others];
+    const far = others.filter((other) => !side.includes(other));
+    const out = others.map((other): Link => [victim, other]);
+    const into = others.map((other): Link => [other, victim]);
+    switch (this.#random.between(0, 9)) {
       case 0:
-        return cutBoth(others, victim);
+        return { name: 'one node', cuts: [...out, ...into] };
       case 1:
-        for (const other of others) network.cut(victim, other);
-        return;
+        return { name: 'one node, outward', cuts: out };
       case 2:
-        for (const other of others) network.cut(other, victim);
-        return;
+        return { name: 'one node, inward', cuts: into };
       case 3:
-        return network.cut(victim, one);
+        return { name: 'one link, outward', cuts: [[victim, one]] };
       case 4:
-        return network.cut(one, victim);
+        return { name: 'one link, inward', cuts: [[one, victim]] };
       case 5:
-        // The victim is alone, or stands with some of the others against the rest.
-        for (const here of [victim, ...side])
-          cutBoth(
-            others.filter((other) => !side.includes(other)),
-            here,
-          );
-        return;
-      default:
-        for (const other of others) network.slow(victim, other, 20);
-    }
-    function cutBoth(far: readonly number[], near: number): void {
-      for (const other of far) {
-        network.cut(near, other);
-        network.cut(other, near);
+        return { name: 'halves', cuts: between([victim, ...side], far) };
+      case 6:
+        return { name: 'halves with a bridge', cuts: between(side, far) };
+      case 7: {
+        // Everybody hears the neighbours only, so that each has another majority.
+        const size = all.length;
+        const isNear = (a: number, b: number): boolean => [1, size - 1].includes(Math.abs(a - b));
+        return { name: 'ring', cuts: between(all, all).filter(([a, b]) => a !== b && !isNear(a, b)) };
       }
+      case 8:
+        return { name: 'flapping link', cuts: [] };
+      default:
+        return { name: 'slow links', cuts: [] };
     }
+  }
+
+  /** A link goes up and down for a while. */
+  #flap(a: number, b: number): void {
+    const { network, plan } = this.#world;
+    const periodMs = plan.group.electionTimeoutMsMin * (0.1 + this.#random.next());
+    let left = this.#random.between(3, 10);
+    const next = (): void => {
+      if (this.#isOver) return;
+      if (left % 2 === 0) network.heal(a, b);
+      else network.cut(a, b);
+      if (left-- > 0) this.#world.later(periodMs, next);
+    };
+    next();
   }
 
   #crash(): void {
@@ -229,15 +279,65 @@ export class Strikes {
     const leader = this.#world.leader();
     if (leader === null) return;
     const { nodes } = this.#world;
+    // Not only to those who may take over: strangers and learners are refused.
     const target = this.#random.next() < 0.5 ? null : nodes[this.#random.between(0, nodes.length - 1)]!.id;
     this.#world.count('transfer');
     this.#world.act(leader, ({ process }) => {
       const deadlineMs = process!.life.monotonicMs() + 1_000;
       process!.replica.transferLeadership(target, deadlineMs).then(
-        () => this.#world.count('transfer done'),
-        () => {},
+        () => this.#world.marks.reach('a transfer is done'),
+        () => this.#world.marks.reach('a transfer is given up'),
       );
     });
+    const chosen = nodes.find(({ id }) => id === target);
+    if (chosen === undefined || chosen === leader || this.#plan.crashMs === Number.POSITIVE_INFINITY) return;
+    if (this.#random.next() < 0.7) return;
+    this.#world.later(this.#random.next() * 20, () => {
+      if (this.#isOver || chosen.life === null) return;
+      this.#world.marks.reach('the target of a transfer dies');
+      this.#world.kill(chosen, this.drawEnd());
+    });
+  }
+
+  /** The disk takes in writes, but no flush comes back for a long while. */
+  #hang(): void {
+    const node = this.#victim();
+    if (node.life === null) return;
+    const { electionTimeoutMsMax } = this.#world.plan.group;
+    const forMs = electionTimeoutMsMax * (1 + 9 * this.#random.next());
+    this.#world.count('hung disk');
+    this.#world.trace.say(() => `the disk of ${node.id} hangs for ${forMs.toFixed(0)} ms`);
+    node.hungUntilMs = this.#world.nowMs + forMs;
+    if (forMs < 5 * electionTimeoutMsMax || node.process === null) return;
+    const whose = node.process.replica.isLeader ? 'the leader' : 'a follower';
+    this.#world.marks.reach(`a disk hangs for five election timeouts at ${whose}`);
+  }
+
+  #flip(): void {
+    const node = this.#victim();
+    if (node.isGone || !this.#world.operator.mayLose(node)) return;
+    const others = this.#world.nodes.filter((other) => other !== node && other.process !== null);
+    const ends = others.map(({ process }) => process!.log.lastIndex);
+    const part = flipBits(node, this.#random, ends);
+    if (part === null) return;
+    this.#world.count(`bits flipped: ${part}`);
+    this.#world.trace.say(() => `bits flip on the disk of ${node.id}: ${part}`);
+    if (part === 'hard state' || part === 'checkpoint' || part === 'log index') {
+      this.#world.marks.reach(`damage in the ${part} is survived`);
+    }
+    // Most damage is noticed by whoever reads from the disk, and memory holds what was written last.
+    if (node.life !== null && this.#random.next() < 0.5) this.#world.kill(node, this.drawEnd());
+  }
+
+  #loseDisk(): void {
+    const node = this.#victim();
+    if (node.isGone || !this.#world.operator.mayLose(node)) return;
+    this.#world.count('disk lost');
+    this.#world.marks.reach('a disk is lost');
+    if (node.process?.replica.isLeader) this.#world.marks.reach('a leader is lost for good');
+    this.#world.trace.say(() => `the disk of ${node.id} is gone`);
+    this.#world.kill(node, 'kill');
+    loseDisk(node);
   }
 
   /** The transport errs: it reports a peer as gone that is not, or breaks a connection. */
@@ -272,4 +372,14 @@ export class Strikes {
     const topic = { name: `topic${++this.#topics}`, queues: this.#random.between(1, 3) };
     createTopic(this.#world, topic, () => this.#world.addTopic(topic));
   }
+}
+
+/** All links between two sides, both ways. */
+function between(here: readonly number[], there: readonly number[]): Link[] {
+  return here.flatMap((a) =>
+    there.flatMap((b): Link[] => [
+      [a, b],
+      [b, a],
+    ]),
+  );
 }

@@ -1,45 +1,39 @@
 // One run: a group of real replicas in a world made from one seed, in which everything that can go wrong does, and then
-// nothing any more. Time is an agenda of events; between two events a fixed number of microtasks run, so that promises
-// inside the nodes move on in the same way each time.
+// nothing any more. Time is an agenda of events; between two events promises inside the nodes move on, in the same way each
+// time.
 import { assert, InvariantError } from '../../src/base/assert.ts';
-import { messageOf } from '../../src/base/errors.ts';
+import { messageOf, TLedgerError } from '../../src/base/errors.ts';
 import { type Random, SeededRandom } from '../../src/base/random.ts';
 import type { TopicInfo } from '../../src/broker/types.ts';
-import type { RaftMessage } from '../../src/raft/types.ts';
+import { bootstrap } from '../../src/raft/membership.ts';
+import type { Membership, RaftMessage } from '../../src/raft/types.ts';
 import type { RecordBytes } from '../../src/replica/types.ts';
 import type { CrashMode, DiskFailure, DiskOperation } from '../../src/storage/memory_disk.ts';
 import { Agenda, type Event } from './agenda.ts';
-import { Checker, hold, Violation } from './checker.ts';
-import {
-  BarrierReader,
-  ClientCounts,
-  type ClientShared,
-  type ClientWorld,
-  codeOf,
-  createTopic,
-  Floors,
-  Historian,
-  type Outcome,
-  Producer,
-  Sender,
-  Tail,
-  type Work,
-} from './clients.ts';
+import { ClientCounts, type ClientWorld, codeOf, type Outcome, type Work } from './calls.ts';
+import { Checker } from './checker.ts';
+import { Crowd } from './crowd.ts';
 import { Life } from './life.ts';
-import { checkLinearizable, logModel } from './linearizability.ts';
+import { Marks } from './marks.ts';
+import { nodeId, numberOf } from './names.ts';
 import { Network } from './network.ts';
 import { SimNode } from './node.ts';
+import { addressOf, founders, Operator } from './operator.ts';
 import { drawPlan, type LoadPlan, type Plan, type Profile } from './plan.ts';
+import { comeToRest } from './rest.ts';
+import { Sights } from './sights.ts';
 import { Strikes } from './strikes.ts';
+import { newTallies, type Tallies, tally } from './tally.ts';
 import { Trace } from './trace.ts';
+import { Violation } from './truth.ts';
 
-/** Enough for the longest chain of promises between two events of a node; more only costs time. */
+/**
+ * Enough for the promises that a message or a call sets going; more only costs time. What flushes and timers set going is
+ * waited for to its end.
+ */
 const MICROTASKS_PER_EVENT = 12;
 /** A group that needs more is running in circles. */
 const EVENTS_PER_MS_MAX = 60;
-const HISTORY_TOPIC = 'history';
-/** After the last fault: this long until everything is as it should be. */
-const REST_MS_MAX = 30_000;
 
 /** What a run is asked to be. */
 export interface RunOptions {
@@ -57,7 +51,7 @@ export interface RunReport {
   readonly events: number;
   readonly hash: string;
   /** How often each thing happened, by name. */
-  readonly counts: Readonly<Record<string, number>>;
+  readonly tallies: Tallies;
   /** The broken promise, if any. */
   readonly failure: Error | null;
   readonly lines: readonly string[];
@@ -83,19 +77,19 @@ export class World implements ClientWorld {
   readonly nodes: readonly SimNode[];
   readonly network: Network;
   readonly checker: Checker;
+  readonly operator: Operator;
   readonly topics: TopicInfo[] = [];
-  readonly counts = new Map<string, number>();
+  readonly tallies = newTallies();
+  readonly marks = new Marks();
   readonly #seed: number;
   readonly #agenda = new Agenda<Life>();
   readonly #faults: Random;
   readonly #strikes: Strikes;
   readonly #clientCounts = new ClientCounts();
+  readonly #sights: Sights;
   readonly #dying = new Map<SimNode, CrashMode | 'kill'>();
   /** Nodes whose disk was made to fail in their present life: they may stop. */
   readonly #diskFailed = new Set<SimNode>();
-  #waiting: () => number = () => 0;
-  #histories: Historian[] = [];
-  #senders: Sender[] = [];
   #acted: SimNode | null = null;
   #failure: Error | null = null;
   #nowMs = 0;
@@ -110,12 +104,20 @@ export class World implements ClientWorld {
     this.random = new SeededRandom(draw.between(0, 0xffff_ffff));
     this.#faults = new SeededRandom(draw.between(0, 0xffff_ffff));
     this.trace = new Trace(isVerbose);
-    const voters = Array.from({ length: this.plan.group.nodes }, (_, number) => `n${number}`);
+    const { segmentSizeBytes, electionTimeoutMsMax, flush, nodes: founderCount, spares } = this.plan.group;
+    const founding = bootstrap(Object.fromEntries(founders(founderCount).map((id) => [id, addressOf(id)])));
+    const blank = bootstrap({});
     const nodeRandom = new SeededRandom(draw.between(0, 0xffff_ffff));
-    this.nodes = voters.map((_, number) => new SimNode(number, voters, this.plan.group, nodeRandom, this));
-    this.checker = new Checker(this.nodes, this.plan.group.flush === 'sync');
+    this.nodes = Array.from({ length: founderCount + spares }, (_, number) => {
+      return new SimNode(number, number < founderCount ? founding : blank, this.plan.group, nodeRandom, this);
+    });
+    const { nodes, marks } = this;
+    this.#sights = new Sights({ nodes, marks, segmentSizeBytes, electionTimeoutMsMax });
+    const isSync = flush === 'sync';
+    this.checker = new Checker({ nodes, isSync, segmentSizeBytes, bootstrap: founding, sights: this.#sights });
     const networkRandom = new SeededRandom(draw.between(0, 0xffff_ffff));
-    this.network = new Network(voters.length, this.plan.network, networkRandom, this, this.trace);
+    this.network = new Network(nodes.length, this.plan.network, networkRandom, this, this.trace);
+    this.operator = new Operator(this, new SeededRandom(draw.between(0, 0xffff_ffff)));
     this.#strikes = new Strikes(this, this.#faults);
   }
 
@@ -131,15 +133,16 @@ export class World implements ClientWorld {
     this.trace.say(() => `seed ${this.#seed} ${JSON.stringify(this.plan)}`);
     try {
       for (const node of this.nodes) node.start();
-      this.#startClients();
+      const crowd = new Crowd(this, this.#clientCounts);
       this.#strikes.start();
-      await this.#runUntil(this.plan.faultyMs);
-      await this.#rest();
+      await this.runUntil(this.plan.faultyMs);
+      this.#calmDown();
+      await comeToRest(this, crowd);
     } catch (error) {
       this.fail(error);
     }
     for (const node of this.nodes) node.silence();
-    await microtasks(MICROTASKS_PER_EVENT);
+    await allMicrotasks();
     return this.#report();
   }
 
@@ -154,17 +157,22 @@ export class World implements ClientWorld {
     });
   }
 
-  flushMs(): number {
-    const { flushMsMax, flushStall } = this.plan;
+  flushMs(node: SimNode): number {
+    const { flushMsMax, flushStall, group } = this.plan;
     if (this.isCalm) return this.#faults.next();
     const isStalled = this.#faults.next() < flushStall;
     if (isStalled) this.count('stalled flush');
-    return this.#faults.next() * flushMsMax * (isStalled ? 100 : 1);
+    const ms = Math.max(
+      this.#faults.next() * flushMsMax * (isStalled ? 100 : 1),
+      node.hungUntilMs - this.#nowMs + this.#faults.next(),
+    );
+    if (ms > group.electionTimeoutMsMax) this.marks.reach('a flush outlasts an election timeout');
+    return ms;
   }
 
   send(from: SimNode, message: RaftMessage, records: RecordBytes | null): void {
     this.checker.onSend(from, message);
-    const to = Number(message.to.slice(1));
+    const to = numberOf(message.to);
     this.network.send(from.number, to, message, records);
     this.#strikes.afterSend(from, message);
   }
@@ -172,14 +180,27 @@ export class World implements ClientWorld {
   receive(to: number, message: RaftMessage, records: RecordBytes | null): void {
     this.#atNode(to, (node) => {
       this.trace.say(() => `  at ${node.id} from ${message.from}: ${message.type} t${message.term}`);
+      this.#sights.onReceive(node, message);
       const termBefore = node.process!.replica.term;
       node.process!.replica.onMessage(message, records);
       this.checker.afterReceive(node, message, termBefore, this.#nowMs);
+      if (isOldNews(node, message)) this.#strikes.afterOldAcknowledgement(node);
     });
+  }
+
+  membersChanged(node: SimNode, membership: Membership): void {
+    const before = node.members;
+    node.members = new Set(Object.keys(membership.addresses));
+    for (const id of node.members) {
+      const peer = this.nodes[numberOf(id)]!;
+      if (peer !== node && !before.has(id) && peer.process !== null) this.tell(node.number, peer.number, true);
+    }
   }
 
   tell(node: number, peer: number, isUp: boolean): void {
     const { life } = this.nodes[node]!;
+    // Nobody has a connection to those who do not belong to the group.
+    if (!this.nodes[node]!.members.has(nodeId(peer))) return;
     this.later(0.1, () => {
       // A process that began since has connections of its own.
       if (this.nodes[node]!.life !== life) return;
@@ -204,7 +225,10 @@ export class World implements ClientWorld {
 
   ended(node: SimNode, how: 'failed' | 'died' | 'refused', error: Error): void {
     this.trace.say(() => `${node.id} ${how}: ${messageOf(error)}`);
-    if (how !== 'died' && !(this.#diskFailed.has(node) && !(error instanceof InvariantError))) {
+    // Only a damaged log may make a node refuse; all else that it stores is there twice, or can be made anew.
+    const isDamage = error instanceof TLedgerError && error.code === 'DATA_CORRUPTED' && node.damage.has('log');
+    if (isDamage) this.#giveUp(node, how);
+    else if (how !== 'died' && !(this.#diskFailed.has(node) && !(error instanceof InvariantError))) {
       this.fail(error instanceof Violation ? error : new Violation(`${node.id} ${how}: ${error.stack ?? error}`));
     }
     this.#learnFrom(node);
@@ -213,15 +237,31 @@ export class World implements ClientWorld {
     this.#dying.set(node, how === 'died' ? this.#strikes.drawEnd() : 'kill');
   }
 
+  /** It has found its data damaged: whoever runs it does not start it again. */
+  #giveUp(node: SimNode, how: 'failed' | 'died' | 'refused'): void {
+    node.isLost = true;
+    this.count('node lost to damage');
+    this.marks.reach(how === 'refused' ? 'damage is found at the start' : 'damage is found while running');
+    if (node.process?.replica.isLeader) this.marks.reach('a leader is lost for good');
+  }
+
   warned(node: SimNode, message: string): void {
-    this.count('warning');
+    tally(this.tallies.checks, 'warnings');
+    if (message.startsWith('the state is damaged')) {
+      this.marks.reach(node.damage.has('queues') ? 'damaged queues are made anew' : 'damaged state is made anew');
+    }
     this.trace.say(() => `${node.id} warns: ${message}`);
   }
 
   diskFailed(node: SimNode, operation: DiskOperation, effect: DiskFailure): void {
     this.count(`disk ${effect}`);
     this.#diskFailed.add(node);
+    this.#sights.onDiskFailure(node, operation, effect);
     this.trace.say(() => `${node.id}: ${effect} at ${operation.kind} ${operation.path}`);
+  }
+
+  diesAt(node: SimNode, operation: DiskOperation): void {
+    this.#sights.onDeathAt(node, operation);
   }
 
   call<T>(to: number, work: Work<T>, timeoutMs: number, done: (outcome: Outcome<T>) => void): void {
@@ -248,7 +288,7 @@ export class World implements ClientWorld {
         const { life, replica } = process!;
         const reply = (error: unknown, result: T | null): void => {
           if (!life.isAlive || this.network.losesForClient()) return;
-          const leader = replica.leaderId === null ? null : Number(replica.leaderId.slice(1));
+          const leader = replica.leaderId === null ? null : numberOf(replica.leaderId);
           const code = result === null ? codeOf(error) : null;
           const message = result === null ? messageOf(error) : '';
           this.later(this.network.clientDelayMs(), () => end({ result, code, message, leader }));
@@ -271,8 +311,9 @@ export class World implements ClientWorld {
 
   // What the strikes do.
 
-  count(what: string, by = 1): void {
-    this.counts.set(what, (this.counts.get(what) ?? 0) + by);
+  /** Counts a fault. */
+  count(what: string): void {
+    tally(this.tallies.faults, what);
   }
 
   /** The node that believes to lead in the latest term. */
@@ -283,6 +324,17 @@ export class World implements ClientWorld {
       if (best === null || node.process.replica.term > best.process!.replica.term) best = node;
     }
     return best;
+  }
+
+  /** Nodes that run, or will again. */
+  get survivors(): readonly SimNode[] {
+    return this.nodes.filter(({ isGone }) => !isGone);
+  }
+
+  /** Those of them that belong to the group. */
+  get members(): readonly SimNode[] {
+    const { addresses } = this.checker.truth.membership;
+    return this.survivors.filter(({ id }) => addresses[id] !== undefined);
   }
 
   /** Ends a process from outside, now. */
@@ -312,7 +364,8 @@ export class World implements ClientWorld {
     run(node);
   }
 
-  async #runUntil(untilMs: number): Promise<void> {
+  /** Lets everything happen that is planned until then. @throws the first broken promise */
+  async runUntil(untilMs: number): Promise<void> {
     const agenda = this.#agenda;
     while (this.#failure === null && agenda.nextMs <= untilMs) {
       const event = agenda.take();
@@ -320,7 +373,8 @@ export class World implements ClientWorld {
       this.#nowMs = event.atMs;
       this.trace.nowMs = event.atMs;
       this.#perform(event);
-      await microtasks(MICROTASKS_PER_EVENT);
+      const isLong = event.owner !== null && event.kind !== 'immediate';
+      await (isLong ? allMicrotasks() : microtasks(MICROTASKS_PER_EVENT));
       this.#afterEvent(event);
       // A message storm, or timers that are due for ever, would not let time pass at all.
       assert(++this.#events < 20_000 + EVENTS_PER_MS_MAX * this.#nowMs, 'the group does not run in circles');
@@ -372,6 +426,20 @@ export class World implements ClientWorld {
     this.trace.mix(replica.term);
   }
 
+  /** From here on nothing goes wrong any more. */
+  #calmDown(): void {
+    this.trace.say(() => 'no more faults');
+    this.isCalm = true;
+    this.network.isCalm = true;
+    this.#strikes.stop();
+    this.network.healAll();
+    for (const node of this.survivors) {
+      node.fuse = null;
+      node.hungUntilMs = 0;
+      if (node.life === null) node.start();
+    }
+  }
+
   #learnFrom(node: SimNode): void {
     try {
       this.checker.beforeEnd(node);
@@ -383,6 +451,7 @@ export class World implements ClientWorld {
   #bury(): void {
     for (const [node, mode] of this.#dying) {
       const wasStopping = node.isStopping;
+      this.#sights.onEnd(node);
       this.count(mode === 'kill' ? (wasStopping ? 'stop' : 'kill') : `power loss: ${mode}`);
       node.end(mode, this.#faults);
       this.#diskFailed.delete(node);
@@ -393,119 +462,52 @@ export class World implements ClientWorld {
       const { downMsMax } = this.plan.strikes;
       const isQuick = this.isCalm || this.#faults.next() < 0.6;
       this.later(this.#faults.next() * (isQuick ? 40 : downMsMax), () => {
-        if (node.life === null) node.start();
+        if (node.life !== null || node.isGone) return;
+        this.#strikes.beforeStart(node);
+        node.start();
       });
     }
     this.#dying.clear();
-  }
-
-  #startClients(): void {
-    const shared: ClientShared = { world: this, floors: new Floors(), counts: this.#clientCounts };
-    const { producers, queues } = this.load;
-    createTopic(this, { name: 'first', queues }, () => this.addTopic({ name: 'first', queues }));
-    createTopic(this, { name: HISTORY_TOPIC, queues: 1 }, () => {});
-    const all = Array.from({ length: producers }, (_, number) => new Producer(shared, number));
-    this.#senders = [new Sender(shared, 0), new Sender(shared, 1)];
-    this.#waiting = () => [...all, ...this.#senders].reduce((sum, client) => sum + client.waiting, 0);
-    new Tail(shared);
-    new BarrierReader(shared);
-    const thinkMs = Math.min(this.plan.faultyMs / 16, 2_000);
-    this.#histories = [0, 1, 2].map(
-      (client) => new Historian(shared, { topic: HISTORY_TOPIC, client, countMax: 12, thinkMs }),
-    );
   }
 
   addTopic(topic: { readonly name: string; readonly queues: number }): void {
     this.topics.push({ ...topic, createdAtMs: 0 });
   }
 
-  /** No more faults: the group must come to rest, with everything that it promised. */
-  async #rest(): Promise<void> {
-    this.trace.say(() => 'no more faults');
-    this.isCalm = true;
-    this.network.isCalm = true;
-    this.#strikes.stop();
-    this.network.healAll();
-    for (const node of this.nodes) {
-      node.fuse = null;
-      if (node.life === null) node.start();
-    }
-    const { electionTimeoutMsMax } = this.plan.group;
-    const slackMs = 1_000 + this.plan.flushMsMax * 100 + this.plan.network.delayMsMax * 30 + this.plan.load.timeoutMs;
-    const healedMs = this.#nowMs;
-    await this.#until('a leader', 10 * electionTimeoutMsMax + slackMs, () => this.leader() !== null);
-    await this.#runUntil(this.#nowMs + 2 * electionTimeoutMsMax);
-    this.isClosing = true;
-    await this.#until('all answers', REST_MS_MAX, () => this.#waiting() === 0);
-    await this.#until('everybody at the end', REST_MS_MAX, () => this.#isAtRest());
-    this.count('ms to rest', this.#nowMs - healedMs);
-    this.checker.checkRest(this.nodes);
-    for (const sender of this.#senders) sender.check();
-    this.#checkHistory();
-    await this.#runUntil(this.#nowMs + 3 * this.plan.group.checkpointIntervalMs);
-    await this.#until('all saved', REST_MS_MAX, () => this.#isSaved());
-    this.checker.checkTables(this.nodes);
-  }
-
-  #checkHistory(): void {
-    const history = this.#histories.flatMap((historian) => historian.history);
-    if (history.length === 0) return;
-    this.count('history operations', history.length);
-    const verdict = checkLinearizable(logModel, history, 200_000);
-    if (verdict === 'unknown') this.count('history given up');
-    hold(verdict !== 'not linearizable', () => `the history is not linearizable: ${JSON.stringify(history)}`);
-  }
-
-  #isAtRest(): boolean {
-    const end = this.checker.truth.last;
-    return this.nodes.every(({ process }) => {
-      if (process === null) return false;
-      return process.log.lastIndex === end && process.broker.appliedIndex === end;
-    });
-  }
-
-  #isSaved(): boolean {
-    const end = this.checker.truth.last;
-    return this.nodes.every(({ medium }) => {
-      const applied = medium.durable.get('applied') ?? '{}';
-      return (JSON.parse(applied) as { index?: number }).index === end;
-    });
-  }
-
-  async #until(what: string, forMs: number, isSo: () => boolean): Promise<void> {
-    const limitMs = this.#nowMs + forMs;
-    while (!isSo()) {
-      hold(this.#nowMs < limitMs, () => `not within ${Math.round(forMs)} ms of quiet: ${what}; ${this.#summary()}`);
-      await this.#runUntil(this.#nowMs + 20);
-    }
-  }
-
-  #summary(): string {
-    const states = this.nodes.map(({ process }) => (process === null ? 'down' : process.replica.status()));
-    return `${this.#waiting()} callers wait; ${JSON.stringify(states)}`;
-  }
-
   #report(): RunReport {
-    const { checker, network } = this;
-    const counts: Record<string, number> = Object.fromEntries(this.counts);
-    for (const [what, count] of Object.entries(network.counts)) counts[`messages ${what}`] = count;
-    for (const [what, count] of Object.entries(this.#clientCounts)) counts[`client ${what}`] = count as number;
-    counts['records committed'] = checker.truth.last;
-    counts['messages committed'] = checker.truth.messageCount;
-    counts.leaders = checker.counts.leaders;
-    counts.truncations = checker.counts.truncations;
-    counts.checks = checker.counts.checks;
+    const { checker, network, tallies } = this;
+    const { sent, ...harm } = network.counts;
+    tally(tallies.operations, 'messages sent', sent);
+    for (const [what, count] of Object.entries(harm)) tally(tallies.faults, `messages ${what}`, count);
+    for (const [what, count] of Object.entries(this.#clientCounts)) tally(tallies.operations, what, count as number);
+    for (const [what, count] of Object.entries(checker.counts)) tally(tallies.checks, what, count);
+    tally(tallies.checks, 'records committed', checker.truth.last);
+    tally(tallies.checks, 'messages committed', checker.truth.messageCount);
+    Object.assign(tallies.marks, this.marks.counts);
     return {
       seed: this.#seed,
       profile: this.plan.profile,
       simulatedMs: this.#nowMs,
       events: this.#events,
       hash: this.trace.hash,
-      counts,
+      tallies,
       failure: this.#failure,
       lines: this.trace.lines,
     };
   }
+}
+
+/** Whether a leader is told that a follower holds records of earlier terms, and nothing of its own yet. */
+function isOldNews({ process }: SimNode, message: RaftMessage): boolean {
+  if (message.type !== 'append-response' || process === null || !process.replica.isLeader) return false;
+  const { match, term } = message;
+  const { replica, log } = process;
+  if (match === 0 || term !== replica.term || match > log.lastIndex || match < log.firstIndex) return false;
+  return log.termAt(match) < term && match > replica.status().committedIndex;
+}
+
+function allMicrotasks(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 async function microtasks(count: number): Promise<void> {

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { InvariantError } from '../../src/base/assert.ts';
-import { indexAt, physicalOffset, positionAt, sizeAt } from '../../src/format/record.ts';
+import { indexAt, physicalOffset, positionAt, RECORD_HEADER_BYTES, sizeAt } from '../../src/format/record.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
 import { FRAME_HEADROOM_BYTES, verifyRecords } from '../../src/storage/commit_log.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
@@ -302,6 +302,12 @@ describe('commit log: reading', () => {
         codeOf(() => log.read(logIndex(40), logIndex(40))),
         `byte ${at}`,
       ).to.equal('DATA_CORRUPTED');
+      if (at < RECORD_HEADER_BYTES) {
+        expect(
+          codeOf(() => log.chainAt(logIndex(40))),
+          `chain, byte ${at}`,
+        ).to.equal('DATA_CORRUPTED');
+      }
       disk.corrupt(path, inFile, Buffer.of(byte));
     }
     expectConsistent(log);

@@ -9,6 +9,8 @@ export interface Mutant {
   readonly replacement: string;
   /** What it breaks, and why that must not be. */
   readonly breaks: string;
+  /** Why the simulator cannot be expected to notice it, and the test file that does. */
+  readonly directed?: { readonly reason: string; readonly test: string };
 }
 
 /** The same file for several. */

@@ -1,0 +1,86 @@
+// What must come to be after the last fault: a leader, an answer to everybody, and one log, one set of queues and one state
+// on all nodes that are left.
+import type { Crowd } from './crowd.ts';
+import { tally } from './tally.ts';
+import { hold, isVoter } from './truth.ts';
+import type { World } from './world.ts';
+
+/** This long until everything is as it should be. */
+const REST_MS_MAX = 30_000;
+const LOOK_INTERVAL_MS = 20;
+/** This many election timeouts must pass without another election. */
+const QUIET_TIMEOUTS = 4;
+
+/** Waits until the group is at rest, and looks at what it has. @throws Violation */
+export async function comeToRest(world: World, crowd: Crowd): Promise<void> {
+  const { group, flushMsMax, network, load } = world.plan;
+  const { electionTimeoutMsMax } = group;
+  // What began before may still be under way: the longest flush, the latest message.
+  const slackMs = 1_000 + flushMsMax * 100 + network.delayMsMax * 30 + load.timeoutMs;
+  const healedMs = world.nowMs;
+  const until = (what: string, forMs: number, isSo: () => boolean): Promise<void> =>
+    waitFor(world, crowd, what, forMs, isSo);
+  await until('a leader', 10 * electionTimeoutMsMax + slackMs, () => world.leader() !== null);
+  await world.runUntil(world.nowMs + 2 * electionTimeoutMsMax);
+  await until('a finished membership', REST_MS_MAX, () => {
+    world.operator.tidy();
+    return world.operator.isTidy;
+  });
+  world.isClosing = true;
+  await until('all answers', REST_MS_MAX, () => crowd.waiting === 0);
+  await until('everybody at the end', REST_MS_MAX, () => isAtRest(world));
+  tally(world.tallies.checks, 'ms to rest', world.nowMs - healedMs);
+  world.checker.checkRest(world.members);
+  crowd.check();
+  await world.runUntil(world.nowMs + 3 * group.checkpointIntervalMs);
+  await until('all saved', REST_MS_MAX, () => isSaved(world));
+  world.checker.checkTables(world.members);
+  await staysAtRest(world);
+}
+
+/** Nobody disturbs a group that is well: not those who have left it, nor those who wait to be added. */
+async function staysAtRest(world: World): Promise<void> {
+  const { electionTimeoutMsMax, preferredLeaders } = world.plan.group;
+  const leader = world.leader();
+  const term = leader?.process?.replica.term ?? 0;
+  await world.runUntil(world.nowMs + QUIET_TIMEOUTS * electionTimeoutMsMax);
+  const last = world.leader()?.process?.replica;
+  // A preferred leader may have taken over.
+  const changesMax = preferredLeaders.length > 0 ? 1 : 0;
+  hold(last !== undefined && last.term <= term + changesMax, () => {
+    return `the group had a leader in term ${term}, nothing went wrong, and now it is term ${last?.term}`;
+  });
+  const { id } = world.leader()!;
+  hold(isVoter(world.checker.truth.membership, id), () => `${id} leads without a vote`);
+}
+
+function isAtRest(world: World): boolean {
+  const end = world.checker.truth.last;
+  return world.members.every(({ process }) => {
+    if (process === null) return false;
+    return process.log.lastIndex === end && process.broker.appliedIndex === end;
+  });
+}
+
+function isSaved(world: World): boolean {
+  const end = world.checker.truth.last;
+  return world.members.every(({ medium }) => {
+    const applied = medium.durable.get('applied') ?? '{}';
+    return (JSON.parse(applied) as { index?: number }).index === end;
+  });
+}
+
+async function waitFor(world: World, crowd: Crowd, what: string, forMs: number, isSo: () => boolean): Promise<void> {
+  const limitMs = world.nowMs + forMs;
+  while (!isSo()) {
+    hold(world.nowMs < limitMs, () => `not within ${Math.round(forMs)} ms of quiet: ${what}; ${summary(world, crowd)}`);
+    await world.runUntil(world.nowMs + LOOK_INTERVAL_MS);
+  }
+}
+
+function summary(world: World, crowd: Crowd): string {
+  const states = world.survivors.map(({ id, process }) =>
+    process === null ? `${id} is down` : process.replica.status(),
+  );
+  return `${crowd.waiting} callers wait; ${JSON.stringify(states)}`;
+}
