@@ -4,7 +4,7 @@
 import type { Clock, Timer } from '../base/clock.ts';
 
 /** A timer later than this has been held up by a stall rather than by the usual few milliseconds. */
-const STALL_MS = 50;
+export const STALL_MS = 50;
 
 /** One timer, set again and again. */
 export class Alarm {

@@ -90,8 +90,8 @@ export class ReplicaLoop implements PeerEvents {
   readonly #inputs: (() => void)[] = [];
   #isInTurn = false;
   #isTurnScheduled = false;
-  /** Until then nothing is done for the mere passing of time: it passed while nobody could be heard. */
-  #deafUntilMs = 0;
+  /** When this replica began to hear again after an installation. */
+  #hearsSinceMs = Number.NEGATIVE_INFINITY;
   /** The committed membership that was told last. */
   #toldMembership: LogIndex;
 
@@ -236,12 +236,19 @@ export class ReplicaLoop implements PeerEvents {
         next();
         while (this.#settle(this.raft.ready()));
       }
-      this.#alarm.set(Math.max(this.raft.deadlineMs, this.#deafUntilMs));
+      this.#alarm.set(this.#dueMs);
     } catch (error) {
       this.#inputs.length = 0;
       this.#fail(error);
     }
     this.#isInTurn = false;
+  }
+
+  /** When consensus is to look at the time. What fell due while nobody could be heard is no leader's fault. */
+  get #dueMs(): number {
+    const { deadlineMs } = this.raft;
+    const isExcused = deadlineMs <= this.#hearsSinceMs;
+    return isExcused ? this.#hearsSinceMs + this.#options.raft.electionTimeoutMsMin : deadlineMs;
   }
 
   /** A turn for what would be wrong for ever if it were missed. */
@@ -287,6 +294,7 @@ export class ReplicaLoop implements PeerEvents {
 
   #apply(commit: LogIndex): void {
     if (this.#applying.apply(commit)) this.#scheduleTurn();
+    this.#traffic.onCommit(commit);
     this.leading.onApplied();
     this.callers.reads.onApplied(this.#options.broker.appliedIndex);
   }
@@ -300,8 +308,7 @@ export class ReplicaLoop implements PeerEvents {
   /** A snapshot has arrived. It is installed outside of any turn, and nothing else happens here meanwhile. */
   #beginInstall(point: SnapshotPoint): void {
     if (this.#state !== 'running') return;
-    // The log has come further by itself meanwhile.
-    if (!this.raft.needsSnapshot(point)) return this.#options.snapshots.dropIncoming();
+    if (!this.raft.needsSnapshot(point)) return;
     this.#state = 'installing';
     this.#alarm.cancel();
     this.leading.restarted();
@@ -317,7 +324,7 @@ export class ReplicaLoop implements PeerEvents {
     const isInstalled = await installSnapshot({ ...this.#options, point });
     if (this.#state !== 'installing') return;
     this.#state = 'running';
-    this.#deafUntilMs = this.#clock.monotonicMs() + this.#options.raft.electionTimeoutMsMin;
+    this.#hearsSinceMs = this.#clock.monotonicMs();
     this.#turn(() => (isInstalled ? this.#restored(point) : this.#notInstalled(point)));
     for (const input of this.#missed.splice(0)) this.#turn(input);
     this.#applying.start();

@@ -252,8 +252,8 @@ export class LocalCluster {
 
   #flagsOf(member: LocalMember): string[] {
     const { nodeId } = member;
-    const peerOf = (one: LocalMember): string =>
-      one.nodeId === nodeId ? one.peerAddress : (this.#routes?.peer(nodeId, one.nodeId) ?? one.peerAddress);
+    // A node names itself as the others do: what it says may become what all of them go by.
+    const peerOf = (one: LocalMember): string => this.#routes?.peer(nodeId, one.nodeId) ?? one.peerAddress;
     const clientOf = (one: LocalMember): string => this.#routes?.client(one.nodeId) ?? one.clientAddress;
     const own: Partial<Record<SettingKey, string | number>> = {
       nodeId,

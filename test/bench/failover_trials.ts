@@ -88,7 +88,7 @@ class FailoverBench {
     this.#leaders = new Leaders(cluster.members, this.#history);
     const addresses = cluster.members.map(({ nodeId }) => nodeId);
     this.#load = new Load({
-      endpoints: this.#isRouted ? addresses.map((nodeId) => network.clientAddress(nodeId)) : cluster.endpoints,
+      endpoints: this.#isRouted ? addresses.map((nodeId) => network.addressesOf(nodeId).client) : cluster.endpoints,
       topic: TOPIC,
       history: this.#history,
       ratePerSender: options.rate / PRODUCERS,

@@ -18,7 +18,7 @@ describe('histories of chaos', () => {
     const history = new History(1);
     prepare();
     const nodes = group.nodes.map(({ id, address }) => ({ nodeId: id, address }));
-    const histories = new Histories(nodes, history, ROUND_MS);
+    const histories = new Histories(() => nodes, history, ROUND_MS);
     await pause(2 * ROUND_MS);
     const client = new TLedgerClient({ endpoints: group.endpoints });
     await histories.judge(client);

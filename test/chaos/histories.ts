@@ -66,17 +66,22 @@ interface Round {
 export class Histories {
   readonly counts: HistoryCounts = { judged: 0, operations: 0, undecided: 0 };
   readonly #history: History;
-  readonly #endpoints: readonly Endpoint[];
+  readonly #nodes: () => readonly Access[];
+  /** By address. */
+  readonly #endpoints = new Map<string, Endpoint>();
   readonly #roundMs: number;
   readonly #stop = new AbortController();
   readonly #rounds: Round[] = [];
   readonly #running: Promise<void>;
 
-  /** @param history told of what is not linearizable. */
-  constructor(nodes: readonly Access[], history: History, roundMs = ROUND_MS) {
+  /**
+   * @param nodes asked before each round: members may come and go.
+   * @param history told of what is not linearizable.
+   */
+  constructor(nodes: () => readonly Access[], history: History, roundMs = ROUND_MS) {
     this.#history = history;
     this.#roundMs = roundMs;
-    this.#endpoints = nodes.map(({ address }) => new Endpoint(address));
+    this.#nodes = nodes;
     this.#running = this.#run();
   }
 
@@ -101,7 +106,7 @@ export class Histories {
 
   async close(): Promise<void> {
     await this.stop();
-    for (const endpoint of this.#endpoints) endpoint.close();
+    for (const endpoint of this.#endpoints.values()) endpoint.close();
   }
 
   async #run(): Promise<void> {
@@ -109,10 +114,17 @@ export class Histories {
       const untilMs = performance.now() + this.#roundMs;
       const round: Round = { topic: `history-${number}`, untilMs, topics: [], queue: [], isMade: false };
       this.#rounds.push(round);
-      const first = number % this.#endpoints.length;
-      const inTurn = [...this.#endpoints.slice(first), ...this.#endpoints.slice(0, first)];
+      const endpoints = this.#nodes().map(({ address }) => this.#endpointAt(address));
+      const first = number % endpoints.length;
+      const inTurn = [...endpoints.slice(first), ...endpoints.slice(0, first)];
       await Promise.all(inTurn.slice(0, CLIENTS_MAX).map((endpoint, client) => this.#client(round, client, endpoint)));
     }
+  }
+
+  #endpointAt(address: string): Endpoint {
+    const endpoint = this.#endpoints.get(address) ?? new Endpoint(address);
+    this.#endpoints.set(address, endpoint);
+    return endpoint;
   }
 
   async #client(round: Round, client: number, endpoint: Endpoint): Promise<void> {

@@ -4,9 +4,9 @@ import { isJoint } from '../../src/raft/membership.ts';
 import type { NodeId, RaftMessage, SnapshotRequest } from '../../src/raft/types.ts';
 import type { RecordBytes } from '../../src/replica/types.ts';
 import { MemoryStateMedium } from '../../src/storage/memory_state_store.ts';
-import { type Behind, fallenBehind } from './behind.ts';
-import { addressOf, batchOf, type Group } from './group.ts';
-import { expectAcknowledged, expectConverged, outcome } from './load.ts';
+import { type Behind, createTopics, fallenBehind } from './behind.ts';
+import { addressOf, batchOf, Group } from './group.ts';
+import { expectAcknowledged, expectConverged, Load, outcome } from './load.ts';
 
 const count = (group: Group, type: RaftMessage['type']): number => group.network.sentCounts.get(type) ?? 0;
 
@@ -121,6 +121,52 @@ describe('replica: snapshots for those who fell behind', () => {
       await expectRecovered(behind);
     });
   }
+
+  it('is begun again when the disk had no room for it', async () => {
+    const behind = await fallenBehind({}, 10);
+    const { group, follower } = behind;
+    await group.start(follower);
+    const { disk } = group.member(follower);
+    let failures = 0;
+    disk.onOperation = ({ kind, path }) => {
+      if (kind !== 'write' || !path.endsWith('.part') || failures === 3) return;
+      failures++;
+      disk.failAt(1, 'ENOSPC');
+    };
+    await group.until('the snapshot', () => group.replica(follower).status().firstIndex > 1, 20_000);
+    expect(failures).to.equal(3);
+    expect(group.member(follower).warnings.join()).to.include('cannot be stored');
+    await expectRecovered(behind);
+  });
+
+  it('is dropped half-way when a leader takes over whose log goes back further', async () => {
+    const group = await Group.started({
+      retentionBytes: (id) => (id === 'n0' ? 128 * 1024 : 0),
+      snapshotChunkBytes: 300,
+      preferredLeaders: ['n0'],
+    });
+    await group.createTopic('T');
+    await group.until('n0 to lead', () => group.leader() === 'n0', 20_000);
+    group.crash('n2', 'kill');
+    await createTopics(group, 20);
+    const load = new Load(group).start();
+    await load.more(350);
+    const parts = (): string[] =>
+      group
+        .member('n2')
+        .disk.files()
+        .filter((path) => path.endsWith('.part'));
+    await group.start('n2');
+    await group.until('some of it', () => parts().length > 0 && count(group, 'snapshot') > 4);
+    group.crash('n0', 'kill');
+    await load.more(20);
+    expect(group.leader()).to.equal('n1');
+    await load.stop();
+    await expectConverged(group);
+    expectAcknowledged(group, load);
+    expect(group.replica('n2').status().firstIndex, 'by the log').to.equal(1);
+    expect(parts()).to.deep.equal([]);
+  });
 
   it('is told apart from its late duplicates, which do no harm', async () => {
     const behind = await fallenBehind({}, 10);
@@ -333,11 +379,10 @@ describe('replica: while a snapshot is being installed', () => {
     const before = group.replica(follower).status();
     let left = at;
     let isCrashed = false;
-    member.disk.onOperation = () => {
-      if (--left > 0 || isCrashed) return;
-      isCrashed = true;
-      group.crash(follower, mode);
-    };
+    group.crashAt(follower, mode, () => {
+      isCrashed = --left === 0;
+      return isCrashed;
+    });
     await group.until(
       'the installation or its end',
       () =>

@@ -5,6 +5,7 @@ import { TLedgerError } from '../../src/base/errors.ts';
 import { membershipsIn } from '../../src/format/membership.ts';
 import { bodyCrcAt, chainCrcAt, sizeAt } from '../../src/format/record.ts';
 import type { LogIndex, Membership, MembershipEntry, NodeId, RaftMessage, Role } from '../../src/raft/types.ts';
+import type { ReplicaStatus } from '../../src/replica/types.ts';
 import { numberOf } from './names.ts';
 import type { Process, SimNode } from './node.ts';
 import type { Sights } from './sights.ts';
@@ -26,6 +27,9 @@ interface Seen {
   hasCommitted: boolean;
   isNewLeader: boolean;
   committedInTerm: number;
+  /** Since when it has waited for the same flush. */
+  waitsSinceMs: number;
+  flushCount: number;
 }
 
 /** What the checker is told of the group. */
@@ -36,6 +40,8 @@ export interface CheckerOptions {
   readonly segmentSizeBytes: number;
   /** Whom the founders' configuration names. */
   readonly bootstrap: Membership;
+  /** A flush that takes longer was noticed by then. */
+  readonly hangMsMax: number;
   readonly sights: Sights;
 }
 
@@ -48,6 +54,8 @@ export class Checker {
   readonly #options: CheckerOptions;
   readonly #seen: Seen[];
   readonly #adopted: readonly Adopted[];
+  /** In which look each node was found to go by another membership. */
+  readonly #newIn: number[] = [];
   /** How far each node's log was flushed when it was seen last, be it alive or not. */
   readonly #flushed: number[];
   /** When each node last heard each other one as its leader. */
@@ -247,7 +255,7 @@ export class Checker {
     const { term, role, committedIndex: commit, lastIndex: last } = status;
     const applied = broker.appliedIndex;
     const segment = Math.floor(log.endPosition / this.#options.segmentSizeBytes);
-    if (seen.process !== node.process) this.#begin(node, seen, appliedAtStart);
+    if (seen.process !== node.process) this.#begin(node, seen, appliedAtStart, nowMs);
     hold(term >= seen.term, () => `${node.id}: the term fell from ${seen.term} to ${term}`);
     hold(commit >= seen.commit, () => `${node.id}: the commit index fell from ${seen.commit} to ${commit}`);
     hold(applied >= seen.applied, () => `${node.id}: the applied index fell from ${seen.applied} to ${applied}`);
@@ -259,6 +267,7 @@ export class Checker {
     if (last !== seen.last || log.lastChain !== seen.lastChain || log.base.index !== seen.base) {
       this.#logChanged(node, seen, last);
     }
+    this.#checkHealth(node, status, nowMs);
     this.#flushed[node.number] = status.flushedIndex;
     this.#checkMembership(node);
     if (commit > this.truth.last) {
@@ -286,9 +295,27 @@ export class Checker {
     seen.base = log.base.index;
   }
 
+  /** A node whose disk hangs neither leads nor campaigns, unless nobody else could. */
+  #checkHealth(node: SimNode, { role, lastIndex, flushedIndex }: ReplicaStatus, nowMs: number): void {
+    const seen = this.#seen[node.number]!;
+    const isWaiting = lastIndex > flushedIndex && seen.flushCount === node.flushCount;
+    seen.flushCount = node.flushCount;
+    if (!isWaiting) seen.waitsSinceMs = nowMs;
+    const { life, replica } = node.process!;
+    if (role === 'follower' || nowMs - seen.waitsSinceMs < this.#options.hangMsMax) return;
+    if (nowMs - life.stalledUntilMs < this.#options.hangMsMax) return;
+    const { voters, outgoing } = replica.membership.membership;
+    hold(
+      [...voters, ...outgoing].every((id) => id === node.id),
+      () => {
+        return `${node.id} is ${role} though its disk has hung for ${Math.round(nowMs - seen.waitsSinceMs)} ms`;
+      },
+    );
+  }
+
   /** A process begins: what it never told anybody may be gone; what it told is checked as votes and acknowledgements. */
-  #begin(node: SimNode, seen: Seen, appliedAtStart: number): void {
-    Object.assign(seen, newSeen(), { process: node.process });
+  #begin(node: SimNode, seen: Seen, appliedAtStart: number, nowMs: number): void {
+    Object.assign(seen, newSeen(), { process: node.process, waitsSinceMs: nowMs });
     this.#adopted[node.number]!.length = 0;
     this.#options.sights.onStart(node);
     hold(appliedAtStart <= this.truth.last, () => `${node.id} starts with ${appliedAtStart} applied, never committed`);
@@ -362,7 +389,10 @@ export class Checker {
       return this.#chains[number]![commit] === chain || this.#base(number) >= commit;
     };
     const { membership } = replica.membership;
-    hold(isQuorum(membership, isHeld), () => {
+    // In one event it may have committed by one membership, and then have gone on to the next.
+    const before = this.#newIn[node.number] === this.counts.checks ? this.#adopted[node.number]!.at(-2) : undefined;
+    const isAgreed = isQuorum(membership, isHeld) || (before !== undefined && isQuorum(before.membership, isHeld));
+    hold(isAgreed, () => {
       return `${node.id} commits ${commit}, which no majority holds of ${JSON.stringify(membership)}`;
     });
   }
@@ -385,6 +415,7 @@ export class Checker {
       before === undefined || before.membership.voters.length === 0 || before.index < this.#baseOf(node);
     if (!hasMissed) this.#checkSteps(node, before, entry);
     adopted.push(entry);
+    this.#newIn[node.number] = this.counts.checks;
     this.counts.memberships++;
     const open = adopted.filter(
       ({ index }) => index > Math.max(this.truth.last, node.process!.replica.status().committedIndex),
@@ -424,6 +455,9 @@ export class Checker {
     const before = this.truth.memberships.findLast((entry) => entry.index < index)?.membership;
     const isLeaving = index > node.process.replica.status().committedIndex && before !== undefined;
     const mayCampaign = isVoter(membership, node.id) || (isLeaving && isVoter(before, node.id));
+    const { sights } = this.#options;
+    if (this.truth.membership.addresses[node.id] === undefined) sights.reach('a removed node campaigns');
+    if (!isVoter(membership, node.id)) sights.reach('a leader whose removal is not committed campaigns');
     hold(mayCampaign, () => `${node.id} campaigns without a vote in ${JSON.stringify(membership)}`);
   }
 
@@ -480,7 +514,7 @@ function lookAt(node: SimNode, look: (process: Process) => void): void {
 
 function newSeen(): Seen {
   const log = { commit: 0, applied: 0, last: 0, lastChain: 0, segment: 0, base: 0 };
-  const terms = { term: 0, ledTerm: 0, ledSinceMs: 0, committedInTerm: 0 };
+  const terms = { term: 0, ledTerm: 0, ledSinceMs: 0, committedInTerm: 0, waitsSinceMs: 0, flushCount: 0 };
   const flags = { hasCommitted: false, isNewLeader: false };
   return { process: null, role: 'follower', ...log, ...terms, ...flags };
 }

@@ -77,10 +77,10 @@ export const markGroups = {
     'the leader dies in joint consensus',
     'an election in joint consensus',
     'a leader removes itself',
-    'a removed node votes on',
+    'a removed node campaigns',
     'a learner is promoted after a snapshot',
     'a lost node is replaced',
-    'a member of an earlier membership leads',
+    'a leader whose removal is not committed campaigns',
   ],
   snapshots: [
     'a log is cut',

@@ -61,6 +61,8 @@ export interface Process {
   readonly broker: Broker;
   readonly group: OpenGroup;
   readonly appliedAtStart: LogIndex;
+  /** The state that was stored is behind the log, and was restored from a snapshot. */
+  readonly isRestored: boolean;
 }
 
 /** See the head of the file. */
@@ -82,6 +84,8 @@ export class SimNode {
   isLost = false;
   /** The state tables are damaged, and nobody has noticed yet. */
   isStateDamaged = false;
+  /** Flushes of the log that have ended. */
+  flushCount = 0;
   /** No flush ends before. */
   hungUntilMs = 0;
   readonly #bootstrap: Membership;
@@ -189,6 +193,7 @@ export class SimNode {
   }
 
   #onOperation(operation: DiskOperation): void {
+    if (operation.kind === 'flush-done' && operation.path.includes('commitlog')) this.flushCount++;
     const { fuse } = this;
     if (this.isObserved || fuse === null || !fuse.fits(operation) || fuse.left-- > 0) return;
     this.fuse = null;
@@ -205,6 +210,7 @@ export class SimNode {
     const plan = this.#plan;
     const { segmentSizeBytes, cacheBytesMax, indexUnitsPerFile, producerRunsMax } = plan;
     const onWarning = (message: string): void => this.#port.warned(this, message);
+    const stored = JSON.parse(medium.durable.get('applied') ?? '{}') as { readonly index?: number };
     const group = await openGroup({
       disk,
       directory: DIRECTORY,
@@ -237,7 +243,8 @@ export class SimNode {
         if (life.isAlive) this.#port.ended(this, 'failed', error);
       },
     });
-    return { life, replica, log, broker, group, appliedAtStart: broker.appliedIndex };
+    const isRestored = (stored.index ?? 0) < log.base.index;
+    return { life, replica, log, broker, group, appliedAtStart: broker.appliedIndex, isRestored };
   }
 }
 

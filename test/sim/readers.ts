@@ -118,8 +118,12 @@ export function confirmedRead<T>(
   let didLead = false;
   const ask: Work<LogIndex> = (process, reply) => {
     didLead = process.replica.isLeader;
+    const askedMs = world.nowMs;
     process.replica.readIndex().then(
-      (index) => reply(null, index),
+      (index) => {
+        if (world.nowMs === askedMs && world.nodes.length > 1) world.marks.reach('a read is confirmed by the lease');
+        reply(null, index);
+      },
       (error: unknown) => {
         if (didLead && !process.replica.isLeader) world.marks.reach('a leader falls while reads wait');
         reply(error, null);

@@ -27,6 +27,8 @@ export interface Replaced {
 interface Pieces {
   readonly from: NodeId;
   readonly index: number;
+  /** How far another leader had got with it. */
+  readonly before: number;
   /** Lives of the node when it was sent the first one. */
   readonly life: number;
   offset: number;
@@ -39,6 +41,7 @@ interface SightsOptions {
   readonly marks: Marks;
   readonly segmentSizeBytes: number;
   readonly electionTimeoutMsMax: number;
+  readonly preferredLeaders: readonly NodeId[];
 }
 
 /** See the head of the file. */
@@ -48,6 +51,8 @@ export class Sights {
   readonly #contested = new Set<number>();
   /** The snapshot pieces that each node was last sent, and by whom. */
   readonly #pieces = new Map<NodeId, Pieces>();
+  /** Who campaigned last because a leader asked for it. */
+  #heir: NodeId | null = null;
   #latestTerm = 0;
   /** The latest term that had a leader. */
   #ledTerm = 0;
@@ -62,6 +67,7 @@ export class Sights {
     switch (message.type) {
       case 'vote-request':
         if (!message.preVote) this.#candidacy(node.id, message.term);
+        if (message.transfer) this.#heir = node.id;
         return;
       case 'vote-response':
         if (!message.granted) this.#mark(message.preVote ? 'a pre-vote is refused' : 'a vote is refused');
@@ -157,6 +163,7 @@ export class Sights {
 
   onStart(node: SimNode): void {
     const { recovery } = node.process!.log;
+    if (node.process!.isRestored) this.#mark('a start restores the state from a snapshot');
     if (recovery.bytesCut > 0) this.#mark('a torn tail is cut');
     if (recovery.indexRebuilt) this.#mark('the log index is made anew');
     if (recovery.recordsScanned >= 50) this.#mark('a restart scans 50 records');
@@ -182,7 +189,10 @@ export class Sights {
   onEnd(node: SimNode): void {
     const { nodes } = this.#options;
     if (nodes.every((other) => other === node || other.process === null)) this.#mark('all nodes are down');
-    if (node.process === null || !node.process.replica.isLeader) return;
+    if (node.process === null) return;
+    if (node.process.log.base.index > node.process.broker.appliedIndex)
+      this.#mark('death while a snapshot is installed');
+    if (!node.process.replica.isLeader) return;
     const { membership } = node.process.replica.membership;
     if (membership.outgoing.length > 0) this.#mark('the leader dies in joint consensus');
     if (nodes.every(({ process }) => process !== null)) this.#mark('the leader dies with all its followers up');
@@ -208,11 +218,13 @@ export class Sights {
     const life = this.#options.nodes[numberOf(to)]!.lives;
     if (known === undefined || known.index !== index || known.from !== from) {
       if (known === undefined || known.isDone || known.index !== index) this.#mark('a follower is behind the cut');
-      this.#pieces.set(to, { from, index, life, offset, count: 1, isDone: false });
-      if (known?.index === index && offset > 0) this.#mark('a snapshot goes on where another leader left it');
+      const before = known?.index === index ? known.offset : 0;
+      this.#pieces.set(to, { from, index, before, life, offset, count: 1, isDone: false });
       return;
     }
     if (offset === known.offset) this.#mark('a piece is sent again');
+    const isTakenUp = known.before > 0 && known.offset < known.before && offset >= known.before;
+    if (isTakenUp) this.#mark('a snapshot goes on where another leader left it');
     if (offset > known.offset && ++known.count === 10) this.#mark('a snapshot is sent in ten pieces');
     if (offset > known.offset && life > known.life) this.#mark('a snapshot goes on after a restart');
     known.offset = offset;
@@ -225,6 +237,8 @@ export class Sights {
 
   #rose(node: SimNode, after: Glance): void {
     this.#ledTerm = Math.max(this.#ledTerm, after.term);
+    if (this.#heir === node.id && this.#options.preferredLeaders[0] === node.id)
+      this.#mark('a preferred leader takes over');
     const { membership } = node.process!.replica.membership;
     if (membership.outgoing.length > 0) this.#mark('an election in joint consensus');
     const isSending = [...this.#pieces.values()].some(({ isDone }) => !isDone);
@@ -260,6 +274,11 @@ export class Sights {
     }
     const { stalledUntilMs } = process.life;
     if (stalledUntilMs > 0 && nowMs - stalledUntilMs < 1) this.#mark('a leader wakes up deposed');
+  }
+
+  /** Something was recognised elsewhere. */
+  reach(mark: Mark): void {
+    this.#mark(mark);
   }
 
   #mark(mark: Mark): void {

@@ -32,6 +32,8 @@ import { Violation } from './truth.ts';
  * waited for to its end.
  */
 const MICROTASKS_PER_EVENT = 12;
+/** A hanging disk is noticed by a timer, and `async` flushes pause in between. */
+const HANG_SLACK_MS = 250;
 /** A group that needs more is running in circles. */
 const EVENTS_PER_MS_MAX = 60;
 
@@ -104,7 +106,8 @@ export class World implements ClientWorld {
     this.random = new SeededRandom(draw.between(0, 0xffff_ffff));
     this.#faults = new SeededRandom(draw.between(0, 0xffff_ffff));
     this.trace = new Trace(isVerbose);
-    const { segmentSizeBytes, electionTimeoutMsMax, flush, nodes: founderCount, spares } = this.plan.group;
+    const { group, clockDrift } = this.plan;
+    const { segmentSizeBytes, electionTimeoutMsMax, preferredLeaders, nodes: founderCount, spares } = group;
     const founding = bootstrap(Object.fromEntries(founders(founderCount).map((id) => [id, addressOf(id)])));
     const blank = bootstrap({});
     const nodeRandom = new SeededRandom(draw.between(0, 0xffff_ffff));
@@ -112,9 +115,15 @@ export class World implements ClientWorld {
       return new SimNode(number, number < founderCount ? founding : blank, this.plan.group, nodeRandom, this);
     });
     const { nodes, marks } = this;
-    this.#sights = new Sights({ nodes, marks, segmentSizeBytes, electionTimeoutMsMax });
-    const isSync = flush === 'sync';
-    this.checker = new Checker({ nodes, isSync, segmentSizeBytes, bootstrap: founding, sights: this.#sights });
+    this.#sights = new Sights({ nodes, marks, segmentSizeBytes, electionTimeoutMsMax, preferredLeaders });
+    this.checker = new Checker({
+      nodes,
+      isSync: group.flush === 'sync',
+      segmentSizeBytes,
+      bootstrap: founding,
+      hangMsMax: group.diskStallMs / (1 - clockDrift) + HANG_SLACK_MS,
+      sights: this.#sights,
+    });
     const networkRandom = new SeededRandom(draw.between(0, 0xffff_ffff));
     this.network = new Network(nodes.length, this.plan.network, networkRandom, this, this.trace);
     this.operator = new Operator(this, new SeededRandom(draw.between(0, 0xffff_ffff)));
@@ -247,6 +256,12 @@ export class World implements ClientWorld {
 
   warned(node: SimNode, message: string): void {
     tally(this.tallies.checks, 'warnings');
+    if (node.process?.replica.isLeader) {
+      if (message.includes('a flush has not come back')) this.marks.reach('a leader gives way because its disk hangs');
+      if (message.includes('the event loop stood still')) {
+        this.marks.reach('a leader gives way because its event loop stood still');
+      }
+    }
     if (message.startsWith('the state is damaged')) {
       this.marks.reach(node.damage.has('queues') ? 'damaged queues are made anew' : 'damaged state is made anew');
     }
