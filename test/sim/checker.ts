@@ -302,7 +302,8 @@ export class Checker {
     seen.flushCount = node.flushCount;
     if (!isWaiting) seen.waitsSinceMs = nowMs;
     const { life, replica } = node.process!;
-    if (role === 'follower' || nowMs - seen.waitsSinceMs < this.#options.hangMsMax) return;
+    // One that stops waits for its flush, and takes part in nothing any more.
+    if (role === 'follower' || node.isStopping || nowMs - seen.waitsSinceMs < this.#options.hangMsMax) return;
     if (nowMs - life.stalledUntilMs < this.#options.hangMsMax) return;
     const { voters, outgoing } = replica.membership.membership;
     hold(
@@ -385,6 +386,8 @@ export class Checker {
     const chain = log.chainAt(commit as LogIndex);
     const isHeld = (id: NodeId): boolean => {
       const number = numberOf(id);
+      // What a damaged disk holds cannot be seen.
+      if (this.#options.nodes[number]!.isDamaged) return true;
       if (this.#options.isSync && this.#flushed[number]! < commit) return false;
       return this.#chains[number]![commit] === chain || this.#base(number) >= commit;
     };
