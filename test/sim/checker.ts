@@ -455,9 +455,12 @@ export class Checker {
   #checkCandidate(node: SimNode): void {
     if (node.process === null) return;
     const { index, membership } = node.process.replica.membership;
-    const before = this.truth.memberships.findLast((entry) => entry.index < index)?.membership;
-    const isLeaving = index > node.process.replica.status().committedIndex && before !== undefined;
-    const mayCampaign = isVoter(membership, node.id) || (isLeaving && isVoter(before, node.id));
+    const { memberships } = this.truth;
+    const commit = node.process.replica.status().committedIndex;
+    const from = memberships.findLastIndex((entry) => entry.index <= commit);
+    const until = memberships.findIndex((entry) => entry.index >= index);
+    const since = memberships.slice(Math.max(0, from), until < 0 ? undefined : until);
+    const mayCampaign = [membership, ...since.map((entry) => entry.membership)].some((one) => isVoter(one, node.id));
     const { sights } = this.#options;
     if (this.truth.membership.addresses[node.id] === undefined) sights.reach('a removed node campaigns');
     if (!isVoter(membership, node.id)) sights.reach('a leader whose removal is not committed campaigns');
