@@ -68,6 +68,13 @@ export const errorTable = {
   ),
   UNKNOWN_GROUP: kind('This node hosts no replica of that group.', grpc.notFound, 40400, false),
   UNKNOWN_NODE: kind('The group has no member of that name.', grpc.notFound, 40400, false),
+  NO_HEALTHY_MAJORITY: kind(
+    'The change would leave the group without a majority that answers.',
+    grpc.failedPrecondition,
+    40000,
+    false,
+  ),
+  MEMBERSHIP_CANCELLED: kind('The change of members was taken back before it was done.', grpc.aborted, 40000, false),
   // The group cannot do it now; nothing happened.
   NOT_LEADER: kind('This node does not lead the group.', grpc.unavailable, 50001, true),
   NO_LEADER: kind('The group has no leader at the moment.', grpc.unavailable, 50002, true),
@@ -76,6 +83,7 @@ export const errorTable = {
   TRANSFER_FAILED: kind('Leadership could not be handed over; the leader stays.', grpc.aborted, 50001, true),
   OVERLOADED: kind('The node has as much waiting work as it may hold.', grpc.resourceExhausted, 42900, true),
   SHUTTING_DOWN: kind('The node is shutting down.', grpc.unavailable, 50001, true),
+  NODE_REMOVED: kind('This node does not belong to the group (any more); others do.', grpc.unavailable, 50001, true),
   UNREACHABLE: kind('The node cannot be reached.', grpc.unavailable, 50002, true),
   // Nobody can tell yet.
   DEADLINE_EXCEEDED: kind(

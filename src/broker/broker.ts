@@ -103,10 +103,9 @@ export class Broker {
       if (!(error instanceof TLedgerError) || error.code !== 'DATA_CORRUPTED') throw error;
       damage = error;
     }
-    const tables = await restoreStored(options, damage);
     const restored = new Broker(options);
-    restored.#become(tables);
-    restored.#checkpoints.opened(tables.applied);
+    await restoreStored(options, damage, (tables) => restored.#become(tables));
+    restored.#checkpoints.opened(restored.#applied);
     return restored;
   }
 

@@ -17,7 +17,7 @@ export class OffsetOutOfRange extends TLedgerError {
     { offset, min, max }: { readonly offset: number; readonly min: QueueOffset; readonly max: QueueOffset },
   ) {
     const nextOffset = offset > max ? max : offset > min ? queueOffset(Math.ceil(offset)) : min;
-    const held = `which can be read from ${min} to ${max}; the next valid offset is ${nextOffset}`;
+    const held = `which holds ${min} to ${max}; the next valid offset is ${nextOffset}`;
     super('OFFSET_OUT_OF_RANGE', `offset ${offset} is not in ${queue}, ${held}`);
     this.min = min;
     this.max = max;

@@ -30,19 +30,24 @@ export async function readStored({ store, lastIndex, base }: RestoreOptions): Pr
 /**
  * Puts the snapshot at the log's base in the place of what is stored, or nothing if the log has no base.
  * @param damage why the stored tables cannot be used; null when they are only too old.
+ * @param become takes the tables over. What it refuses of a snapshot is refused before anything stored is given up.
  * @throws TLedgerError DATA_CORRUPTED when the snapshot is damaged: what is stored stays as it is then; STORAGE_FAILED.
  */
-export async function restoreStored(options: RestoreOptions, damage: TLedgerError | null): Promise<StoredTables> {
+export async function restoreStored(
+  options: RestoreOptions,
+  damage: TLedgerError | null,
+  become: (tables: StoredTables) => void,
+): Promise<void> {
   const { store, snapshots, base, onWarning } = options;
   const isFromLog = base.index === 0;
   const snapshot = isFromLog ? null : withSnapshotAt(snapshots, base, readSnapshot);
+  if (snapshot !== null) become(snapshot.tables);
   if (damage !== null) {
     const aside = await store.reset();
     const source = isFromLog ? 'the log' : `the snapshot at ${base.index} and the log`;
     const where = aside === null ? '' : `; the old state is kept in ${aside}`;
     onWarning?.(`the state is damaged and is made anew from ${source}: ${damage.message}${where}`);
   }
-  if (snapshot === null) return readTables(await store.load());
-  await store.replace(snapshot.rows);
-  return snapshot.tables;
+  if (snapshot === null) become(readTables(await store.load()));
+  else await store.replace(snapshot.rows);
 }

@@ -46,7 +46,16 @@ export async function withSession(
   const { endpoints, format, timeout } = globalOptionsOf(command);
   // gRPC takes a while to load: `tledger --help` does without.
   const { TLedgerClient } = await import('../client/client.ts');
-  const client = new TLedgerClient({ endpoints, ...(timeout === undefined ? {} : { timeoutMs: timeout }) });
+  let said = '';
+  const client = new TLedgerClient({
+    endpoints,
+    ...(timeout === undefined ? {} : { timeoutMs: timeout }),
+    onWaiting: (causes) => {
+      const text = `waiting: ${causes.join('; ')}\n`;
+      if (text !== said) context.stderr.write(text);
+      said = text;
+    },
+  });
   try {
     await body({ client, output: new Output(context.stdout, format), timeoutMs: timeout });
   } finally {

@@ -27,6 +27,12 @@ export function endpointList(text: string): string[] {
   return endpoints;
 }
 
+/** Checks one host:port. */
+export function endpoint(text: string): string {
+  if (!isEndpoint(text)) throw new InvalidArgumentError('host:port is expected.');
+  return text;
+}
+
 /** Parses --from. */
 export function startPosition(text: string): StartPosition {
   if (text === 'earliest' || text === 'latest') return text;

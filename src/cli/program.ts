@@ -7,6 +7,7 @@ import * as consume from './commands/consume.ts';
 import * as demo from './commands/demo.ts';
 import * as leader from './commands/leader.ts';
 import * as log from './commands/log.ts';
+import * as member from './commands/member.ts';
 import * as message from './commands/message.ts';
 import * as node from './commands/node.ts';
 import * as produce from './commands/produce.ts';
@@ -19,7 +20,7 @@ import { endpointList, integer } from './parsing.ts';
 /** Client ports of a local cluster (`tledger up`). */
 const LOCAL_ENDPOINTS = ['127.0.0.1:8081', '127.0.0.1:8082', '127.0.0.1:8083'];
 
-const commandModules = [up, topic, message, produce, consume, cluster, leader, log, node, config, demo];
+const commandModules = [up, topic, message, produce, consume, cluster, member, leader, log, node, config, demo];
 
 const EXAMPLES = `
 Examples:
@@ -38,12 +39,12 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 cluster not reachable or no leade
  * @returns the exit code; everything was printed.
  */
 export async function runCli(argv: readonly string[], context: CliContext): Promise<number> {
-  const program = buildProgram(context);
+  const program = buildProgram(context, wantsJson(argv));
   try {
     await program.parseAsync([...argv], { from: 'user' });
     return exitCodes.done;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.done : exitCodes.usage;
+    if (error instanceof CommanderError) return usageFailure(error, argv, context);
     const exitCode = exitCodeOf(error);
     if ((error as Error).name !== 'QuietExit') {
       const format = program.opts<{ format: 'text' | 'json' }>().format;
@@ -53,8 +54,27 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
   }
 }
 
-/** The commands with their help, ready to parse. */
-export function buildProgram(context: CliContext): Command {
+/** Help and version end with 0, anything else is wrong usage: said in JSON to those who asked for JSON. */
+function usageFailure(error: CommanderError, argv: readonly string[], context: CliContext): number {
+  if (error.exitCode === 0) return exitCodes.done;
+  if (wantsJson(argv)) {
+    const isHelp = error.code === 'commander.help';
+    const message = isHelp ? 'a command is missing' : error.message.replace(/^error: /, '');
+    context.stderr.write(`${JSON.stringify({ error: { code: 'INVALID_ARGUMENT', message } })}\n`);
+  }
+  return exitCodes.usage;
+}
+
+/** Whether the output is for programs, as far as can be told of a command line that is wrong somewhere. */
+function wantsJson(argv: readonly string[]): boolean {
+  return argv.some((word, at) => word === '--format=json' || (word === '--format' && argv[at + 1] === 'json'));
+}
+
+/**
+ * The commands with their help, ready to parse.
+ * @param isQuiet whether wrong usage is told by the caller.
+ */
+export function buildProgram(context: CliContext, isQuiet = false): Command {
   const program = new Command('tledger')
     .description('A Raft-replicated message store: a group of nodes that keeps one log and loses nothing.')
     .version(packageVersion(), '-V, --version', 'print the version')
@@ -62,7 +82,9 @@ export function buildProgram(context: CliContext): Command {
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       writeOut: (text) => context.stdout.write(text),
-      writeErr: (text) => context.stderr.write(text),
+      writeErr: (text) => {
+        if (!isQuiet) context.stderr.write(text);
+      },
     })
     .addOption(
       new Option('--endpoints <list>', 'host:port[,host:port…] of client ports; one that answers is enough')

@@ -5,14 +5,15 @@ import { type LoadedConfig, loadConfig } from '../config/load.ts';
 import { factsOf, flagOf, type SettingKey, settingKeys } from '../config/schema.ts';
 
 /** Options as commander gathers them. */
-export type SettingOptions = Readonly<Partial<Record<SettingKey | 'config', string>>>;
+export type SettingOptions = Readonly<Partial<Record<SettingKey, string | true>>> & { readonly config?: string };
 
 /** Adds `--config` and a flag for every setting. */
 export function addSettingOptions(command: Command): Command {
   command.option('--config <file>', 'YAML file with settings; the environment (TLEDGER_…) and flags win over it');
   for (const key of settingKeys) {
     const facts = factsOf(key);
-    command.addOption(new Option(`${flagOf(key)} <value>`, `${facts.meaning} [${facts.values}]`));
+    const value = facts.isToggle === true ? '[value]' : '<value>';
+    command.addOption(new Option(`${flagOf(key)} ${value}`, `${facts.meaning} [${facts.values}]`));
   }
   return command;
 }

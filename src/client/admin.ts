@@ -13,6 +13,13 @@ import { answeredCode, errorOf } from '../wire/status.ts';
 import { Backoff, sleep } from './backoff.ts';
 import type { Cluster } from './cluster.ts';
 import type { Endpoint } from './endpoint.ts';
+import {
+  type ChangeMembersOptions,
+  follow,
+  type MembersChanged,
+  type MembershipWish,
+  toChangeRequest,
+} from './membership.ts';
 import { RESUME_TIMEOUT_MS } from './options.ts';
 import { serverStream } from './server_stream.ts';
 import { fetchMetadata, fetchTopic, type MetadataQuery } from './topics.ts';
@@ -68,10 +75,42 @@ export class Admin {
   }
 
   /** State of every member as one node sees it. Works as long as any node answers, majority or not. */
-  clusterStatus(options: AdminCallOptions & { readonly localOnly?: boolean } = {}): Promise<ClusterStatusResponse> {
+  async clusterStatus(
+    options: AdminCallOptions & { readonly localOnly?: boolean } = {},
+  ): Promise<ClusterStatusResponse> {
     const { timeoutMs } = options;
     const call = { timeoutMs, attemptTimeoutMs: STATUS_ATTEMPT_MS };
-    return this.#cluster.call(adminService.clusterStatus, { localOnly: options.localOnly ?? false }, call);
+    const localOnly = options.localOnly ?? false;
+    const status = await this.#cluster.call(adminService.clusterStatus, { localOnly }, call);
+    const leader = status.nodes.find(({ nodeId, role }) => nodeId === status.leaderId && role === 'leader');
+    if (leader !== undefined) {
+      this.#cluster.noteLeader({ nodeId: leader.nodeId, clientAddress: leader.clientAddress, term: leader.term });
+    }
+    this.#cluster.noteMembers(status.membership);
+    return status;
+  }
+
+  /**
+   * Changes who belongs to the group, one change at a time, and waits until that is done: a new member has to catch up
+   * before it becomes a voter. The change goes on by itself when nobody waits for it.
+   * @throws TLedgerError INVALID_ARGUMENT, UNKNOWN_NODE, NO_HEALTHY_MAJORITY (see `force`), MEMBERSHIP_CHANGING when
+   * nothing began; MEMBERSHIP_CANCELLED when somebody took it back; OUTCOME_UNKNOWN.
+   */
+  async changeMembers(wish: MembershipWish, options: ChangeMembersOptions = {}): Promise<MembersChanged> {
+    const { timeoutMs, signal, force } = options;
+    let index: number | undefined;
+    let lost: TLedgerError | undefined;
+    try {
+      const request = toChangeRequest(wish, force ?? false);
+      const call = { timeoutMs, signal, effects: 'once' } as const;
+      index = Number((await this.#cluster.call(adminService.changeMembership, request, call)).index);
+    } catch (error) {
+      // The leader that takes itself out may be gone before its answer is here: the members themselves tell.
+      if (!(error instanceof TLedgerError) || error.code !== 'OUTCOME_UNKNOWN' || options.wait === false) throw error;
+      lost = error;
+    }
+    if (options.wait === false) return { index, isDone: false, text: 'the change is under way' };
+    return follow(wish, index, lost, () => this.clusterStatus(), options);
   }
 
   /**
@@ -113,6 +152,7 @@ export class Admin {
         ])) {
           backoff.reset();
           this.#cluster.noteLeader(metadata.leader);
+          this.#cluster.noteMembers({ index: metadata.membershipIndex, members: metadata.members });
           yield metadata;
         }
       } catch (error) {

@@ -4,10 +4,13 @@ import { type ErrorCode, TLedgerError } from '../base/errors.ts';
 import type { OutgoingAppend } from '../wire/append_codec.ts';
 import type { AppendResponse, AppendStreamResponse, Leader } from '../wire/ledger_messages.ts';
 import { ledgerService } from '../wire/services.ts';
-import { answeredCode, errorOf } from '../wire/status.ts';
+import { acknowledgedCount, answeredCode, errorOf } from '../wire/status.ts';
 import type { Endpoint } from './endpoint.ts';
 
-/** How a stream ended. `answered` is the code the node gave; undefined when the connection was lost. */
+/**
+ * How a stream ended. `answered` is the code that the node gave to the oldest frame without an answer; undefined when the
+ * connection was lost, or acknowledgements were, so that nobody can tell which frame the code is for.
+ */
 export interface PipeEnd {
   readonly error: TLedgerError;
   readonly answered: ErrorCode | undefined;
@@ -28,6 +31,7 @@ export class AppendPipe {
   readonly #call: ClientDuplexStream<OutgoingAppend, AppendStreamResponse>;
   readonly #events: PipeEvents;
   #status: StatusObject | undefined;
+  #acknowledged = 0;
   #isDrained = false;
   #isEnded = false;
 
@@ -68,6 +72,7 @@ export class AppendPipe {
   #onResponse(response: AppendStreamResponse): void {
     if (this.#isEnded) return;
     for (const acknowledged of response.acknowledged) {
+      this.#acknowledged++;
       this.#events.onAcknowledged(acknowledged);
       if (this.#isEnded) return;
     }
@@ -80,7 +85,8 @@ export class AppendPipe {
     if (this.#status === undefined || !this.#isDrained) return;
     const isOk = this.#status.code === 0;
     const error = isOk ? new TLedgerError('UNREACHABLE', 'the node ended the stream') : errorOf(this.#status);
-    this.#end({ error, answered: isOk ? undefined : answeredCode(this.#status) });
+    const isForTheOldest = !isOk && acknowledgedCount(this.#status) === this.#acknowledged;
+    this.#end({ error, answered: isForTheOldest ? answeredCode(this.#status) : undefined });
   }
 
   #end(end: PipeEnd): void {

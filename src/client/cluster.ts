@@ -1,18 +1,22 @@
 // The group as the client sees it: its endpoints, which of them to use, and unary calls that move on when one fails.
+import { setMaxListeners } from 'node:events';
 import { type ErrorCode, TLedgerError } from '../base/errors.ts';
 import type { Leader } from '../wire/ledger_messages.ts';
-import { ledgerService, type Method } from '../wire/services.ts';
+import { adminService, ledgerService, type Method } from '../wire/services.ts';
 import { answeredCode, errorOf } from '../wire/status.ts';
 import { Backoff, sleep } from './backoff.ts';
-import { Endpoint, type NodeIdentity } from './endpoint.ts';
-import { askIdentity, isSameGroup } from './identity.ts';
-import { ATTEMPT_TIMEOUT_MS, CALL_TIMEOUT_MS, type ClientOptions, checkEndpoints, isEndpoint } from './options.ts';
+import { whyUnreachable } from './causes.ts';
+import { type Endpoint, firstReady, type MemberList } from './endpoint.ts';
+import { askIdentity, type Introduction, isSameGroup } from './identity.ts';
+import { ATTEMPT_TIMEOUT_MS, CALL_TIMEOUT_MS, type ClientOptions, checkEndpoints } from './options.ts';
+import { Roster } from './roster.ts';
+import { shortly } from './shortly.ts';
 import { unary } from './unary.ts';
 
-/** Endpoints that are known only because a leader was named; the oldest is given up beyond this. */
-const LEARNED_ENDPOINTS_MAX = 16;
-/** How long an address that did not lead to the leader it was named for is not tried again. */
-const LEARN_AGAIN_MS = 5_000;
+/** How often whoever waits is told why. */
+const WAITING_INTERVAL_MS = 1_000;
+/** How often a node is asked who the members are, while the client is in use. */
+const MEMBERS_INTERVAL_MS = 5_000;
 /** How long others may take to say who leads; asked again soon enough. */
 const ASK_OTHERS_TIMEOUT_MS = 500;
 
@@ -23,6 +27,8 @@ const notNow: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'TRANSFERRING',
   'OVERLOADED',
   'SHUTTING_DOWN',
+  'MEMBERSHIP_CHANGING',
+  'NODE_REMOVED',
   'UNREACHABLE',
   'DEADLINE_EXCEEDED',
 ]);
@@ -38,38 +44,49 @@ export function isNotNow(code: ErrorCode): boolean {
  */
 export type CallEffects = 'none' | 'repeatable' | 'once';
 
+/** Methods that only ask. A call of any other is taken to have effects unless it says how they are to be treated. */
+const questions: ReadonlySet<string> = new Set(
+  [ledgerService.pull, ledgerService.metadata, adminService.clusterStatus, adminService.verifyLog].map(
+    ({ path }) => path,
+  ),
+);
+
 /** How one call behaves. */
 export interface CallOptions {
   /** Milliseconds for the call, retries included. */
   readonly timeoutMs?: number | undefined;
   /** Milliseconds for one node. */
   readonly attemptTimeoutMs?: number | undefined;
-  /** Default none. With effects, a failure after any lost answer is OUTCOME_UNKNOWN. */
+  /**
+   * Default none for methods that only ask, once for all others. With effects, a failure after any lost answer is
+   * OUTCOME_UNKNOWN.
+   */
   readonly effects?: CallEffects;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** One group and the connections to its nodes. Shared by all producers, consumers and admin calls of a client. */
 export class Cluster {
-  readonly #endpoints = new Map<string, Endpoint>();
   readonly #given: readonly string[];
   readonly #timeoutMs: number;
   readonly #attemptTimeoutMs: number;
   #leader: Leader | undefined;
   #current: Endpoint | undefined;
-  /** Who answered first: all others must belong to the same group. */
-  #identity: NodeIdentity | undefined;
   #foreign: TLedgerError | undefined;
-  /** Leaders' addresses that are being looked at, or were not what they were said to be, and until when (Date.now). */
-  readonly #doubted = new Map<string, number>();
   readonly #closing = new AbortController();
+  readonly #roster: Roster;
+  readonly #onWaiting: ((causes: readonly string[]) => void) | undefined;
+  #memberTimer: NodeJS.Timeout | undefined;
 
   /** @throws TLedgerError INVALID_ARGUMENT for endpoints that are not host:port. */
   constructor(options: ClientOptions) {
     this.#given = checkEndpoints(options.endpoints);
     this.#timeoutMs = options.timeoutMs ?? CALL_TIMEOUT_MS;
     this.#attemptTimeoutMs = options.attemptTimeoutMs ?? ATTEMPT_TIMEOUT_MS;
-    for (const address of this.#given) this.#endpoints.set(address, new Endpoint(address));
+    this.#onWaiting = options.onWaiting;
+    // Every call and producer under way listens.
+    setMaxListeners(0, this.closing);
+    this.#roster = new Roster(this.#given, this.closing);
   }
 
   /** Whom a node last named as leader. */
@@ -103,16 +120,21 @@ export class Cluster {
   noteLeader(leader: Leader | null): void {
     if (leader === null || this.isClosed) return;
     if (this.#leader !== undefined && BigInt(leader.term) < BigInt(this.#leader.term)) return;
+    const isNews = this.#leader?.term !== leader.term;
     this.#leader = leader;
-    if (!isEndpoint(leader.clientAddress)) return;
-    const known = this.#endpoints.get(leader.clientAddress);
-    if (known !== undefined) known.isReady();
-    else void this.#learn(leader);
+    const known = this.#roster.at(leader.clientAddress);
+    if (known === undefined) this.#roster.learn(leader);
+    else if (known.isReady() && isNews) void this.#refreshMembers();
+  }
+
+  /** Remembers who the members are: new ones are used, too, and learned addresses of removed ones are not any more. */
+  noteMembers(list: MemberList | null): void {
+    if (list !== null) this.#roster.noteMembers(list);
   }
 
   /** The leader's endpoint, when it is known, connected and not to be avoided. */
   leaderEndpoint(): Endpoint | undefined {
-    const endpoint = this.#leader === undefined ? undefined : this.#endpoints.get(this.#leader.clientAddress);
+    const endpoint = this.#leader === undefined ? undefined : this.#roster.at(this.#leader.clientAddress);
     if (endpoint === undefined || endpoint.avoidUntilMs > Date.now() || !endpoint.isReady()) return undefined;
     return endpoint;
   }
@@ -120,7 +142,7 @@ export class Cluster {
   /** Asks all connected nodes beside one that is silent who leads; `noteLeader` hears of what they say. */
   async askOthers(silent: Endpoint, topic: string): Promise<void> {
     const deadlineMs = Date.now() + ASK_OTHERS_TIMEOUT_MS;
-    const others = [...this.#endpoints.values()].filter((endpoint) => endpoint !== silent && endpoint.isReady());
+    const others = this.#roster.endpoints.filter((endpoint) => endpoint !== silent && endpoint.isReady());
     const ask = async (endpoint: Endpoint): Promise<void> => {
       if (endpoint.identity === undefined && !(await this.#identify(endpoint, deadlineMs))) return;
       const call = { deadlineMs, signals: [this.closing] };
@@ -142,12 +164,22 @@ export class Cluster {
       if (this.#foreign !== undefined) throw this.#foreign;
       const candidates = this.#inOrder();
       const ready = candidates.find((endpoint) => endpoint.isReady());
-      const picked = ready ?? (await this.#firstReady(candidates, untilMs, signal));
+      const waitUntilMs = Math.min(untilMs, Date.now() + WAITING_INTERVAL_MS);
+      const picked = ready ?? (await firstReady(candidates, waitUntilMs, [signal, this.closing]));
       if (this.isClosed) continue;
       if (picked === undefined) {
-        throw new TLedgerError('UNREACHABLE', `none of ${this.#given.join(', ')} can be reached`);
+        const causes = await whyUnreachable(candidates, this.closing);
+        if (!signal?.aborted && Date.now() < untilMs) {
+          this.#onWaiting?.(causes);
+          continue;
+        }
+        const why = causes.length === 0 ? '' : ` (${causes.join('; ')})`;
+        throw new TLedgerError('UNREACHABLE', `none of ${this.#given.join(', ')} can be reached${why}`);
       }
-      if (picked.identity !== undefined || (await this.#identify(picked, untilMs, signal))) {
+      const isNew = picked.identity === undefined;
+      if (!isNew || (await this.#identify(picked, untilMs, signal))) {
+        // Whoever turns out not to be a member is asked only when nobody else can be.
+        if (isNew && this.#roster.isOutside(picked)) continue;
         this.#current = picked;
         return picked;
       }
@@ -171,10 +203,11 @@ export class Cluster {
   ): Promise<Response> {
     const untilMs = Date.now() + (options.timeoutMs ?? this.#timeoutMs);
     const attemptTimeoutMs = options.attemptTimeoutMs ?? this.#attemptTimeoutMs;
-    const effects = options.effects ?? 'none';
+    const effects = options.effects ?? (questions.has(method.path) ? 'none' : 'once');
     const backoff = new Backoff();
     let last: TLedgerError | undefined;
     let mayHaveHappened = false;
+    let tellAtMs = Date.now() + WAITING_INTERVAL_MS;
     for (;;) {
       const endpoint = await this.pick(untilMs, options.signal).catch((error: TLedgerError) => {
         const why = last === undefined || !error.retryable ? error : last;
@@ -187,14 +220,21 @@ export class Cluster {
         endpoint.trust();
         return response;
       } catch (error) {
-        last = errorOf(error);
+        const failure = errorOf(error);
         const answered = answeredCode(error);
+        // What a node refused it with tells more than that the last one had no time left to answer.
+        const isLate = effects === 'none' && answered === undefined && failure.code === 'DEADLINE_EXCEEDED';
+        last = isLate && last !== undefined ? last : failure;
         if (effects !== 'none' && !hadNoEffect(last, answered)) mayHaveHappened = true;
         const isOver = this.isClosed || (effects === 'once' && mayHaveHappened);
         if (this.isClosed && answered === undefined)
           last = new TLedgerError('SHUTTING_DOWN', 'the client is closed', last);
         if (isOver || !isPassing(last, answered)) throw finalFailure(last, mayHaveHappened);
         endpoint.avoid();
+        if (Date.now() >= tellAtMs) {
+          this.#onWaiting?.([`${endpoint.address}: ${shortly(last.message)}`]);
+          tellAtMs = Date.now() + WAITING_INTERVAL_MS;
+        }
       }
       const delayMs = backoff.next();
       if (options.signal?.aborted || Date.now() + delayMs >= untilMs) throw finalFailure(last, mayHaveHappened);
@@ -205,36 +245,20 @@ export class Cluster {
   /** Closes all connections; calls under way fail. */
   close(): void {
     this.#closing.abort();
-    for (const endpoint of this.#endpoints.values()) endpoint.close();
+    clearInterval(this.#memberTimer);
+    this.#roster.close();
   }
 
   #inOrder(): Endpoint[] {
     const now = Date.now();
     const leaderAddress = this.#leader?.clientAddress;
     const rank = (endpoint: Endpoint): number => {
+      if (this.#roster.isOutside(endpoint)) return 4;
       if (endpoint.avoidUntilMs > now) return 3;
       if (endpoint.address === leaderAddress) return 0;
       return endpoint === this.#current ? 1 : 2;
     };
-    return [...this.#endpoints.values()].sort((a, b) => rank(a) - rank(b) || a.avoidUntilMs - b.avoidUntilMs);
-  }
-
-  #firstReady(candidates: readonly Endpoint[], untilMs: number, signal?: AbortSignal): Promise<Endpoint | undefined> {
-    return new Promise((resolve) => {
-      const cancels: (() => void)[] = [];
-      const settle = (endpoint: Endpoint | undefined) => {
-        clearTimeout(timer);
-        signal?.removeEventListener('abort', giveUp);
-        this.closing.removeEventListener('abort', giveUp);
-        for (const cancel of cancels) cancel();
-        resolve(endpoint);
-      };
-      const giveUp = () => settle(undefined);
-      const timer = setTimeout(giveUp, Math.max(0, untilMs - Date.now()));
-      signal?.addEventListener('abort', giveUp);
-      this.closing.addEventListener('abort', giveUp);
-      for (const endpoint of candidates) cancels.push(endpoint.onReady(() => settle(endpoint)));
-    });
+    return this.#roster.endpoints.sort((a, b) => rank(a) - rank(b) || a.avoidUntilMs - b.avoidUntilMs);
   }
 
   /**
@@ -244,54 +268,38 @@ export class Cluster {
    */
   async #identify(endpoint: Endpoint, untilMs: number, signal?: AbortSignal): Promise<boolean> {
     const deadlineMs = Math.min(untilMs, Date.now() + this.#attemptTimeoutMs);
-    let found: NodeIdentity;
+    let found: Introduction;
     try {
       found = await askIdentity(endpoint, deadlineMs, [signal, this.closing]);
     } catch {
       return false;
     }
-    this.#identity ??= found;
-    if (!isSameGroup(found, this.#identity)) {
-      const { cluster, group, nodeId } = this.#identity;
-      const one = `${endpoint.address} belongs to cluster "${found.cluster}", group "${found.group}"`;
-      this.#foreign = new TLedgerError('WRONG_CLUSTER', `${one}; ${nodeId} to cluster "${cluster}", group "${group}"`);
+    const { identity } = found;
+    this.#roster.noteGroup(identity);
+    const group = this.#roster.group ?? identity;
+    if (!isSameGroup(identity, group)) {
+      const one = `${endpoint.address} belongs to cluster "${identity.cluster}", group "${identity.group}"`;
+      const other = `${group.nodeId} to cluster "${group.cluster}", group "${group.group}"`;
+      this.#foreign = new TLedgerError('WRONG_CLUSTER', `${one}; ${other}`);
       throw this.#foreign;
     }
-    endpoint.identity = found;
+    endpoint.identity = identity;
+    this.noteMembers(found.members);
+    this.#memberTimer ??= setInterval(() => void this.#refreshMembers(), MEMBERS_INTERVAL_MS).unref();
     return true;
   }
 
-  /** Takes a leader's address in if the leader is there; the endpoints given forward to it otherwise. */
-  async #learn({ nodeId, clientAddress }: Leader): Promise<void> {
-    const claim = `${nodeId} ${clientAddress}`;
-    if ((this.#doubted.get(claim) ?? 0) > Date.now()) return;
-    if (this.#doubted.size >= LEARNED_ENDPOINTS_MAX) this.#doubted.clear();
-    const untilMs = Date.now() + LEARN_AGAIN_MS;
-    this.#doubted.set(claim, untilMs);
-    const candidate = new Endpoint(clientAddress);
+  /** Members come and go while one stream stays open for days. */
+  async #refreshMembers(): Promise<void> {
+    const known = this.#roster.endpoints.filter((endpoint) => endpoint.identity !== undefined && endpoint.isReady());
+    const endpoint = this.leaderEndpoint() ?? known.find((one) => one === this.#current) ?? known[0];
+    if (endpoint?.identity === undefined) return;
     try {
-      const isReady = (await this.#firstReady([candidate], untilMs)) !== undefined;
-      const found = isReady ? await askIdentity(candidate, untilMs, [this.closing]) : undefined;
-      const named = this.#identity;
-      if (found === undefined || named === undefined || this.isClosed || this.#endpoints.has(clientAddress)) return;
-      if (!isSameGroup(found, named) || found.nodeId !== nodeId) return;
-      candidate.identity = found;
-      this.#doubted.delete(claim);
-      this.#forgetOldestLearned();
-      this.#endpoints.set(clientAddress, candidate);
+      const { members } = await askIdentity(endpoint, Date.now() + this.#attemptTimeoutMs, [this.closing]);
+      this.noteMembers(members);
     } catch {
-      // Nobody there who says that it is the leader.
-    } finally {
-      if (candidate.identity === undefined) candidate.close();
+      // Asked again soon enough.
     }
-  }
-
-  #forgetOldestLearned(): void {
-    const learned = [...this.#endpoints.keys()].filter((known) => !this.#given.includes(known));
-    const oldest = learned[0];
-    if (oldest === undefined || learned.length < LEARNED_ENDPOINTS_MAX) return;
-    this.#endpoints.get(oldest)?.close();
-    this.#endpoints.delete(oldest);
   }
 }
 
@@ -302,9 +310,17 @@ const refusedOnTheWay: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'NOT_A_MEMBER',
 ]);
 
+/** Answers that say nothing about the request: the node itself failed, perhaps after it had done what it was asked. */
+const saysNothing: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'OUTCOME_UNKNOWN',
+  'INTERNAL',
+  'STORAGE_FAILED',
+  'DATA_CORRUPTED',
+]);
+
 /** Whether one try certainly changed nothing. @param answered the code in the node's answer, if it gave one. */
 function hadNoEffect(error: TLedgerError, answered: ErrorCode | undefined): boolean {
-  return answered === undefined ? refusedOnTheWay.has(error.code) : answered !== 'OUTCOME_UNKNOWN';
+  return answered === undefined ? refusedOnTheWay.has(error.code) : !saysNothing.has(answered);
 }
 
 /** Whether the same request may fare better later or elsewhere. */
@@ -316,7 +332,7 @@ function isPassing(error: TLedgerError, answered: ErrorCode | undefined): boolea
 /** What the caller is told: "nothing happened" only if that holds for every try, not just for the last one. */
 function finalFailure(last: TLedgerError, mayHaveHappened: boolean): TLedgerError {
   if (!mayHaveHappened) return last;
-  const isDefinite = !last.retryable && !refusedOnTheWay.has(last.code) && last.code !== 'INTERNAL';
+  const isDefinite = !last.retryable && !refusedOnTheWay.has(last.code) && !saysNothing.has(last.code);
   if (isDefinite) return last;
   return unknownOutcome(last);
 }

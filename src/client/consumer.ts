@@ -135,6 +135,7 @@ export async function* consumeBatches(
       // A quiet stream was a good one, too.
       if (Date.now() - openedAtMs >= STEADY_MS) deadlineMs = Date.now() + progress.resumeTimeoutMs;
       if (damageCount >= DAMAGE_COUNT_MAX || isFinal(error, known, progress) || Date.now() >= deadlineMs) throw known;
+      if (known.code === 'OFFSET_OUT_OF_RANGE') await progress.catchUp(cluster, deadlineMs - Date.now(), signal);
     }
     endpoint?.avoid();
     await sleep(backoff.next(), signal);
@@ -166,6 +167,8 @@ class Progress {
   readonly #next: Map<number, number>;
   /** Where each queue ends for this reader; undefined: nowhere. */
   readonly #ends: ReadonlyMap<number, number> | undefined;
+  /** Queues that are read from whatever is the first message, and of which none was handed out yet. */
+  readonly #untouched: Set<number>;
 
   private constructor(options: ConsumeOptions, next: Map<number, number>, ends: Map<number, number> | undefined) {
     this.resumeTimeoutMs = options.resumeTimeoutMs ?? RESUME_TIMEOUT_MS;
@@ -173,6 +176,8 @@ class Progress {
     this.#bytesMax = options.responseBytesMax ?? PULL_BYTES_DEFAULT;
     this.#next = next;
     this.#ends = ends;
+    const isFixed = (queue: number) => (options.positions?.get(queue) ?? options.from ?? 'earliest') !== 'earliest';
+    this.#untouched = new Set([...next.keys()].filter((queue) => !isFixed(queue)));
   }
 
   static async begin(cluster: Cluster, options: ConsumeOptions): Promise<Progress> {
@@ -202,6 +207,26 @@ class Progress {
     return true;
   }
 
+  /**
+   * A node does not hold what comes next. It may only be behind, or have deleted more than others; if the group has
+   * deleted it, a reader that wants whatever is first goes on behind that.
+   * @throws TLedgerError OFFSET_OUT_OF_RANGE when messages were deleted before they could be read.
+   */
+  async catchUp(cluster: Cluster, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const query = { current: true, timeoutMs: Math.max(1, timeoutMs), signal };
+    const topic = await fetchTopic(cluster, this.#topic, query).catch(() => undefined);
+    if (topic === undefined) return;
+    for (const [queue, next] of this.#next) {
+      const { min } = rangeOf(topic, queue);
+      if (next >= min) continue;
+      if (!this.#untouched.has(queue)) {
+        const lost = `messages ${next} to ${min - 1} of queue ${queue} of topic "${this.#topic}"`;
+        throw new TLedgerError('OFFSET_OUT_OF_RANGE', `${lost} were deleted before they were read`);
+      }
+      this.#next.set(queue, min);
+    }
+  }
+
   /** Asks for what has not been read; queues that are read to their end are left out. */
   request(): ConsumeRequest {
     const open = [...this.#next].filter(([queue, next]) => this.#ends === undefined || next < this.#ends.get(queue)!);
@@ -219,6 +244,7 @@ class Progress {
     const found = messagesIn(response.records, { topic: this.#topic, queue, offset });
     const end = this.#ends?.get(queue) ?? Number.MAX_SAFE_INTEGER;
     const messages = offset + found.length > end ? found.slice(0, Math.max(0, end - offset)) : found;
+    if (messages.length > 0) this.#untouched.delete(queue);
     this.#next.set(queue, offset + messages.length);
     return { queue, messages, endOffset: int64ToNumber(response.maxOffset, 'maxOffset') };
   }

@@ -1,6 +1,8 @@
 // One node as the client sees it: an address, a connection, and whether to avoid it for a while.
 import { Client, connectivityState, credentials } from '@grpc/grpc-js';
 import { clientChannelOptions } from '../wire/channel_options.ts';
+import type { Int64 } from '../wire/int64.ts';
+import type { Member } from '../wire/ledger_messages.ts';
 
 const WATCH_MS = 1_000;
 const AVOID_MS_FIRST = 100;
@@ -11,6 +13,12 @@ export interface NodeIdentity {
   readonly cluster: string;
   readonly group: string;
   readonly nodeId: string;
+}
+
+/** Who belongs to the group, as of a record of its log. */
+export interface MemberList {
+  readonly index: Int64;
+  readonly members: readonly Pick<Member, 'nodeId' | 'clientAddress' | 'role'>[];
 }
 
 /** A connection to one node; grpc-js opens it when it is first needed and opens it again when it breaks. */
@@ -84,4 +92,25 @@ export class Endpoint {
       this.#watch();
     });
   }
+}
+
+/** The first of `candidates` to be connected; undefined at `untilMs` (Date.now), or when one of `signals` is aborted. */
+export function firstReady(
+  candidates: readonly Endpoint[],
+  untilMs: number,
+  signals: readonly (AbortSignal | undefined)[],
+): Promise<Endpoint | undefined> {
+  return new Promise((resolve) => {
+    const cancels: (() => void)[] = [];
+    const settle = (endpoint: Endpoint | undefined) => {
+      clearTimeout(timer);
+      for (const signal of signals) signal?.removeEventListener('abort', giveUp);
+      for (const cancel of cancels) cancel();
+      resolve(endpoint);
+    };
+    const giveUp = () => settle(undefined);
+    const timer = setTimeout(giveUp, Math.max(0, untilMs - Date.now()));
+    for (const signal of signals) signal?.addEventListener('abort', giveUp);
+    for (const endpoint of candidates) cancels.push(endpoint.onReady(() => settle(endpoint)));
+  });
 }

@@ -4,16 +4,19 @@ export type { StoredMessage } from '../format/message.ts';
 export type {
   ClusterStatusResponse,
   CreateTopicResponse,
+  GroupMember,
+  Membership,
   NodeStatus,
   ReplicaDigest,
   TransferLeadershipResponse,
   VerifyLogResponse,
 } from '../wire/admin_messages.ts';
-export type { Leader, Member, MetadataResponse, QueueRange, Topic } from '../wire/ledger_messages.ts';
+export type { Leader, Member, MemberRole, MetadataResponse, QueueRange, Topic } from '../wire/ledger_messages.ts';
 export { Admin, type AdminCallOptions, type ReadCallOptions } from './admin.ts';
 export type { Done } from './batch.ts';
 export { TLedgerClient } from './client.ts';
 export type { MessageBatch, PullOptions, PullResult } from './consumer.ts';
+export type { ChangeMembersOptions, MemberAddresses, MembersChanged, MembershipWish } from './membership.ts';
 export type { BatchReceipt, MessageToSend, SendReceipt } from './message_to_send.ts';
 export type { ClientOptions, ConsumeOptions, ProducerOptions, StartPosition } from './options.ts';
 export { Producer } from './producer.ts';

@@ -19,6 +19,8 @@ export interface ClientOptions {
    * effects). Default 2,000.
    */
   readonly attemptTimeoutMs?: number;
+  /** Told, about once a second, why a call still waits: `host:port: why`, for nodes that cannot be reached or refuse. */
+  readonly onWaiting?: (causes: readonly string[]) => void;
 }
 
 /** How a producer sends. */

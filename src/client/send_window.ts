@@ -68,7 +68,8 @@ export interface SendWindowOptions<Load> {
 
 /**
  * Refusals that depend on nothing but the frame's own bytes: every node gives them every time, so that a frame refused
- * so was never appended, even if it had been sent before.
+ * so was never appended, even if it had been sent before. MESSAGE_CORRUPTED is none of them: bytes may have been damaged
+ * on the way to one node and not to another.
  */
 const byContent: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'INVALID_ARGUMENT',
@@ -76,7 +77,6 @@ const byContent: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'ILLEGAL_TAG',
   'ILLEGAL_KEY',
   'ILLEGAL_PROPERTY',
-  'MESSAGE_CORRUPTED',
   'BODY_EMPTY',
   'BODY_TOO_LARGE',
   'PROPERTIES_TOO_LARGE',

@@ -32,6 +32,7 @@ export async function fetchMetadata(
 ): Promise<MetadataResponse> {
   const metadata = await cluster.call(ledgerService.metadata, { topics, current }, call);
   cluster.noteLeader(metadata.leader);
+  cluster.noteMembers({ index: metadata.membershipIndex, members: metadata.members });
   return metadata;
 }
 

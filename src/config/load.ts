@@ -2,8 +2,8 @@
 // each with its source and key, so that one run suffices to mend a configuration.
 import { readFileSync } from 'node:fs';
 import { parse as parseYaml } from 'yaml';
+import type { Address } from '../base/address.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
-import type { Address } from './address.ts';
 import { nearestName } from './nearest.ts';
 import { checkRelations } from './relations.ts';
 import { envNameOf, fieldOf, flagOf, type SettingKey, type Settings, settingKeys } from './schema.ts';
@@ -11,7 +11,7 @@ import { envNameOf, fieldOf, flagOf, type SettingKey, type Settings, settingKeys
 /** Where a value came from. */
 export type Origin = 'default' | 'file' | 'environment' | 'flag';
 
-/** A member of the group, as every node of it is told. */
+/** A founding member of the group, as every founder is told. */
 export interface MemberConfig {
   readonly nodeId: string;
   readonly peerAddress: Address;
@@ -20,7 +20,7 @@ export interface MemberConfig {
 
 /** A node's complete, checked configuration. */
 export interface NodeConfig extends Settings {
-  /** All members, this node included, in the order of `peers`. */
+  /** The founding members, this node included, in the order of `peers`; empty for a node that joins. */
   readonly members: readonly MemberConfig[];
 }
 
@@ -129,6 +129,12 @@ function fromFlags(sources: ConfigSources): Entry[] {
 /** Joins the two address lists; a node without peers is a group of its own. */
 function membersOf(settings: Settings, problems: string[]): MemberConfig[] {
   const { nodeId, clientListen, peerListen } = settings;
+  if (settings.join) {
+    const given = (['peers', 'clientAddresses'] as const).filter((key) => settings[key].length > 0);
+    if (given.length > 0)
+      problems.push(`${given.join(' and ')} must be empty with join: the group tells who its members are`);
+    return [];
+  }
   const clients = new Map(settings.clientAddresses.map((member) => [member.nodeId, member.address]));
   if (settings.peers.length === 0) {
     const extra = [...clients.keys()].filter((id) => id !== nodeId);

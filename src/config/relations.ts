@@ -21,6 +21,19 @@ const relations: readonly Relation[] = [
       `electionTimeoutMsMax (${s.electionTimeoutMsMax}) must not be below electionTimeoutMsMin (${s.electionTimeoutMsMin})`,
   },
   {
+    holds: (s) =>
+      s.idleHeartbeatIntervalMs === 0 ||
+      (s.heartbeatIntervalMs <= s.idleHeartbeatIntervalMs && s.idleHeartbeatIntervalMs < s.electionTimeoutMsMin),
+    says: (s) =>
+      `idleHeartbeatIntervalMs (${s.idleHeartbeatIntervalMs}) must not be below heartbeatIntervalMs ` +
+      `(${s.heartbeatIntervalMs}), and below electionTimeoutMsMin (${s.electionTimeoutMsMin})`,
+  },
+  {
+    holds: (s) => s.retentionBytes === 0 || s.retentionBytes >= s.segmentSizeBytes,
+    says: (s) =>
+      `retentionBytes (${s.retentionBytes}) must hold one segment of segmentSizeBytes (${s.segmentSizeBytes}), or be 0`,
+  },
+  {
     holds: (s) => s.batchBytesMax <= s.pendingBytesMax,
     says: (s) => `pendingBytesMax (${s.pendingBytesMax}) must hold one batch of batchBytesMax (${s.batchBytesMax})`,
   },

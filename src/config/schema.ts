@@ -1,8 +1,9 @@
 // The one description of a node's settings. It validates, it makes the flags and the environment names, and it prints
 // `tledger config explain` and the table of the README; nothing else names a key's default or bounds.
 import { z } from 'zod';
+import { type Address, parseAddress } from '../base/address.ts';
 import { TLedgerError } from '../base/errors.ts';
-import { type Address, parseAddress } from './address.ts';
+import { checkNodeName, NAME, NAME_LENGTH_MAX } from '../base/names.ts';
 import { formatQuantity, parseQuantity, type QuantityUnit } from './quantity.ts';
 
 /** What is said of a key beside its type. */
@@ -13,6 +14,8 @@ export interface FieldFacts {
   readonly values: string;
   /** How a value is shown. */
   readonly show: (value: unknown) => string;
+  /** True for what is either on or off: the flag alone turns it on. */
+  readonly isToggle?: boolean;
 }
 
 /** A member of the group and one of its addresses. */
@@ -24,19 +27,23 @@ export interface MemberAddress {
 /** The facts of each field, kept beside its schema. */
 export const fieldFacts = z.registry<FieldFacts>();
 
-const NAME_LENGTH_MAX = 63;
-const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
+const TIB = 1024 * GIB;
 
 const shape = {
   cluster: name('tledger', 'Name of the cluster; nodes and data directories of another cluster are refused.'),
   group: name('g0', 'Name of the Raft group this node hosts a replica of.'),
   nodeId: name('n0', 'Name of this node; unique in the group and the same for ever.'),
-  peers: memberList('Peer address of every member, this node included; this node alone when empty.'),
+  peers: memberList(
+    'Peer address of every founding member, this node included; this node alone when empty. Counts until the first change of members, which the group itself remembers from then on.',
+  ),
   clientAddresses: memberList(
-    'Address under which clients reach each member, so that any node can name the leader; needed when `peers` is given.',
+    'Address under which clients reach each founding member, so that any node can name the leader; needed when `peers` is given.',
+  ),
+  join: toggle(
+    'Start without being a member and wait to be added (`tledger member add`); `peers` stays empty. Counts only while the data directory is empty.',
   ),
   clientListen: address('127.0.0.1:8081', 'Address to listen on for clients.'),
   peerListen: address('127.0.0.1:40911', 'Address to listen on for the other members.'),
@@ -53,6 +60,19 @@ const shape = {
     [50, 120_000, 1000],
     'Longest such silence; each is drawn at random in between.',
   ),
+  idleHeartbeatIntervalMs: quantity(
+    'ms',
+    [0, 60_000, 0],
+    'The same while nothing is appended and all followers hold everything; half of `electionTimeoutMsMin` when 0.',
+  ),
+  preferredLeaders: nameList(
+    'Nodes that should lead, best first: a leader hands over to a better one that has caught up.',
+  ),
+  reads: choice(
+    ['quorum', 'lease'],
+    'quorum',
+    "How a leader makes sure that it still leads before it says what is current: by asking a majority, or by a lease that a majority's last answers gave it, which trusts that clocks run equally fast; must be equal on all members.",
+  ),
 
   flush: choice(
     ['sync', 'async'],
@@ -68,6 +88,16 @@ const shape = {
     'ms',
     [10, 600_000, 1000],
     'How often derived files are flushed, which bounds what a restart projects again.',
+  ),
+  retentionBytes: quantity(
+    'bytes',
+    [0, 1024 * TIB, 0],
+    'Log to keep: older segments are deleted, the oldest first, once a snapshot covers them. Everything is kept when 0.',
+  ),
+  diskStallMs: quantity(
+    'ms',
+    [0, 600_000, 3000],
+    'A flush that takes longer makes a leader hand over and keeps a follower from standing for election; never when 0.',
   ),
 
   batchBytesMax: quantity(
@@ -183,6 +213,41 @@ function choice<const T extends string>(values: readonly T[], standard: NoInfer<
     .register(fieldFacts, { meaning, values: values.join(' | '), show: String });
 }
 
+/** Off by default; a flag of this kind needs no value. */
+function toggle(meaning: string) {
+  const words = new Map<unknown, boolean>([
+    ['true', true],
+    ['false', false],
+  ]);
+  return z
+    .preprocess((value) => words.get(value) ?? value, z.boolean('must be true or false'))
+    .default(false)
+    .register(fieldFacts, { meaning, values: 'true | false', show: String, isToggle: true });
+}
+
+/** `n0,n1`, or in a file also a list of the same. */
+function nameList(meaning: string) {
+  return z
+    .union([z.string(), z.array(z.string())], 'must be n0,n1,… or a list of them')
+    .transform((value, context) => checked(() => parseNames(value), context))
+    .default([])
+    .register(fieldFacts, {
+      meaning,
+      values: 'n0,n1,…',
+      show: (value) => (value as readonly string[]).join(','),
+    });
+}
+
+function parseNames(value: string | readonly string[]): readonly string[] {
+  const names = (typeof value === 'string' ? value.split(',') : [...value]).map((one) => one.trim());
+  const given = names.filter((one) => one !== '');
+  for (const [at, one] of given.entries()) {
+    checkNodeName(one);
+    if (given.indexOf(one) !== at) throw new TLedgerError('INVALID_CONFIG', `names ${one} twice`);
+  }
+  return given;
+}
+
 /** `n0=host:port,n1=…`, or in a file also a map of the same. */
 function memberList(meaning: string) {
   return z
@@ -201,9 +266,7 @@ function parseMembers(value: string | Readonly<Record<string, string>>): readonl
   const entries = typeof value === 'string' ? splitMembers(value) : Object.entries(value);
   const seen = new Set<string>();
   return entries.map(([nodeId, where]) => {
-    if (!NAME.test(nodeId) || nodeId.length > NAME_LENGTH_MAX) {
-      throw new TLedgerError('INVALID_CONFIG', `${JSON.stringify(nodeId)} is not a legal node name`);
-    }
+    checkNodeName(nodeId);
     if (seen.has(nodeId)) throw new TLedgerError('INVALID_CONFIG', `names ${nodeId} twice`);
     seen.add(nodeId);
     return { nodeId, address: parseAddress(where) };

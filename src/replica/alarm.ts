@@ -4,7 +4,7 @@
 import type { Clock, Timer } from '../base/clock.ts';
 
 /** A timer later than this has been held up by a stall rather than by the usual few milliseconds. */
-const STALL_MS = 50;
+export const STALL_MS = 50;
 
 /** One timer, set again and again. */
 export class Alarm {
@@ -25,8 +25,10 @@ export class Alarm {
   set(dueMs: number): void {
     if (this.#timer !== null && dueMs >= this.#dueMs) return;
     this.#timer?.cancel();
-    this.#dueMs = dueMs;
-    const delayMs = Math.max(0, Math.min(dueMs - this.#clock.monotonicMs(), 60_000));
+    const nowMs = this.#clock.monotonicMs();
+    // What is overdue already when it is set has not been held up.
+    this.#dueMs = Math.max(dueMs, nowMs);
+    const delayMs = Math.min(this.#dueMs - nowMs, 60_000);
     this.#timer = this.#clock.after(Math.ceil(delayMs), () => this.#onTimer());
   }
 

@@ -79,6 +79,7 @@ export class Leading {
   writeOwn(own: OwnRecord): void {
     const { log, raft } = this.#options;
     const isNoop = own.kind === 'noop';
+    assert(!isNoop || !this.#isServing, 'a term begins after the one before it has ended');
     const body = isNoop ? Buffer.alloc(0) : encodeMembership(own.membership);
     const record = blankRecord(isNoop ? recordMagic.noop : recordMagic.membership, body);
     const buffer = Buffer.concat([Buffer.alloc(FRAME_HEADROOM_BYTES), record]);

@@ -10,7 +10,6 @@ import type { Random } from '../base/random.ts';
 import type { Broker } from '../broker/broker.ts';
 import { Raft } from '../raft/raft.ts';
 import {
-  type FollowerAppend,
   type LogIndex,
   logIndex,
   type Membership,
@@ -21,14 +20,14 @@ import {
   type SnapshotPoint,
   type Term,
 } from '../raft/types.ts';
-import { type CommitLog, FRAME_HEADROOM_BYTES, offsetOfRecord } from '../storage/commit_log.ts';
+import type { CommitLog } from '../storage/commit_log.ts';
 import type { HardStateFile } from '../storage/hard_state.ts';
 import type { SnapshotStore } from '../storage/snapshot_store.ts';
 import { Alarm } from './alarm.ts';
 import { Applying } from './applying.ts';
 import { Callers } from './callers.ts';
+import { Exchange } from './exchange.ts';
 import { Flusher, type FlushPolicy } from './flusher.ts';
-import { checkAppend } from './incoming.ts';
 import { installSnapshot } from './install.ts';
 import { Leading, type LeadingLimits } from './leading.ts';
 import { Listeners } from './listeners.ts';
@@ -80,15 +79,19 @@ export class ReplicaLoop implements PeerEvents {
   readonly #applying: Applying;
   readonly #retention: Retention;
   readonly #traffic: SnapshotTraffic;
+  readonly #exchange: Exchange;
   readonly #watchdog: Watchdog;
   /** While it installs a snapshot a replica is deaf and mute. */
   #state: 'idle' | 'running' | 'installing' | 'stopped' | 'failed' = 'idle';
-  /** Bytes of the append or snapshot message in hand. */
-  #incoming: RecordBytes | null = null;
   /** What must not be missed, though it came while a snapshot was being installed. */
   #missed: (() => void)[] = [];
   #installing: Promise<void> = Promise.resolve();
+  /** What the turn under way is to take up. */
+  readonly #inputs: (() => void)[] = [];
+  #isInTurn = false;
   #isTurnScheduled = false;
+  /** When this replica began to hear again after an installation. */
+  #hearsSinceMs = Number.NEGATIVE_INFINITY;
   /** The committed membership that was told last. */
   #toldMembership: LogIndex;
 
@@ -150,6 +153,7 @@ export class ReplicaLoop implements PeerEvents {
       onArrived: (point) => this.#beginInstall(point),
       onFailure,
     });
+    this.#exchange = new Exchange({ ...options, traffic: this.#traffic });
     this.#flusher = new Flusher({
       log,
       policy: options.flush,
@@ -177,15 +181,10 @@ export class ReplicaLoop implements PeerEvents {
 
   onMessage(message: RaftMessage, bytes: RecordBytes | null): void {
     this.#turn(() => {
-      let checked: RaftMessage | null = message;
-      if (message.type === 'append') {
-        assert(bytes !== null, 'an append message comes with its records');
-        checked = checkAppend(this.#log, this.raft.term, message, bytes, this.#options.onWarning);
-      }
-      this.#incoming = bytes;
+      const checked = this.#exchange.take(message, bytes, this.raft.term);
       if (checked !== null) this.raft.step(checked, this.#clock.monotonicMs());
     });
-    this.#incoming = null;
+    this.#exchange.release();
   }
 
   onUp(peer: NodeId): void {
@@ -217,21 +216,39 @@ export class ReplicaLoop implements PeerEvents {
     this.#alarm.cancel();
     this.#watchdog.stop();
     this.callers.close(new TLedgerError('SHUTTING_DOWN'));
+    await this.#installing;
     await this.#flusher.stop();
     await this.#traffic.stop();
     await this.#applying.stop();
   }
 
-  /** One input and all that follows from it. */
+  /**
+   * One input and all that follows from it. Whoever is called out to from within a turn may bring the next input; it is
+   * taken up when this one is dealt with.
+   */
   #turn(input: () => void): void {
     if (this.#state !== 'running') return;
+    this.#inputs.push(input);
+    if (this.#isInTurn) return;
+    this.#isInTurn = true;
     try {
-      input();
-      while (this.#settle(this.raft.ready()));
-      this.#alarm.set(this.raft.deadlineMs);
+      for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
+        next();
+        while (this.#settle(this.raft.ready()));
+      }
+      this.#alarm.set(this.#dueMs);
     } catch (error) {
+      this.#inputs.length = 0;
       this.#fail(error);
     }
+    this.#isInTurn = false;
+  }
+
+  /** When consensus is to look at the time. What fell due while nobody could be heard is no leader's fault. */
+  get #dueMs(): number {
+    const { deadlineMs } = this.raft;
+    const isExcused = deadlineMs <= this.#hearsSinceMs;
+    return isExcused ? this.#hearsSinceMs + this.#options.raft.electionTimeoutMsMin : deadlineMs;
   }
 
   /** A turn for what would be wrong for ever if it were missed. */
@@ -242,6 +259,7 @@ export class ReplicaLoop implements PeerEvents {
 
   /** A turn whose refusal by consensus goes to the caller instead of ending the replica. */
   ask<Answer>(question: () => Answer): Answer {
+    assert(!this.#isInTurn, 'who is told an outcome asks for more a moment later');
     let answer: { readonly given: Answer } | null = null;
     let refusal: unknown = new TLedgerError('SHUTTING_DOWN');
     this.#turn(() => {
@@ -260,10 +278,10 @@ export class ReplicaLoop implements PeerEvents {
   #settle(ready: Ready): boolean {
     if (ready.hardState !== null) this.#options.hardState.save(ready.hardState);
     if (ready.own !== null) this.leading.writeOwn(ready.own);
-    if (ready.append !== null) this.#appendFromLeader(ready.append);
-    if (ready.snapshot !== null) this.#traffic.store(ready.snapshot, this.#bytesInHand());
+    if (ready.append !== null) this.#exchange.write(ready.append, this.#options.broker.appliedIndex);
+    if (ready.snapshot !== null) this.#exchange.store(ready.snapshot);
     if (ready.membership !== null) this.#options.transport.setMembers(ready.membership.membership);
-    for (const message of ready.messages) this.#send(message);
+    for (const message of ready.messages) this.#exchange.send(message);
     this.callers.reads.onReady(ready.reads, ready.abortedReads);
     if (ready.stateChanged) this.#onStateChanged();
     this.#followMembership(ready);
@@ -274,42 +292,9 @@ export class ReplicaLoop implements PeerEvents {
     return true;
   }
 
-  #send(message: RaftMessage): void {
-    const { transport } = this.#options;
-    if (message.type === 'snapshot') {
-      const piece = this.#traffic.read(message);
-      if (piece !== null) transport.send(message, piece);
-    } else if (message.type !== 'append') {
-      transport.send(message, null);
-    } else if (message.lastIndex > message.prevIndex) {
-      const first = (message.prevIndex + 1) as LogIndex;
-      transport.send(message, this.#log.read(first, message.lastIndex));
-    } else {
-      const buffer = Buffer.allocUnsafe(FRAME_HEADROOM_BYTES);
-      const prevChain = this.#log.chainAt(message.prevIndex);
-      transport.send(message, { buffer, start: buffer.length, end: buffer.length, prevChain });
-    }
-  }
-
-  #appendFromLeader({ truncateAfter, firstIndex, lastIndex }: FollowerAppend): void {
-    const records = this.#bytesInHand();
-    assert(
-      truncateAfter === null || truncateAfter >= this.#options.broker.appliedIndex,
-      'what is applied is never truncated',
-    );
-    if (truncateAfter !== null) this.#log.truncateAfter(truncateAfter);
-    const start = offsetOfRecord(records.buffer, records.start, records.end, firstIndex);
-    this.#log.appendSealed(records.buffer, start, records.end);
-    assert(this.#log.lastIndex === lastIndex, 'a follower writes exactly the records consensus accepted');
-  }
-
-  #bytesInHand(): RecordBytes {
-    assert(this.#incoming !== null, 'bytes are stored while the message that brought them is in hand');
-    return this.#incoming;
-  }
-
   #apply(commit: LogIndex): void {
     if (this.#applying.apply(commit)) this.#scheduleTurn();
+    this.#traffic.onCommit(commit);
     this.leading.onApplied();
     this.callers.reads.onApplied(this.#options.broker.appliedIndex);
   }
@@ -323,8 +308,7 @@ export class ReplicaLoop implements PeerEvents {
   /** A snapshot has arrived. It is installed outside of any turn, and nothing else happens here meanwhile. */
   #beginInstall(point: SnapshotPoint): void {
     if (this.#state !== 'running') return;
-    // The log has come further by itself meanwhile.
-    if (!this.raft.needsSnapshot(point)) return this.#options.snapshots.dropIncoming();
+    if (!this.raft.needsSnapshot(point)) return;
     this.#state = 'installing';
     this.#alarm.cancel();
     this.leading.restarted();
@@ -333,32 +317,40 @@ export class ReplicaLoop implements PeerEvents {
   }
 
   async #install(point: SnapshotPoint): Promise<void> {
-    const { snapshots, membership: bootstrap } = this.#options;
     await this.#flusher.whenIdle();
     await this.#applying.pause();
+    await this.#retention.whenIdle();
+    if (this.#state !== 'installing') return;
     const isInstalled = await installSnapshot({ ...this.#options, point });
     if (this.#state !== 'installing') return;
     this.#state = 'running';
-    const nowMs = this.#clock.monotonicMs();
-    this.#turn(() => {
-      for (const input of this.#missed.splice(0)) input();
-      if (isInstalled) {
-        const membership = this.#options.broker.membership ?? { index: logIndex(0), membership: bootstrap };
-        this.#applying.restarted();
-        this.raft.restore({ ...point, membership }, nowMs);
-        this.callers.reads.onApplied(this.#options.broker.appliedIndex);
-      } else {
-        // Consensus was deaf for the last flush, too.
-        this.raft.flushed(this.#log.flushedIndex, this.#log.termAt(this.#log.flushedIndex));
-        this.raft.snapshotStored(point.index, snapshots.incomingSize(point.index, point.term), nowMs);
-      }
-    });
+    this.#hearsSinceMs = this.#clock.monotonicMs();
+    this.#turn(() => (isInstalled ? this.#restored(point) : this.#notInstalled(point)));
+    for (const input of this.#missed.splice(0)) this.#turn(input);
     this.#applying.start();
+  }
+
+  /** Consensus goes on behind the snapshot. */
+  #restored(point: SnapshotPoint): void {
+    const { broker, membership: bootstrap } = this.#options;
+    const membership = broker.membership ?? { index: logIndex(0), membership: bootstrap };
+    this.#applying.restarted();
+    this.raft.restore({ ...point, membership }, this.#clock.monotonicMs());
+    this.callers.reads.onApplied(broker.appliedIndex);
+  }
+
+  /** Nothing has changed, but for the last flush, for which consensus was deaf. */
+  #notInstalled({ index, term }: SnapshotPoint): void {
+    this.raft.flushed(this.#log.flushedIndex, this.#log.termAt(this.#log.flushedIndex));
+    this.raft.snapshotStored(index, this.#options.snapshots.incomingSize(index, term), this.#clock.monotonicMs());
   }
 
   #onStateChanged(): void {
     if (this.raft.isLeader) this.leading.scheduleDrain();
-    else this.leading.end();
+    else {
+      this.leading.end();
+      this.#traffic.endSending();
+    }
     this.callers.transfer.onStateChanged(this.raft);
     this.stateListeners.tell();
   }

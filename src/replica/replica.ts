@@ -5,7 +5,15 @@ import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
 import { checkMember } from '../format/membership.ts';
 import type { Raft } from '../raft/raft.ts';
-import type { LogIndex, MembershipChange, MembershipEntry, NodeId, RaftMessage, Term } from '../raft/types.ts';
+import type {
+  LogIndex,
+  MembershipChange,
+  MembershipEntry,
+  NodeId,
+  ProgressStatus,
+  RaftMessage,
+  Term,
+} from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
 import { ReplicaLoop, type ReplicaOptions } from './loop.ts';
 import { heirsOf, type Transferred } from './transfer.ts';
@@ -141,6 +149,11 @@ export class Replica implements PeerEvents {
   /** The members that the transport can reach at the moment. */
   get connectedPeers(): readonly NodeId[] {
     return [...this.#connected];
+  }
+
+  /** How each other member is brought up to date; empty unless this replica leads. */
+  get progress(): readonly ProgressStatus[] {
+    return this.#raft.status().progress;
   }
 
   status(): ReplicaStatus {

@@ -4,6 +4,7 @@
 //     |====== segment =====|===== segment =====|==== tail =====|........|
 //     snapshot             snapshot            snapshot, written once what comes behind it is committed
 //                          └ the base, once `bytesMax` lie behind it and nobody within reach needs what is before
+import { messageOf, TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
@@ -20,12 +21,15 @@ interface RetentionOptions {
   readonly bytesMax: number;
   /** A snapshot became durable. */
   readonly onSnapshot: () => void;
+  /** Something odd that the replica can live with, for the log. */
+  readonly onWarning: (message: string) => void;
   readonly onFailure: (error: unknown) => void;
 }
 
 /** Snapshots and cuts of one replica. */
 export class Retention {
   readonly #options: RetentionOptions;
+  #taking: Promise<void> | null = null;
 
   constructor(options: RetentionOptions) {
     this.#options = options;
@@ -38,11 +42,19 @@ export class Retention {
 
   /**
    * All records up to the end of a segment are applied, and the one behind it is committed: the segment ends there on
-   * every replica. The state as of now is written as a snapshot while applying goes on.
+   * every replica. The state as of now is written as a snapshot while applying goes on; one at a time, so that a boundary
+   * that comes too soon gets none, and the log is not cut there.
    */
   atBoundary(boundary: LogIndex): void {
-    const { log, broker, onSnapshot, onFailure } = this.#options;
-    broker.takeSnapshot(log.tipAt(boundary)).then(onSnapshot, onFailure);
+    if (this.#taking !== null) return;
+    this.#taking = this.#take(boundary).finally(() => {
+      this.#taking = null;
+    });
+  }
+
+  /** Resolves when no snapshot is being written. */
+  async whenIdle(): Promise<void> {
+    await this.#taking;
   }
 
   /**
@@ -64,6 +76,20 @@ export class Retention {
     log.cutTo(boundary);
     for (const older of snapshots.list()) if (older < boundary) snapshots.remove(older);
     return boundary;
+  }
+
+  async #take(boundary: LogIndex): Promise<void> {
+    const { log, broker, onSnapshot, onWarning, onFailure } = this.#options;
+    try {
+      await broker.takeSnapshot(log.tipAt(boundary));
+    } catch (error) {
+      if (!(error instanceof TLedgerError)) return onFailure(error);
+      // The snapshot alone is lost, unless the broker is: then its next checkpoint fails, too.
+      onWarning(`there is no snapshot at ${boundary}: ${messageOf(error)}`);
+      await broker.checkpoint().catch(onFailure);
+      return;
+    }
+    onSnapshot();
   }
 
   #boundary(retainFrom: LogIndex): LogIndex | null {

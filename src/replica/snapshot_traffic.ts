@@ -25,6 +25,8 @@ export class SnapshotTraffic {
   /** The one that is being sent; followers that need one need the same. */
   #sending: { readonly index: LogIndex; readonly snapshot: Snapshot } | null = null;
   #storing: Promise<void> | null = null;
+  /** The one that is arriving. */
+  #arriving: LogIndex | null = null;
   #lastWarning = '';
 
   constructor(options: SnapshotTrafficOptions) {
@@ -45,6 +47,7 @@ export class SnapshotTraffic {
   /** Stores a piece; one at a time, the leader repeats what came too early. */
   store({ index, term, offset }: SnapshotChunk, { buffer, start, end }: RecordBytes): void {
     if (this.#storing !== null) return;
+    this.#arriving = index;
     // The bytes are the transport's; what is kept beyond this call is a copy.
     const bytes = Buffer.from(buffer.subarray(start, end));
     this.#storing = this.#store(index, term, offset, bytes).finally(() => {
@@ -52,10 +55,23 @@ export class SnapshotTraffic {
     });
   }
 
+  /** A snapshot that is arriving is of no use any more once the log has come as far by itself. */
+  onCommit(commit: LogIndex): void {
+    if (this.#arriving === null || commit < this.#arriving || this.#storing !== null) return;
+    this.#arriving = null;
+    this.#options.snapshots.dropIncoming();
+  }
+
   /** Resolves when nothing is being stored any more. */
   async stop(): Promise<void> {
     await this.#storing;
-    this.#leave();
+    this.endSending();
+  }
+
+  /** This replica does not lead any more. */
+  endSending(): void {
+    this.#sending?.snapshot.close();
+    this.#sending = null;
   }
 
   async #store(index: LogIndex, term: Term, offset: number, bytes: Buffer): Promise<void> {
@@ -65,21 +81,19 @@ export class SnapshotTraffic {
       if (isComplete) onArrived({ index, term });
       else onStored(index, sizeBytes);
     } catch (error) {
-      onFailure(error);
+      if (!(error instanceof TLedgerError) || error.code !== 'STORAGE_FAILED') return onFailure(error);
+      // What was held of it is gone, and nothing else: the leader begins again, now and then.
+      this.#warn(`the snapshot at ${index} cannot be stored: ${messageOf(error)}`);
+      onStored(index, 0);
     }
   }
 
   #open(index: LogIndex): Snapshot {
     if (this.#sending?.index !== index) {
-      this.#leave();
+      this.endSending();
       this.#sending = { index, snapshot: this.#options.snapshots.open(index) };
     }
     return this.#sending!.snapshot;
-  }
-
-  #leave(): void {
-    this.#sending?.snapshot.close();
-    this.#sending = null;
   }
 
   #warn(message: string): void {

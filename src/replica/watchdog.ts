@@ -1,6 +1,7 @@
 // Notices when this node cannot do its part though it is alive: a flush that does not come back, an event loop that stands
 // still. Such a leader would keep the group waiting for as long as it can still send heartbeats, so it gives way.
 import type { Clock } from '../base/clock.ts';
+import { STALL_MS } from './alarm.ts';
 
 interface WatchdogOptions {
   readonly clock: Clock;
@@ -56,11 +57,15 @@ export class Watchdog {
   }
 
   #arm(delayMs: number): void {
+    const { clock } = this.#options;
     this.#isArmed = true;
-    this.#options.clock.after(delayMs, () => {
+    const look = (): void => {
       this.#isArmed = false;
       if (!this.#isStopped) this.#look();
-    });
+    };
+    const dueMs = clock.monotonicMs() + delayMs;
+    // After a stall of the event loop, a flush that came back in time may lie there unread.
+    clock.after(delayMs, () => (clock.monotonicMs() - dueMs > STALL_MS ? clock.defer(look) : look()));
   }
 
   #look(): void {

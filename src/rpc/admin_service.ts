@@ -3,6 +3,8 @@ import { TLedgerError } from '../base/errors.ts';
 import { checkTopicName } from '../format/limits.ts';
 import { logIndex } from '../raft/types.ts';
 import type {
+  ChangeMembershipRequest,
+  ChangeMembershipResponse,
   ClusterStatusRequest,
   ClusterStatusResponse,
   CreateTopicRequest,
@@ -15,7 +17,8 @@ import type {
 import { uint64ToNumber } from '../wire/int64.ts';
 import type { AdminHandlers } from '../wire/services.ts';
 import { type CallContext, type OpenCall, unary } from './calls.ts';
-import type { Gateway, MemberDigest } from './gateway.ts';
+import type { Gateway, MemberDigest, MemberStatus } from './gateway.ts';
+import { toMembership, toOrder } from './members.ts';
 import { toNodeStatus } from './node_status.ts';
 import { rangesOf, toLeader, toTopic } from './replies.ts';
 
@@ -32,21 +35,25 @@ export function adminHandlers(gateway: Gateway, context: CallContext): AdminHand
     transferLeadership: unary(context, 'TransferLeadership', (request: TransferLeadershipRequest, open) =>
       transferLeadership(gateway, request, open),
     ),
+    changeMembership: unary(context, 'ChangeMembership', (request: ChangeMembershipRequest, open) =>
+      changeMembership(gateway, request, open),
+    ),
     verifyLog: unary(context, 'VerifyLog', (request: VerifyLogRequest) => verifyLog(gateway, request)),
   };
 }
 
 async function clusterStatus(gateway: Gateway, request: ClusterStatusRequest): Promise<ClusterStatusResponse> {
-  const self = gateway.members.find((member) => member.nodeId === gateway.nodeId);
-  const statuses =
-    request.localOnly && self !== undefined
-      ? [{ member: self, status: gateway.localStatus(), error: null }]
-      : await gateway.clusterStatus();
+  const statuses: MemberStatus[] = request.localOnly
+    ? [{ member: gateway.self, status: gateway.localStatus(), error: null }]
+    : await gateway.clusterStatus();
+  const { members } = gateway;
+  const replication = gateway.replication();
   return {
     cluster: gateway.cluster,
     group: gateway.group,
     leaderId: gateway.leader()?.nodeId ?? '',
-    nodes: statuses.map(toNodeStatus),
+    nodes: statuses.map((status) => toNodeStatus(status, replication.get(status.member.nodeId))),
+    membership: toMembership(members),
   };
 }
 
@@ -69,6 +76,15 @@ async function transferLeadership(
 ): Promise<TransferLeadershipResponse> {
   const target = request.target === '' ? null : request.target;
   return { leader: toLeader(await gateway.transferLeadership(target, open.stepDeadlineMs)) };
+}
+
+async function changeMembership(
+  gateway: Gateway,
+  request: ChangeMembershipRequest,
+  open: OpenCall,
+): Promise<ChangeMembershipResponse> {
+  const index = await gateway.changeMembership(toOrder(request), open.stepDeadlineMs);
+  return { index: String(index) };
 }
 
 async function verifyLog(gateway: Gateway, request: VerifyLogRequest): Promise<VerifyLogResponse> {

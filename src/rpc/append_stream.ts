@@ -4,14 +4,15 @@
 //             done  done  waiting
 //   <-------- acknowledged together, once a turn of the event loop
 //
-// The first failure ends the stream after the acknowledgements before it. That nothing behind it took effect is kept by
-// the producer's sequence; a producer without one gets a window of one batch instead.
+// The first failure ends the stream after the acknowledgements before it, and says how many these were. That nothing
+// behind it took effect is kept by the producer's sequence; a producer without one gets a window of one batch instead.
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { AppendResult } from '../broker/types.ts';
 import type { AppendRequest, AppendResponse, AppendStreamResponse, Leader } from '../wire/ledger_messages.ts';
 import { type Incoming, wellFormed } from '../wire/services.ts';
+import { ACKNOWLEDGED_METADATA } from '../wire/status.ts';
 import { packedAppendOf } from './append_request.ts';
 import { type CallContext, endWith, failureOf, OpenCall } from './calls.ts';
 import type { Gateway } from './gateway.ts';
@@ -41,6 +42,8 @@ export class AppendStream {
   /** Unanswered batches, oldest first; those before `#head` are answered. */
   readonly #slots: Slot[] = [];
   #head = 0;
+  /** Acknowledgements written so far. */
+  #acknowledged = 0;
   #inflightBytes = 0;
   #producerId: string | undefined;
   #blocked = false;
@@ -122,6 +125,7 @@ export class AppendStream {
     }
     this.#forgetAnswered();
     const leader = this.#newLeader();
+    this.#acknowledged += acknowledged.length;
     if (acknowledged.length > 0 || leader !== null) {
       if (!this.#call.write({ acknowledged, leader })) this.#setBlocked(true);
     }
@@ -179,7 +183,7 @@ export class AppendStream {
   #fail(error: unknown): void {
     if (this.#open.isOver) return;
     this.#open.close();
-    endWith(this.#call, failureOf(this.#context, 'AppendStream', error));
+    refuseStream(this.#context, this.#call, error, this.#acknowledged);
     // What the client still sends is thrown away, so that its connection does not clog.
     this.#call.resume();
   }
@@ -195,6 +199,13 @@ export class AppendStream {
       this.#fail(error);
     }
   }
+}
+
+/** Ends an AppendStream with `error`, behind so many acknowledgements. */
+export function refuseStream(context: CallContext, call: Call, error: unknown, acknowledged: number): void {
+  const failure = failureOf(context, 'AppendStream', error);
+  failure.metadata.set(ACKNOWLEDGED_METADATA, String(acknowledged));
+  endWith(call, failure);
 }
 
 /**

@@ -51,10 +51,15 @@ export class OpenCalls {
     if (this.#open.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
+  /** Asks every open call to end; new ones are welcome. */
+  drain(): void {
+    for (const call of [...this.#open]) call.drain();
+  }
+
   /** Asks every open call to end; resolves when all have. */
   close(): Promise<void> {
     this.#closing = true;
-    for (const call of [...this.#open]) call.drain();
+    this.drain();
     if (this.#open.size === 0) return Promise.resolve();
     return new Promise((resolve) => this.#idle.push(resolve));
   }

@@ -26,10 +26,13 @@ interface Position {
 
 /**
  * Serves a consume stream until it is cancelled or the node stops.
- * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE, INVALID_ARGUMENT, NO_LEADER, SHUTTING_DOWN
+ * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE, INVALID_ARGUMENT, NO_LEADER,
+ * NODE_REMOVED, SHUTTING_DOWN
  */
 export async function consume(gateway: Gateway, call: Call, open: OpenCall): Promise<void> {
   const request = wellFormed(call.request);
+  const refusal = gateway.outside();
+  if (refusal !== null) throw refusal;
   const topic = await findTopic(gateway, request.topic, open.stepDeadlineMs);
   const positions = await startPositions(gateway, topic, request, open.stepDeadlineMs);
   const outlet = new Outlet(call, open);

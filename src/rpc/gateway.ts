@@ -1,8 +1,11 @@
 // The door to a group: does here what this replica can do, and forwards to the leader what only the leader can.
+import type { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
 import type { TopicInfo } from '../broker/types.ts';
 import type { LogIndex, NodeId, Term } from '../raft/types.ts';
 import type { AppendDone, LogDigest, PackedAppend, ReplicaStatus } from '../replica/types.ts';
+import type { MembershipRole } from '../wire/admin_messages.ts';
+import type { GroupMembers, MemberInfo, MembershipOrder } from './members.ts';
 
 /** Who leads, since which term, and where clients reach it. */
 export interface LeaderInfo {
@@ -11,17 +14,18 @@ export interface LeaderInfo {
   readonly term: Term;
 }
 
-/** A member and its two addresses, `host:port` each. */
-export interface MemberInfo {
-  readonly nodeId: NodeId;
-  readonly clientAddress: string;
-  readonly peerAddress: string;
+/** A node and its two addresses, `host:port` each. */
+export type NodeAddresses = Pick<MemberInfo, 'nodeId' | 'clientAddress' | 'peerAddress'>;
+
+/** What a node knows of itself. */
+export interface LocalStatus extends ReplicaStatus, NodeFacts {
+  readonly membershipRole: MembershipRole;
 }
 
 /** Status of a member, or why it could not be asked. */
 export type MemberStatus =
-  | { readonly member: MemberInfo; readonly status: ReplicaStatus & NodeFacts; readonly error: null }
-  | { readonly member: MemberInfo; readonly status: null; readonly error: string };
+  | { readonly member: NodeAddresses; readonly status: LocalStatus; readonly error: null }
+  | { readonly member: NodeAddresses; readonly status: null; readonly error: string };
 
 /** What a process says of itself. */
 export interface NodeFacts {
@@ -32,29 +36,40 @@ export interface NodeFacts {
 
 /** Digest of a member's log, or why there is none. */
 export type MemberDigest =
-  | { readonly member: MemberInfo; readonly isReachable: true; readonly digest: LogDigest; readonly error: null }
-  | { readonly member: MemberInfo; readonly isReachable: boolean; readonly digest: null; readonly error: string };
+  | { readonly member: NodeAddresses; readonly isReachable: true; readonly digest: LogDigest; readonly error: null }
+  | { readonly member: NodeAddresses; readonly isReachable: boolean; readonly digest: null; readonly error: string };
 
 /** What the client-facing services need of a group. All errors are `TLedgerError`s. */
 export interface Gateway {
   readonly cluster: string;
   readonly group: string;
   readonly nodeId: NodeId;
-  readonly members: readonly MemberInfo[];
+  /** This node as the group knows it; as it was configured while it is no member. */
+  readonly self: NodeAddresses;
+  /** Who belongs to the group, as far as this node knows. */
+  readonly members: GroupMembers;
   /** The applied state of this replica: topics, ranges, pull, wake-ups. Shows only what is committed. */
   readonly broker: Broker;
   leader(): LeaderInfo | null;
+  /** NODE_REMOVED when this node does not belong to the group (yet, or any more), and so must not serve; null if it does. */
+  outside(): TLedgerError | null;
   /** Appends a batch, here or by forwarding it. Calls of one caller are appended in the order of the calls. */
   append(request: PackedAppend, deadlineMs: number, done: AppendDone): void;
   createTopic(name: string, queues: number, deadlineMs: number): Promise<{ topic: TopicInfo; created: boolean }>;
   /** @param target the most caught-up follower when null. */
   transferLeadership(target: NodeId | null, deadlineMs: number): Promise<LeaderInfo>;
+  /**
+   * Begins a change of members; resolves with the index of its first record once that is committed. It goes on by itself.
+   */
+  changeMembership(order: MembershipOrder, deadlineMs: number): Promise<LogIndex>;
   /** Resolves when this replica has applied all that was committed when it was called (ReadIndex). */
   readBarrier(deadlineMs: number): Promise<LogIndex>;
-  localStatus(): ReplicaStatus & NodeFacts;
+  localStatus(): LocalStatus;
   clusterStatus(): Promise<MemberStatus[]>;
+  /** How this node, if it leads, brings the others up to date: `probe`, `replicate`, `snapshot`. */
+  replication(): ReadonlyMap<NodeId, string>;
   /** @param index the highest index committed on all reachable members when null. */
   verifyLog(index: LogIndex | null): Promise<{ index: LogIndex; digests: MemberDigest[] }>;
-  /** Called after each change of leader, term, role or topics, until the returned function is called. */
+  /** Called after each change of leader, term, role, members or topics, until the returned function is called. */
   onChange(listener: () => void): () => void;
 }

@@ -7,23 +7,50 @@ import type { TopicInfo } from '../broker/types.ts';
 import type { LogIndex, NodeId } from '../raft/types.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { Transferred } from '../replica/transfer.ts';
-import type { AppendDone, PackedAppend, ReplicaStatus } from '../replica/types.ts';
-import type { Gateway, LeaderInfo, MemberDigest, MemberInfo, MemberStatus, NodeFacts } from './gateway.ts';
+import type { AppendDone, PackedAppend } from '../replica/types.ts';
+import type {
+  Gateway,
+  LeaderInfo,
+  LocalStatus,
+  MemberDigest,
+  MemberStatus,
+  NodeAddresses,
+  NodeFacts,
+} from './gateway.ts';
 import { Inspection } from './inspection.ts';
-import { appendCall, createTopicCall, type LeaderCall, readIndexCall, transferCall } from './leader_calls.ts';
+import {
+  appendCall,
+  changeMembershipCall,
+  createTopicCall,
+  type LeaderCall,
+  readIndexCall,
+  transferCall,
+} from './leader_calls.ts';
 import { LeaderRoute } from './leader_route.ts';
+import { type GroupMembers, groupMembersOf, type MembershipOrder, membershipRoleOf } from './members.ts';
 import type { GrpcPeerTransport } from './peer_transport.ts';
 
 /** What a gateway stands on. */
 export interface GroupGatewayOptions {
   readonly cluster: string;
   readonly group: string;
-  readonly nodeId: NodeId;
-  readonly members: readonly MemberInfo[];
+  /** This node as it was configured. */
+  readonly self: NodeAddresses;
+  readonly standing: Standing;
   readonly replica: Replica;
   readonly transport: GrpcPeerTransport;
   readonly clock: Clock;
   readonly facts: () => NodeFacts;
+}
+
+/** What a node knows of its membership beside what its log says. */
+export interface Standing {
+  /** Whether this node has ever been a member. */
+  readonly wasMember: boolean;
+  /** A member that knows a leader said that this node is out. */
+  readonly isOutcast: boolean;
+  /** Called when the node has turned out to be out, or to be in again, until the returned function is called. */
+  onChange(listener: () => void): () => void;
 }
 
 /** The gateway of a running replica. */
@@ -31,7 +58,8 @@ export class GroupGateway implements Gateway {
   readonly cluster: string;
   readonly group: string;
   readonly nodeId: NodeId;
-  readonly members: readonly MemberInfo[];
+  readonly #configured: NodeAddresses;
+  readonly #standing: Standing;
   readonly #replica: Replica;
   readonly #clock: Clock;
   readonly #facts: () => NodeFacts;
@@ -39,18 +67,19 @@ export class GroupGateway implements Gateway {
   readonly #inspection: Inspection;
 
   constructor(options: GroupGatewayOptions) {
-    const { replica, transport, clock, nodeId, members } = options;
+    const { replica, transport, clock, self } = options;
     this.cluster = options.cluster;
     this.group = options.group;
-    this.nodeId = nodeId;
-    this.members = members;
+    this.nodeId = self.nodeId;
+    this.#configured = self;
+    this.#standing = options.standing;
     this.#replica = replica;
     this.#clock = clock;
     this.#facts = options.facts;
     this.#route = new LeaderRoute({ replica, clock, linkTo: (peer) => transport.link(peer) });
     this.#inspection = new Inspection({
-      nodeId,
-      members,
+      nodeId: this.nodeId,
+      members: () => this.members.members,
       localStatus: () => this.localStatus(),
       localDigest: (index) => replica.digest(index),
       inspect: async (peer, request, timeoutMs) => {
@@ -65,14 +94,37 @@ export class GroupGateway implements Gateway {
     return this.#replica.broker;
   }
 
+  get members(): GroupMembers {
+    return groupMembersOf(this.#replica.membership, this.#replica.status().committedIndex);
+  }
+
+  get self(): NodeAddresses {
+    const address = this.#replica.membership.membership.addresses[this.nodeId];
+    if (address === undefined) return this.#configured;
+    return { nodeId: this.nodeId, clientAddress: address.client, peerAddress: address.peer };
+  }
+
   leader(): LeaderInfo | null {
-    const leaderId = this.#replica.leaderId;
-    const member = this.members.find(({ nodeId }) => nodeId === leaderId);
-    if (member === undefined) return null;
-    return { nodeId: member.nodeId, clientAddress: member.clientAddress, term: this.#replica.term };
+    const { leaderId, membership, term } = this.#replica;
+    if (leaderId === null) return null;
+    const clientAddress = membership.membership.addresses[leaderId]?.client;
+    return clientAddress === undefined ? null : { nodeId: leaderId, clientAddress, term };
+  }
+
+  outside(): TLedgerError | null {
+    const { index, membership } = this.#replica.membership;
+    const { isOutcast, wasMember } = this.#standing;
+    if (isOutcast) return new TLedgerError('NODE_REMOVED', `node "${this.nodeId}" was removed, as a member says`);
+    if (membership.addresses[this.nodeId] !== undefined) return null;
+    // Until the record is committed it may be taken back, and a leader goes on in the name of the others.
+    if (index > this.#replica.status().committedIndex) return null;
+    const why = wasMember ? `was removed, as record ${index} says` : 'waits to be added to the group';
+    return new TLedgerError('NODE_REMOVED', `node "${this.nodeId}" ${why}`);
   }
 
   append(request: PackedAppend, deadlineMs: number, done: AppendDone): void {
+    const refusal = this.outside();
+    if (refusal !== null) return done(refusal, null);
     this.#route.call(appendCall, request, request.records.length, deadlineMs, done);
   }
 
@@ -90,7 +142,8 @@ export class GroupGateway implements Gateway {
   }
 
   async transferLeadership(target: NodeId | null, deadlineMs: number): Promise<LeaderInfo> {
-    if (target !== null && !this.members.some(({ nodeId }) => nodeId === target)) {
+    const { addresses } = this.#replica.membership.membership;
+    if (target !== null && addresses[target] === undefined) {
       throw new TLedgerError('UNKNOWN_NODE', `group "${this.group}" has no member "${target}"`);
     }
     const before = this.leader();
@@ -105,6 +158,10 @@ export class GroupGateway implements Gateway {
     }
   }
 
+  changeMembership(order: MembershipOrder, deadlineMs: number): Promise<LogIndex> {
+    return this.#atLeader(changeMembershipCall, order, deadlineMs);
+  }
+
   async readBarrier(deadlineMs: number): Promise<LogIndex> {
     const index = await this.#atLeader(readIndexCall, null, deadlineMs).catch((error: unknown) => {
       // A question that was lost on its way had no effect: there is nothing unknown about it.
@@ -115,8 +172,15 @@ export class GroupGateway implements Gateway {
     return index;
   }
 
-  localStatus(): ReplicaStatus & NodeFacts {
-    return { ...this.#replica.status(), ...this.#facts() };
+  localStatus(): LocalStatus {
+    const { membership } = this.#replica.membership;
+    const { isOutcast, wasMember } = this.#standing;
+    const membershipRole = isOutcast ? 'removed' : membershipRoleOf(membership, this.nodeId, wasMember);
+    return { ...this.#replica.status(), ...this.#facts(), membershipRole };
+  }
+
+  replication(): ReadonlyMap<NodeId, string> {
+    return new Map(this.#replica.progress.map(({ peer, state }) => [peer, state]));
   }
 
   clusterStatus(): Promise<MemberStatus[]> {
@@ -129,8 +193,12 @@ export class GroupGateway implements Gateway {
 
   onChange(listener: () => void): () => void {
     const forgetReplica = this.#replica.onChange(listener);
+    const forgetMembers = this.#replica.onMembership(listener);
+    const forgetStanding = this.#standing.onChange(listener);
     const forgetTopics = this.broker.onTopics(listener);
     return () => {
+      forgetMembers();
+      forgetStanding();
       forgetReplica();
       forgetTopics();
     };
@@ -143,6 +211,8 @@ export class GroupGateway implements Gateway {
 
   #atLeader<Request, Result>(kind: LeaderCall<Request, Result>, request: Request, deadlineMs: number): Promise<Result> {
     return new Promise((resolve, reject) => {
+      const refusal = this.outside();
+      if (refusal !== null) throw refusal;
       this.#route.call(kind, request, 0, deadlineMs, (error, result) => {
         if (error !== null) reject(error);
         else resolve(result as Result);

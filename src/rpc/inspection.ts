@@ -3,19 +3,19 @@
 import { TLedgerError } from '../base/errors.ts';
 import { physicalOffset } from '../format/record.ts';
 import { type LogIndex, logIndex, type NodeId } from '../raft/types.ts';
-import type { LogDigest, ReplicaStatus } from '../replica/types.ts';
+import type { LogDigest } from '../replica/types.ts';
 import { uint64ToNumber } from '../wire/int64.ts';
 import type { InspectRequest, InspectResponse } from '../wire/peer_messages.ts';
 import { codecs } from '../wire/services.ts';
 import { errorOf } from '../wire/status.ts';
-import type { MemberDigest, MemberInfo, MemberStatus, NodeFacts } from './gateway.ts';
+import type { LocalStatus, MemberDigest, MemberStatus, NodeAddresses } from './gateway.ts';
 import { fromNodeStatus } from './node_status.ts';
 
 /** How members are asked. */
 export interface InspectionOptions {
   readonly nodeId: NodeId;
-  readonly members: readonly MemberInfo[];
-  readonly localStatus: () => ReplicaStatus & NodeFacts;
+  readonly members: () => readonly NodeAddresses[];
+  readonly localStatus: () => LocalStatus;
   /** @throws TLedgerError when the record is not committed here, or is gone. */
   readonly localDigest: (index: LogIndex) => LogDigest;
   /** Asks another member. */
@@ -34,7 +34,7 @@ export class Inspection {
   }
 
   clusterStatus(): Promise<MemberStatus[]> {
-    return Promise.all(this.#options.members.map((member) => this.#statusOf(member)));
+    return Promise.all(this.#options.members().map((member) => this.#statusOf(member)));
   }
 
   /**
@@ -43,11 +43,11 @@ export class Inspection {
    */
   async verifyLog(index: LogIndex | null): Promise<{ index: LogIndex; digests: MemberDigest[] }> {
     const at = index ?? (await this.#highestCommonIndex());
-    const digests = await Promise.all(this.#options.members.map((member) => this.#digestOf(member, at)));
+    const digests = await Promise.all(this.#options.members().map((member) => this.#digestOf(member, at)));
     return { index: at, digests };
   }
 
-  async #statusOf(member: MemberInfo): Promise<MemberStatus> {
+  async #statusOf(member: NodeAddresses): Promise<MemberStatus> {
     if (member.nodeId === this.#options.nodeId) return { member, status: this.#options.localStatus(), error: null };
     try {
       const { status } = await this.#ask(member, 0);
@@ -57,7 +57,7 @@ export class Inspection {
     }
   }
 
-  async #digestOf(member: MemberInfo, index: LogIndex): Promise<MemberDigest> {
+  async #digestOf(member: NodeAddresses, index: LogIndex): Promise<MemberDigest> {
     if (member.nodeId === this.#options.nodeId) {
       try {
         return { member, isReachable: true, digest: this.#options.localDigest(index), error: null };
@@ -83,7 +83,7 @@ export class Inspection {
     return logIndex(common);
   }
 
-  #ask(member: MemberInfo, index: number): Promise<InspectResponse> {
+  #ask(member: NodeAddresses, index: number): Promise<InspectResponse> {
     return this.#options.inspect(member.nodeId, { index: String(index) }, INSPECT_TIMEOUT_MS);
   }
 }

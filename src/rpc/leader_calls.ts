@@ -13,6 +13,8 @@ import {
 import { numberToInt64, uint64ToNumber } from '../wire/int64.ts';
 import type { ForwardKind } from '../wire/peer_messages.ts';
 import { codecs } from '../wire/services.ts';
+import { fromOrder, type MembershipOrder, toOrder } from './members.ts';
+import { beginChange } from './membership_change.ts';
 
 /** Exactly one of the two is set. */
 export type Done<Result> = (error: Error | null, result: Result | null) => void;
@@ -92,8 +94,24 @@ export const readIndexCall: LeaderCall<null, LogIndex> = {
   decodeResult: (bytes) => logIndex(uint64ToNumber(codecs.readIndexResponse.decode(bytes).index, 'index')),
 };
 
+/** Begins a change of members; tells the index of its first record, which is committed by then. */
+export const changeMembershipCall: LeaderCall<MembershipOrder, LogIndex> = {
+  kind: 'CHANGE_MEMBERSHIP',
+  run: (replica, order, deadlineMs, done) => settle(beginChange(replica, order, deadlineMs), done),
+  encodeRequest: (order) => codecs.changeMembershipRequest.encode(fromOrder(order)),
+  decodeRequest: (bytes) => toOrder(codecs.changeMembershipRequest.decode(bytes)),
+  encodeResult: (index) => codecs.changeMembershipResponse.encode({ index: numberToInt64(index, 'index') }),
+  decodeResult: (bytes) => logIndex(uint64ToNumber(codecs.changeMembershipResponse.decode(bytes).index, 'index')),
+};
+
 // biome-ignore lint/suspicious/noExplicitAny: calls of any kind; each is typed where it is made.
-const calls: readonly LeaderCall<any, any>[] = [appendCall, createTopicCall, transferCall, readIndexCall];
+const calls: readonly LeaderCall<any, any>[] = [
+  appendCall,
+  createTopicCall,
+  transferCall,
+  readIndexCall,
+  changeMembershipCall,
+];
 
 /** The call of a kind that arrived; undefined for one that this node does not know. */
 // biome-ignore lint/suspicious/noExplicitAny: as above.

@@ -23,10 +23,15 @@ export interface LeaderRouteOptions {
 const PARK_MS_MAX = 1_000;
 const PARK_RETRY_MS = 20;
 
+interface Way {
+  readonly link: ForwardingLink;
+  readonly forwarder: Forwarder;
+}
+
 /** Calls to the leader, from one node of one group. */
 export class LeaderRoute {
   readonly #options: LeaderRouteOptions;
-  readonly #forwarders = new Map<NodeId, Forwarder>();
+  readonly #forwarders = new Map<NodeId, Way>();
   readonly #parking = new Parking();
   /** Since when calls find nowhere to go; null while they do. */
   #stuckSinceMs: number | null = null;
@@ -60,7 +65,7 @@ export class LeaderRoute {
   close(): void {
     this.#isClosed = true;
     this.#parking.refuseAll(new TLedgerError('SHUTTING_DOWN'));
-    for (const forwarder of this.#forwarders.values()) forwarder.close();
+    for (const { forwarder } of this.#forwarders.values()) forwarder.close();
   }
 
   /** @returns false when there is nowhere to deliver to at the moment. */
@@ -92,9 +97,11 @@ export class LeaderRoute {
     const link = leaderId === null ? undefined : this.#options.linkTo(leaderId);
     if (leaderId === null || link === undefined || !link.isUp) return null;
     const known = this.#forwarders.get(leaderId);
-    if (known !== undefined) return known;
+    if (known?.link === link) return known.forwarder;
+    // The member has another address now, or was away for so long that its link is a new one.
+    known?.forwarder.close();
     const forwarder = new Forwarder(link, this.#options.clock);
-    this.#forwarders.set(leaderId, forwarder);
+    this.#forwarders.set(leaderId, { link, forwarder });
     return forwarder;
   }
 
@@ -103,7 +110,7 @@ export class LeaderRoute {
     const { leaderId } = this.#options.replica;
     if (leaderId === null) return;
     this.#stuckSinceMs = null;
-    for (const [nodeId, forwarder] of this.#forwarders) {
+    for (const [nodeId, { forwarder }] of this.#forwarders) {
       if (nodeId === leaderId) continue;
       this.#forwarders.delete(nodeId);
       forwarder.close();

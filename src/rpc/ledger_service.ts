@@ -12,8 +12,8 @@ import type {
 } from '../wire/ledger_messages.ts';
 import { type Incoming, type LedgerHandlers, wellFormed } from '../wire/services.ts';
 import { packedAppendOf } from './append_request.ts';
-import { AppendStream } from './append_stream.ts';
-import { type CallContext, endWith, failureOf, OpenCall, streaming, unary } from './calls.ts';
+import { AppendStream, refuseStream } from './append_stream.ts';
+import { type CallContext, failureOf, OpenCall, streaming, unary } from './calls.ts';
 import { consume } from './consume.ts';
 import type { Gateway } from './gateway.ts';
 import { Puller, WAITING_PULLS_MAX } from './pull.ts';
@@ -42,7 +42,7 @@ export function ledgerHandlers(options: LedgerServiceOptions): LedgerHandlers {
       try {
         new AppendStream(context, gateway, options.flush, call);
       } catch (error) {
-        endWith(call, failureOf(context, 'AppendStream', error));
+        refuseStream(context, call, error, 0);
       }
     },
     pull: unary(context, 'Pull', (request: PullRequest, open) => puller.pull(request, open)),
@@ -132,6 +132,9 @@ async function watchMetadata(
     if (changed) {
       changed = false;
       await Promise.race([written(call, toMetadata(gateway, topics)), over]);
+      // Who the members are was said; there will be no more news here.
+      const refusal = gateway.outside();
+      if (refusal !== null) throw refusal;
     } else {
       await new Promise<void>((resolve) => {
         wake = resolve;

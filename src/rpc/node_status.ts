@@ -2,15 +2,19 @@
 import { assert } from '../base/assert.ts';
 import { type PhysicalOffset, physicalOffset } from '../format/record.ts';
 import { type LogIndex, logIndex, type Role, type Term, term } from '../raft/types.ts';
-import type { ReplicaStatus } from '../replica/types.ts';
-import type { NodeStatus } from '../wire/admin_messages.ts';
+import type { MembershipRole, NodeStatus } from '../wire/admin_messages.ts';
 import { uint64ToNumber } from '../wire/int64.ts';
-import type { MemberStatus, NodeFacts } from './gateway.ts';
+import type { LocalStatus, MemberStatus } from './gateway.ts';
 
 const roles: readonly string[] = ['follower', 'pre-candidate', 'candidate', 'leader'] satisfies Role[];
 
-/** The message about a member; an unreachable one has only its name, its addresses and the reason. */
-export function toNodeStatus({ member, status, error }: MemberStatus): NodeStatus {
+const membershipRoles: readonly MembershipRole[] = ['voter', 'learner', 'leaving', 'joining', 'removed'];
+
+/**
+ * The message about a member; an unreachable one has only its name, its addresses and the reason.
+ * @param replication how the leader brings it up to date, if this node leads.
+ */
+export function toNodeStatus({ member, status, error }: MemberStatus, replication = ''): NodeStatus {
   return {
     nodeId: member.nodeId,
     reachable: status !== null,
@@ -30,11 +34,13 @@ export function toNodeStatus({ member, status, error }: MemberStatus): NodeStatu
     uptimeMs: String(status?.uptimeMs ?? 0),
     version: status?.version ?? '',
     pid: status?.pid ?? 0,
+    membershipRole: status?.membershipRole ?? '',
+    replication,
   };
 }
 
 /** What another member said of itself. @throws TLedgerError INVALID_ARGUMENT when a number is out of range. */
-export function fromNodeStatus(message: NodeStatus): ReplicaStatus & NodeFacts {
+export function fromNodeStatus(message: NodeStatus): LocalStatus {
   assert(roles.includes(message.role), () => `a member's role is one of ${roles.join(', ')}`);
   const index = (value: string, field: string): LogIndex => logIndex(uint64ToNumber(value, field));
   const position = (value: string, field: string): PhysicalOffset => physicalOffset(uint64ToNumber(value, field));
@@ -53,5 +59,6 @@ export function fromNodeStatus(message: NodeStatus): ReplicaStatus & NodeFacts {
     uptimeMs: uint64ToNumber(message.uptimeMs, 'uptime_ms'),
     version: message.version,
     pid: message.pid,
+    membershipRole: membershipRoles.find((one) => one === message.membershipRole) ?? 'joining',
   };
 }

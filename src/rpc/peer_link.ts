@@ -3,7 +3,7 @@
 import { Client, type ClientDuplexStream, credentials, type Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
-import type { AppendResponse, NodeId } from '../raft/types.ts';
+import type { AppendResponse, NodeId, SnapshotResponse } from '../raft/types.ts';
 import { clientChannelOptions } from '../wire/channel_options.ts';
 import { decodeResponseFrame } from '../wire/peer_frames.ts';
 import type {
@@ -28,7 +28,7 @@ export interface PeerLinkOptions {
   readonly random: Random;
   readonly onUp: () => void;
   readonly onDown: () => void;
-  readonly onResponse: (response: AppendResponse) => void;
+  readonly onResponse: (response: AppendResponse | SnapshotResponse) => void;
   /** The peer answered something it should not, or refuses us. */
   readonly onWarning: (message: string) => void;
 }
@@ -68,6 +68,11 @@ export class PeerLink {
 
   get isUp(): boolean {
     return this.#isUp;
+  }
+
+  /** host:port under which the peer is reached. */
+  get address(): string {
+    return this.#options.address;
   }
 
   /** Sends a frame if the stream is open; otherwise it is lost, as `onDown` has said. */

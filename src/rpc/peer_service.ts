@@ -5,12 +5,12 @@ import { TLedgerError } from '../base/errors.ts';
 import { type LogIndex, logIndex, type NodeId, term } from '../raft/types.ts';
 import type { Replica } from '../replica/replica.ts';
 import { uint64ToNumber } from '../wire/int64.ts';
-import { decodeAppendFrame } from '../wire/peer_frames.ts';
+import { decodeRequestFrame } from '../wire/peer_frames.ts';
 import type { InspectResponse, VoteRequest, VoteResponse } from '../wire/peer_messages.ts';
 import { codecs, type Incoming, type PeerHandlers, wellFormed } from '../wire/services.ts';
 import { statusOf } from '../wire/status.ts';
 import type { ForwardService } from './forward_service.ts';
-import type { Gateway, MemberInfo } from './gateway.ts';
+import type { Gateway } from './gateway.ts';
 import { toNodeStatus } from './node_status.ts';
 import { identify, type PeerIdentity } from './peer_identity.ts';
 import type { GrpcPeerTransport } from './peer_transport.ts';
@@ -18,7 +18,6 @@ import type { GrpcPeerTransport } from './peer_transport.ts';
 /** What the service stands on. */
 export interface PeerServiceOptions {
   readonly identity: PeerIdentity;
-  readonly self: MemberInfo;
   readonly replica: Replica;
   readonly gateway: Gateway;
   readonly transport: GrpcPeerTransport;
@@ -50,7 +49,11 @@ export function peerHandlers(options: PeerServiceOptions): PeerHandlers & Record
   };
 }
 
-function vote({ identity, transport }: PeerServiceOptions, request: VoteRequest, from: NodeId): VoteResponse {
+/**
+ * @throws TLedgerError when there is no answer; NOT_A_MEMBER when the candidate gets no vote and is no member, as far as is
+ * known where a leader is known, too: it was removed while it was away.
+ */
+function vote({ identity, transport, gateway }: PeerServiceOptions, request: VoteRequest, from: NodeId): VoteResponse {
   const response = transport.receiveVoteRequest({
     type: 'vote-request',
     from,
@@ -61,11 +64,18 @@ function vote({ identity, transport }: PeerServiceOptions, request: VoteRequest,
     lastTerm: term(uint64ToNumber(request.lastTerm, 'last_term')),
     transfer: request.transfer,
   });
+  if (response?.granted !== true && gateway.leader() !== null) {
+    const { members, index, isCommitted } = gateway.members;
+    if (isCommitted && members.every(({ nodeId }) => nodeId !== from)) {
+      throw new TLedgerError('NOT_A_MEMBER', `node "${from}" is no member of the group, as of record ${index}`);
+    }
+  }
   if (response === null) throw new TLedgerError('NOT_LEADER', 'no vote: a living leader is known');
   return { term: String(response.term), preVote: response.preVote, granted: response.granted };
 }
 
-function inspect({ self, replica, gateway }: PeerServiceOptions, index: LogIndex): InspectResponse {
+function inspect({ replica, gateway }: PeerServiceOptions, index: LogIndex): InspectResponse {
+  const { self } = gateway;
   const status = codecs.nodeStatus.encode(toNodeStatus({ member: self, status: gateway.localStatus(), error: null }));
   const none = { status, digestIndex: '0', chainCrc: 0, endPosition: '0', digestError: '' };
   if (index === 0) return none;
@@ -91,7 +101,7 @@ function replicate(
   const ends = { from, to: identity.nodeId };
   stream.on('data', (bytes: Buffer) => {
     try {
-      const frame = decodeAppendFrame(bytes, ends);
+      const frame = decodeRequestFrame(bytes, ends);
       transport.receive(frame.message, frame);
     } catch (error) {
       if (!(error instanceof TLedgerError)) report('Peer.Replicate', error);

@@ -1,33 +1,37 @@
-// Carries consensus between members: append frames over each link's stream, their answers back over the stream on which
-// they came, votes and TimeoutNow as unary calls.
+// Carries consensus between members: append and snapshot frames over each link's stream, their answers back over the
+// stream on which they came, votes and TimeoutNow as unary calls. Links come and go with the members.
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { assert, unreachable } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
+import type { Clock, Timer } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
-import type { NodeId, RaftMessage, Term, TimeoutNow, VoteRequest, VoteResponse } from '../raft/types.ts';
+import type { Membership, NodeId, RaftMessage, Term, TimeoutNow, VoteRequest, VoteResponse } from '../raft/types.ts';
 import type { PeerEvents, PeerTransport, RecordBytes } from '../replica/types.ts';
 import { uint64ToNumber } from '../wire/int64.ts';
-import { encodeAppendFrame, encodeResponseFrame } from '../wire/peer_frames.ts';
-import type { MemberInfo } from './gateway.ts';
+import { encodeAppendFrame, encodeResponseFrame, encodeSnapshotFrame } from '../wire/peer_frames.ts';
+import { errorOf } from '../wire/status.ts';
 import type { PeerIdentity } from './peer_identity.ts';
 import { PeerLink } from './peer_link.ts';
 
-/** Who the members are and how to reach them. */
+/** What a transport stands on. */
 export interface GrpcPeerTransportOptions {
   readonly identity: PeerIdentity;
-  /** All members, this node included. */
-  readonly members: readonly MemberInfo[];
   /** How long a vote or TimeoutNow may take; later answers would be stale. */
   readonly callTimeoutMs: number;
+  /** How long the way to a member that left stays open: it is still told that it is out. */
+  readonly lingerMs: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly onWarning: (message: string) => void;
+  /** A member that knows a living leader says that this node is no member. */
+  readonly onOutcast: (message: string) => void;
 }
 
 /** The transport of one replica over gRPC. */
 export class GrpcPeerTransport implements PeerTransport {
   readonly #options: GrpcPeerTransportOptions;
   readonly #links = new Map<NodeId, PeerLink>();
+  /** Links to former members, until they are closed. */
+  readonly #lingering = new Map<NodeId, Timer>();
   /** Streams that peers opened to this node: the way back for append responses. */
   readonly #inbound = new Map<NodeId, ServerDuplexStream<Buffer, Buffer>>();
   #events: PeerEvents | null = null;
@@ -36,8 +40,19 @@ export class GrpcPeerTransport implements PeerTransport {
 
   constructor(options: GrpcPeerTransportOptions) {
     this.#options = options;
-    for (const member of options.members) {
-      if (member.nodeId !== options.identity.nodeId) this.#links.set(member.nodeId, this.#newLink(member));
+  }
+
+  /** Opens ways to all members but this node, by their present addresses; those to others close after a while. */
+  setMembers({ addresses }: Pick<Membership, 'addresses'>): void {
+    for (const peer of this.#links.keys()) if (addresses[peer] === undefined) this.#closeLater(peer);
+    for (const [peer, { peer: address }] of Object.entries(addresses)) {
+      if (peer === this.#options.identity.nodeId) continue;
+      this.#stay(peer);
+      if (this.#links.get(peer)?.address === address) continue;
+      this.#close(peer);
+      const link = this.#newLink(peer, address);
+      this.#links.set(peer, link);
+      if (this.#events !== null) link.start();
     }
   }
 
@@ -57,7 +72,12 @@ export class GrpcPeerTransport implements PeerTransport {
         assert(records !== null, 'an append message comes with its records');
         this.#links.get(message.to)?.sendFrame(encodeAppendFrame(message, records));
         return;
+      case 'snapshot':
+        assert(records !== null, 'a snapshot message comes with a piece of the snapshot');
+        this.#links.get(message.to)?.sendFrame(encodeSnapshotFrame(message, records));
+        return;
       case 'append-response':
+      case 'snapshot-response':
         this.#inbound.get(message.to)?.write(encodeResponseFrame(message));
         return;
       case 'vote-request':
@@ -100,23 +120,52 @@ export class GrpcPeerTransport implements PeerTransport {
 
   close(): void {
     this.#events = null;
+    for (const timer of this.#lingering.values()) timer.cancel();
     for (const link of this.#links.values()) link.close();
     for (const stream of this.#inbound.values()) stream.end();
   }
 
-  #newLink(member: MemberInfo): PeerLink {
+  #newLink(peer: NodeId, address: string): PeerLink {
     const { identity, clock, random, onWarning } = this.#options;
-    return new PeerLink({
+    // A link that was replaced meanwhile has nothing to say any more.
+    const isCurrent = (): boolean => this.#links.get(peer) === link;
+    const link: PeerLink = new PeerLink({
       identity,
-      peer: member.nodeId,
-      address: member.peerAddress,
+      peer,
+      address,
       clock,
       random,
       onWarning,
-      onUp: () => this.#events?.onUp(member.nodeId),
-      onDown: () => this.#events?.onDown(member.nodeId),
-      onResponse: (response) => this.#events?.onMessage(response, null),
+      onUp: () => isCurrent() && this.#events?.onUp(peer),
+      onDown: () => isCurrent() && this.#events?.onDown(peer),
+      onResponse: (response) => isCurrent() && this.#events?.onMessage(response, null),
     });
+    return link;
+  }
+
+  #closeLater(peer: NodeId): void {
+    if (this.#lingering.has(peer)) return;
+    this.#lingering.set(
+      peer,
+      this.#options.clock.after(this.#options.lingerMs, () => this.#close(peer)),
+    );
+  }
+
+  #stay(peer: NodeId): void {
+    this.#lingering.get(peer)?.cancel();
+    this.#lingering.delete(peer);
+  }
+
+  /** Consensus hears of the end of a link that was up before it hears of a new one. */
+  #close(peer: NodeId): void {
+    this.#stay(peer);
+    const link = this.#links.get(peer);
+    if (link === undefined) return;
+    const wasUp = link.isUp;
+    this.#links.delete(peer);
+    link.close();
+    // Never at once: members may be set in the middle of a turn of consensus.
+    if (wasUp) this.#options.clock.defer(() => this.#events?.onDown(peer));
   }
 
   async #requestVote(message: VoteRequest): Promise<void> {
@@ -143,8 +192,10 @@ export class GrpcPeerTransport implements PeerTransport {
         },
         null,
       );
-    } catch {
+    } catch (error) {
       // No answer: the same as a lost message. The candidate's own timeout takes care of it.
+      const { code, message: text } = errorOf(error);
+      if (code === 'NOT_A_MEMBER') this.#options.onOutcast(`${message.to} says: ${text}`);
     }
   }
 

@@ -51,8 +51,11 @@ export function toMetadata(gateway: Gateway, names: readonly string[]): Metadata
     group: gateway.group,
     nodeId: gateway.nodeId,
     leader: toLeader(gateway.leader()),
-    members: gateway.members.map((member) => ({ ...member })),
+    members: gateway.members.members.map(({ nodeId, clientAddress, peerAddress, role }) => {
+      return { nodeId, clientAddress, peerAddress, role };
+    }),
     topics: infos.map((info) => toTopic(info, rangesOf(broker, info))),
+    membershipIndex: String(gateway.members.index),
   };
 }
 

@@ -61,8 +61,14 @@ export async function startClientServer(gateway: Gateway, options: ClientServerO
     reflect: ['tledger.v1.Ledger', 'tledger.v1.Admin'],
     warn: (message) => options.logger.warn(message),
   });
-  // Serving means that an append can be expected to succeed: somebody leads.
-  const look = (): void => port.setServing(gateway.leader() !== null && !calls.isClosing);
+  let wasOutside = true;
+  const look = (): void => {
+    const isOutside = gateway.outside() !== null;
+    // Serving means that an append can be expected to succeed: somebody leads.
+    port.setServing(gateway.leader() !== null && !isOutside && !calls.isClosing);
+    if (isOutside && !wasOutside) calls.drain();
+    wasOutside = isOutside;
+  };
   look();
   const forget = gateway.onChange(look);
   return {

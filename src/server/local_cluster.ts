@@ -57,6 +57,7 @@ const HOST = '127.0.0.1';
 const NODES_MAX = 9;
 const RESTART_DELAY_MS = 500;
 const LEADER_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 15_000;
 
 /** A node of a local cluster and where it listens. */
 export interface LocalMember {
@@ -70,11 +71,14 @@ export interface LocalMember {
 export class LocalCluster {
   /** Directory above the nodes' own. */
   readonly dataDir: string;
-  readonly members: readonly LocalMember[];
   readonly #options: LocalClusterOptions;
+  readonly #founders: readonly LocalMember[];
+  /** Nodes that were started to join later on, members by now or not. */
+  readonly #joiners: LocalMember[] = [];
   readonly #routes: ClusterRoutes | undefined;
   readonly #children = new Map<string, ChildNode>();
   readonly #expectedExits = new Set<string>();
+  readonly #forgotten = new Set<string>();
   readonly #watching = new AbortController();
   readonly #leaderWaiters = new Set<() => void>();
   readonly #client: TLedgerClient;
@@ -91,7 +95,7 @@ export class LocalCluster {
   ) {
     this.#options = options;
     this.dataDir = dataDir;
-    this.members = members;
+    this.#founders = members;
     this.#routes = routes;
     this.#client = new TLedgerClient({ endpoints: this.endpoints });
   }
@@ -122,6 +126,11 @@ export class LocalCluster {
     }
     void cluster.#watchLeader();
     return cluster;
+  }
+
+  /** All nodes but those that were forgotten, dead or alive, in the order in which they came. */
+  get members(): readonly LocalMember[] {
+    return [...this.#founders.filter(({ nodeId }) => !this.#forgotten.has(nodeId)), ...this.#joiners];
   }
 
   /** Client addresses of all nodes, dead or alive. */
@@ -172,10 +181,39 @@ export class LocalCluster {
 
   /** Starts a node that is not running, on the same ports and data. */
   async restart(nodeId: string): Promise<void> {
-    const member = this.members.find((one) => one.nodeId === nodeId);
-    if (member === undefined) throw new TLedgerError('UNKNOWN_NODE', `the cluster has no node ${nodeId}`);
+    const member = this.#memberOf(nodeId);
     if (this.isRunning(nodeId)) throw new TLedgerError('INVALID_ARGUMENT', `${nodeId} is running`);
     await this.#startNode(member);
+  }
+
+  /**
+   * Starts one more node, on free ports and with no data, that waits to be added to the group.
+   * @returns where it listens: what the group has to be told.
+   * @throws TLedgerError INVALID_ARGUMENT when the name is taken, and what a node cannot start for.
+   */
+  async startJoining(nodeId: string): Promise<LocalMember> {
+    const isTaken = this.members.some((one) => one.nodeId === nodeId);
+    if (isTaken) throw new TLedgerError('INVALID_ARGUMENT', `the cluster has a node ${nodeId}`);
+    const [client, peer] = await freePorts(2);
+    const member: LocalMember = {
+      nodeId,
+      clientAddress: `${HOST}:${client}`,
+      peerAddress: `${HOST}:${peer}`,
+      dataDir: join(this.dataDir, nodeId),
+    };
+    this.#joiners.push(member);
+    await this.#startNode(member);
+    return member;
+  }
+
+  /** Ends a node for good and removes its data: one that was removed from the group, or never became a member. */
+  async forget(nodeId: string): Promise<void> {
+    const member = this.#memberOf(nodeId);
+    this.#expectedExits.add(nodeId);
+    await this.#children.get(nodeId)?.stop(this.#options.stopTimeoutMs ?? STOP_TIMEOUT_MS);
+    this.#forgotten.add(nodeId);
+    if (this.#joiners.includes(member)) this.#joiners.splice(this.#joiners.indexOf(member), 1);
+    rmSync(member.dataDir, { recursive: true, force: true });
   }
 
   /** Ends all nodes (SIGTERM, after a while SIGKILL) and removes a temporary data directory. */
@@ -192,7 +230,9 @@ export class LocalCluster {
     this.#watching.abort();
     this.#wakeWaiters();
     await this.#client.close();
-    await Promise.all([...this.#children.values()].map((child) => child.stop(this.#options.stopTimeoutMs ?? 15_000)));
+    await Promise.all(
+      [...this.#children.values()].map((child) => child.stop(this.#options.stopTimeoutMs ?? STOP_TIMEOUT_MS)),
+    );
     if (this.#options.dataDir === undefined) rmSync(this.dataDir, { recursive: true, force: true });
   }
 
@@ -212,13 +252,17 @@ export class LocalCluster {
 
   #flagsOf(member: LocalMember): string[] {
     const { nodeId } = member;
-    const peerOf = (one: LocalMember): string =>
-      one.nodeId === nodeId ? one.peerAddress : (this.#routes?.peer(nodeId, one.nodeId) ?? one.peerAddress);
+    // A node names itself as the others do: what it says may become what all of them go by.
+    const peerOf = (one: LocalMember): string => this.#routes?.peer(nodeId, one.nodeId) ?? one.peerAddress;
     const clientOf = (one: LocalMember): string => this.#routes?.client(one.nodeId) ?? one.clientAddress;
     const own: Partial<Record<SettingKey, string | number>> = {
       nodeId,
-      peers: this.members.map((one) => `${one.nodeId}=${peerOf(one)}`).join(','),
-      clientAddresses: this.members.map((one) => `${one.nodeId}=${clientOf(one)}`).join(','),
+      ...(this.#founders.includes(member)
+        ? {
+            peers: this.#founders.map((one) => `${one.nodeId}=${peerOf(one)}`).join(','),
+            clientAddresses: this.#founders.map((one) => `${one.nodeId}=${clientOf(one)}`).join(','),
+          }
+        : { join: 'true' }),
       clientListen: member.clientAddress,
       peerListen: member.peerAddress,
       dataDir: member.dataDir,
@@ -279,6 +323,12 @@ export class LocalCluster {
 
   #emit(event: ClusterEvent): void {
     this.#options.onEvent?.(event);
+  }
+
+  #memberOf(nodeId: string): LocalMember {
+    const member = this.members.find((one) => one.nodeId === nodeId);
+    if (member === undefined) throw new TLedgerError('UNKNOWN_NODE', `the cluster has no node ${nodeId}`);
+    return member;
   }
 
   #child(nodeId: string): ChildNode {

@@ -7,29 +7,31 @@ import { systemClock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import { Lifecycle } from '../base/lifecycle.ts';
 import { SeededRandom } from '../base/random.ts';
-import { Broker } from '../broker/broker.ts';
 import type { NodeConfig } from '../config/load.ts';
 import type { Logger } from '../observe/logger.ts';
-import type { LogIndex, RaftConfig } from '../raft/types.ts';
+import { bootstrap } from '../raft/membership.ts';
+import type { Membership, RaftConfig } from '../raft/types.ts';
+import { openGroup } from '../replica/open_group.ts';
 import { Replica } from '../replica/replica.ts';
 import { ForwardService } from '../rpc/forward_service.ts';
-import type { MemberInfo, NodeFacts } from '../rpc/gateway.ts';
+import type { NodeAddresses, NodeFacts } from '../rpc/gateway.ts';
 import { GroupGateway } from '../rpc/group_gateway.ts';
 import type { PeerIdentity } from '../rpc/peer_identity.ts';
 import { peerHandlers } from '../rpc/peer_service.ts';
 import { GrpcPeerTransport } from '../rpc/peer_transport.ts';
 import { startClientServer, startPeerServer } from '../rpc/server.ts';
-import { CommitLog } from '../storage/commit_log.ts';
-import { HardStateFile } from '../storage/hard_state.ts';
-import { claimDirectory } from '../storage/identity.ts';
+import { type ClaimedDirectory, claimDirectory, type Founders, foundersGroupId } from '../storage/identity.ts';
 import { LevelStateStore } from '../storage/level_state_store.ts';
 import { RealDisk } from '../storage/real_disk.ts';
 import { forgetOwner, lockDirectory } from './data_directory.ts';
+import { MembershipWatch } from './membership_watch.ts';
 
 /** What one flush may have to carry before the leader takes no further batch: more only makes flushes slower. */
 const UNFLUSHED_BYTES_MAX = 1024 * 1024;
 /** What the leader may have in its log without a majority's word. */
 const UNAPPLIED_BYTES_MAX = 32 * 1024 * 1024;
+/** How many election timeouts a member that left is still told what happens: that it is out. */
+const LINGER_TIMEOUTS = 3;
 
 /** A node that serves. */
 export interface RunningNode {
@@ -55,44 +57,43 @@ export async function startNode(config: NodeConfig, logger: Logger): Promise<Run
 }
 
 async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle): Promise<RunningNode> {
-  const storage = await openStorage(config, logger, lifecycle);
-  const members = config.members.map(
-    ({ nodeId, clientAddress, peerAddress }): MemberInfo => ({ nodeId, clientAddress, peerAddress }),
-  );
+  const { claimed, parts } = await openStorage(config, logger, lifecycle);
   const identity: PeerIdentity = {
     cluster: config.cluster,
     group: config.group,
     nodeId: config.nodeId,
-    members: members.map(({ nodeId }) => nodeId),
-    settings: `members=${namesOf(config)};segmentSizeBytes=${config.segmentSizeBytes}`,
+    belonging: claimed,
+    settings: `segmentSizeBytes=${config.segmentSizeBytes};reads=${config.reads}`,
   };
   const clock = systemClock;
   const random = new SeededRandom(randomInt(2 ** 32));
   const onWarning = (message: string): void => logger.warn(message);
+  const watch = new MembershipWatch({
+    nodeId: config.nodeId,
+    clock,
+    belonging: claimed,
+    info: (message, fields) => logger.info(message, fields),
+    warn: (message, fields) => logger.warn(message, fields),
+    // Nobody expects calls of it any more; a leader that adds it anew calls itself.
+    onRemoved: () => transport.setMembers({ addresses: {} }),
+  });
   const transport = new GrpcPeerTransport({
     identity,
-    members,
     callTimeoutMs: config.electionTimeoutMsMin,
+    lingerMs: LINGER_TIMEOUTS * config.electionTimeoutMsMax,
     clock,
     random,
     onWarning,
+    onOutcast: (message) => watch.onOutcast(message),
   });
   let fail: (error: Error) => void = () => {};
   const failed = new Promise<Error>((resolve) => {
     fail = resolve;
   });
   const replica = new Replica({
-    ...storage,
-    raft: raftConfigOf(config),
-    limits: {
-      countMax: config.pendingCountMax,
-      bytesMax: config.pendingBytesMax,
-      batchBytesMax: config.batchBytesMax,
-      unflushedBytesMax: UNFLUSHED_BYTES_MAX,
-      unappliedBytesMax: UNAPPLIED_BYTES_MAX,
-    },
-    flush: config.flush,
-    checkpointIntervalMs: config.checkpointIntervalMs,
+    ...parts,
+    ...replicaSettingsOf(config),
+    membership: bootstrapOf(config, claimed),
     clock,
     random,
     transport,
@@ -102,21 +103,24 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
       fail(error);
     },
   });
+  checkFounders(config, claimed, replica.membership.membership);
   const report = (where: string, error: unknown): void =>
     logger.error('a call failed unexpectedly', { call: where, error });
-  const { cluster, group, nodeId } = config;
-  const gateway = new GroupGateway({ cluster, group, nodeId, members, replica, transport, clock, facts: factsOf() });
+  const { cluster, group } = config;
+  const self = selfOf(config);
+  const facts = factsOf();
+  const gateway = new GroupGateway({ cluster, group, self, standing: watch, replica, transport, clock, facts });
   const forward = new ForwardService(replica, clock, report);
-  const self = members.find((member) => member.nodeId === nodeId)!;
 
   lifecycle.attach(() => transport.close());
-  const handlers = peerHandlers({ identity, self, replica, gateway, transport, forward, report });
+  const handlers = peerHandlers({ identity, replica, gateway, transport, forward, report });
   const peerServer = await startPeerServer(handlers, { address: config.peerListen, logger });
   lifecycle.attach(() => peerServer.stop(config.shutdownTimeoutMs));
   lifecycle.attach(() => replica.stop(config.shutdownTimeoutMs));
   const clientServer = await startClientServer(gateway, { address: config.clientListen, flush: config.flush, logger });
   lifecycle.attach(() => gateway.close());
   lifecycle.attach(() => clientServer.stop(config.shutdownTimeoutMs));
+  watch.start(replica);
   replica.start();
   transport.start(replica);
   logStateChanges(gateway, logger);
@@ -146,40 +150,79 @@ async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecy
     forgetOwner(directory);
     await store.close();
   });
-  claimDirectory({ disk, directory, identity: { cluster, group, nodeId, members: namesOf(config), segmentSizeBytes } });
-  const hardState = HardStateFile.open({ disk, directory });
-  lifecycle.attach(() => hardState.close());
-  const log = CommitLog.open({ disk, directory, segmentSizeBytes });
-  lifecycle.attach(() => log.close());
-  const readLog = log.readAt.bind(log);
-  const flushLog = async (upTo: LogIndex): Promise<void> => {
-    if (log.flushedIndex < upTo) await log.flush();
-  };
-  const queues = join(directory, 'consumequeue');
-  const { lastIndex } = log;
+  const identity = { cluster, group, nodeId, segmentSizeBytes };
+  const claimed = claimDirectory({ disk, directory, identity, founders: foundersOf(config) });
   const onWarning = (message: string): void => logger.warn(message);
-  const options = { disk, directory: queues, store, readLog, flushLog, segmentSizeBytes, lastIndex, onWarning };
-  const broker = await Broker.open(options);
-  lifecycle.attach(() => broker.close());
+  const parts = await openGroup({ disk, directory, store, segmentSizeBytes, onWarning });
+  lifecycle.attach(() => parts.close());
+  const { log, broker } = parts;
   logger.info('recovered', { ...log.recovery, lastIndex: log.lastIndex, appliedIndex: broker.appliedIndex });
-  return { log, hardState, broker };
+  return { claimed, parts };
 }
 
-/** Names of all members, in an order that all of them agree on. */
-function namesOf(config: NodeConfig): string {
-  return config.members
-    .map(({ nodeId }) => nodeId)
-    .sort()
-    .join(',');
+function foundersOf(config: NodeConfig): Founders {
+  return Object.fromEntries(
+    config.members.map(({ nodeId, peerAddress, clientAddress }) => [
+      nodeId,
+      { peer: peerAddress, client: clientAddress },
+    ]),
+  );
+}
+
+/**
+ * Who the members are while no record of the log says so: those of the configuration, if they are the ones that founded
+ * the group of this directory; nobody otherwise.
+ */
+function bootstrapOf(config: NodeConfig, { groupId }: ClaimedDirectory): Membership {
+  const founders = foundersOf(config);
+  const names = Object.keys(founders);
+  const isFounder = names.length > 0 && groupId === foundersGroupId(config.cluster, config.group, names);
+  return bootstrap(isFounder ? founders : {});
+}
+
+/** @throws TLedgerError DATA_DIR_FOREIGN when neither the log nor the configuration tells who the members are. */
+function checkFounders(config: NodeConfig, { wasMember, founders }: ClaimedDirectory, { voters }: Membership): void {
+  if (voters.length > 0 || !wasMember) return;
+  const [these, those] = [founders, foundersOf(config)].map((one) => Object.keys(one).sort().join(', '));
+  throw new TLedgerError(
+    'DATA_DIR_FOREIGN',
+    `${join(config.dataDir, config.group)} belongs to the group that ${these} founded, not ${those || 'nobody'}: peers must name those until the group has changed its members once`,
+  );
+}
+
+/** Addresses of this node until the group tells others of them. */
+function selfOf({ nodeId, members, clientListen, peerListen }: NodeConfig): NodeAddresses {
+  const founder = members.find((member) => member.nodeId === nodeId);
+  return founder ?? { nodeId, clientAddress: clientListen, peerAddress: peerListen };
+}
+
+function replicaSettingsOf(config: NodeConfig) {
+  return {
+    raft: raftConfigOf(config),
+    limits: {
+      countMax: config.pendingCountMax,
+      bytesMax: config.pendingBytesMax,
+      batchBytesMax: config.batchBytesMax,
+      unflushedBytesMax: UNFLUSHED_BYTES_MAX,
+      unappliedBytesMax: UNAPPLIED_BYTES_MAX,
+    },
+    flush: config.flush,
+    checkpointIntervalMs: config.checkpointIntervalMs,
+    retentionBytes: config.retentionBytes,
+    diskStallMs: config.diskStallMs,
+  };
 }
 
 function raftConfigOf(config: NodeConfig): RaftConfig {
+  const idleMs = Math.max(config.heartbeatIntervalMs, Math.floor(config.electionTimeoutMsMin / 2));
   return {
     id: config.nodeId,
-    voters: config.members.map(({ nodeId }) => nodeId),
     heartbeatIntervalMs: config.heartbeatIntervalMs,
+    idleHeartbeatIntervalMs: config.idleHeartbeatIntervalMs === 0 ? idleMs : config.idleHeartbeatIntervalMs,
     electionTimeoutMsMin: config.electionTimeoutMsMin,
     electionTimeoutMsMax: config.electionTimeoutMsMax,
+    preferredLeaders: config.preferredLeaders,
+    leaseReads: config.reads === 'lease',
     appendBytesMax: config.appendBytesMax,
     inflightCountMax: config.inflightCountMax,
     inflightBytesMax: config.inflightBytesMax,

@@ -214,13 +214,7 @@ export class CommitLog implements RecordSizer {
 
   /** First and last record (held so far) of the segment that holds record `index`. */
   segmentOf(index: LogIndex): { readonly firstIndex: LogIndex; readonly lastIndex: LogIndex } {
-    const { segments, tip } = this.#parts;
-    const number = segments.numberAt(this.locate(index).position);
-    const next = segments.get(number + 1);
-    return {
-      firstIndex: segments.get(number)!.firstIndex,
-      lastIndex: next === undefined ? tip.index : logIndex(next.firstIndex - 1),
-    };
+    return this.#reader.segmentOf(index);
   }
 
   /**
@@ -251,7 +245,6 @@ export class CommitLog implements RecordSizer {
       segments.removeHead(number);
       index.cutTo(boundary);
     });
-    this.#flusher.raiseMarkTo(tip);
     runs.cutTo(boundary);
   }
 

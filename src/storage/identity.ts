@@ -1,30 +1,104 @@
-// Whose data a directory holds: written once, when the directory is first used, and compared ever after, so that a
-// mistyped path or a mixed-up volume is refused before it can do harm.
+// Whose data a directory holds: written when the directory is first used, and compared ever after, so that a mistyped
+// path or a mixed-up volume is refused before it can do harm.
+import { createHash } from 'node:crypto';
+import { assert } from '../base/assert.ts';
 import { crc32 } from '../base/crc.ts';
 import { TLedgerError } from '../base/errors.ts';
-import type { NodeId } from '../raft/types.ts';
+import type { MemberAddress, NodeId } from '../raft/types.ts';
 import type { Disk } from './disk.ts';
 
-const FORMAT_VERSION = 1;
+/** Version 1 named the founding members in the place of the group id, which is made from them. */
+const FORMAT_VERSION = 2;
 const IDENTITY_BYTES_MAX = 64 * 1024;
+const GROUP_ID = /^[0-9a-f]{16}$/;
 
 /** What must stay the same for the life of a group directory. */
 export interface Identity {
   readonly cluster: string;
   readonly group: string;
   readonly nodeId: NodeId;
-  /**
-   * Names of all voters, sorted, with commas. A group of other voters would count other majorities: what one of them
-   * acknowledged, the other could lose.
-   */
-  readonly members: string;
   /** Where the log rolls is part of its bytes, so it can't change. */
   readonly segmentSizeBytes: number;
+}
+
+/** What a group learns in the course of its life. */
+interface Belonging {
+  /**
+   * Tells groups of the same name apart: nodes of different ones count different majorities. Null while the node waits
+   * for a group to take it in.
+   */
+  readonly groupId: string | null;
+  /** Whether this node has been a member, so that it knows the group without it for one that removed it. */
+  readonly wasMember: boolean;
+  /** The members that the group was founded with, as this node was told at its first start; empty if it joined. */
+  readonly founders: Founders;
+}
+
+/** The first members of a group and how they were reached then. */
+export type Founders = Readonly<Record<NodeId, MemberAddress>>;
+
+/** The id of the group that these members found: the same on all of them, without asking anybody. */
+export function foundersGroupId(cluster: string, group: string, founders: readonly NodeId[]): string {
+  const text = JSON.stringify([cluster, group, ...[...founders].sort()]);
+  return createHash('sha256').update(text).digest('hex').slice(0, 16);
+}
+
+/** A directory that belongs to this node. What changes is on disk before the call that changes it returns. */
+export class ClaimedDirectory {
+  readonly identity: Identity;
+  readonly #disk: Disk;
+  readonly #path: string;
+  #belonging: Belonging;
+
+  /** @see claimDirectory */
+  constructor(disk: Disk, path: string, identity: Identity, belonging: Belonging) {
+    this.#disk = disk;
+    this.#path = path;
+    this.identity = identity;
+    this.#belonging = belonging;
+  }
+
+  /** 16 hex digits; null while no group has taken the node in. */
+  get groupId(): string | null {
+    return this.#belonging.groupId;
+  }
+
+  get wasMember(): boolean {
+    return this.#belonging.wasMember;
+  }
+
+  /** Of the group that the node was founded with, if it was. Addresses are empty when version 1 did not keep them. */
+  get founders(): Founders {
+    return this.#belonging.founders;
+  }
+
+  /** Joins the group of that id, once and for ever. @throws Error when the file cannot be written. */
+  adopt(groupId: string): void {
+    assert(this.groupId === null && GROUP_ID.test(groupId), 'a node without a group joins one, once');
+    this.#save({ ...this.#belonging, groupId });
+  }
+
+  /** Remembers that this node is a member. @throws Error when the file cannot be written. */
+  noteMember(): void {
+    if (!this.wasMember) this.#save({ ...this.#belonging, wasMember: true });
+  }
+
+  /** Leaves the group for one of its own making (forced recovery). @throws Error when the file cannot be written. */
+  secede(groupId: string): void {
+    assert(GROUP_ID.test(groupId), 'a group id is 16 hex digits');
+    this.#save({ ...this.#belonging, groupId, wasMember: true });
+  }
+
+  #save(belonging: Belonging): void {
+    writeWhole(this.#disk, this.#path, encode(this.identity, belonging));
+    this.#belonging = belonging;
+  }
 }
 
 /**
  * Claims `directory` for `identity`, or checks that it belongs to it already. The file `identity` is one line: the
  * CRC-32 of the rest in 8 hex digits, a space, and a JSON object.
+ * @param options.founders the members that this node founds the group with, if it does; counts for a new directory only.
  * @throws TLedgerError DATA_DIR_FOREIGN naming what the directory belongs to and what it was asked for, also when a
  * newer version wrote it; DATA_CORRUPTED when the file is damaged, or missing beside a log.
  */
@@ -32,36 +106,66 @@ export function claimDirectory(options: {
   readonly disk: Disk;
   readonly directory: string;
   readonly identity: Identity;
-}): void {
-  const { disk, directory, identity } = options;
+  readonly founders: Founders;
+}): ClaimedDirectory {
+  const { disk, directory, identity, founders } = options;
   const path = `${directory}/identity`;
   disk.makeDirectory(directory);
   if (!disk.exists(path)) {
     if (disk.list(`${directory}/commitlog`).length > 0) {
       throw new TLedgerError('DATA_CORRUPTED', `${path} is missing beside a log`);
     }
-    writeWhole(disk, path, encode(identity));
-    return;
+    const names = Object.keys(founders);
+    const isFounder = names.length > 0;
+    const groupId = isFounder ? foundersGroupId(identity.cluster, identity.group, names) : null;
+    const belonging = { groupId, wasMember: isFounder, founders };
+    writeWhole(disk, path, encode(identity, belonging));
+    return new ClaimedDirectory(disk, path, identity, belonging);
   }
+  const found = readIdentity(disk, directory);
+  for (const name of ['cluster', 'group', 'nodeId', 'segmentSizeBytes'] as const) {
+    if (found.identity[name] === identity[name]) continue;
+    throw new TLedgerError(
+      'DATA_DIR_FOREIGN',
+      `${directory} belongs to ${name} ${JSON.stringify(found.identity[name])}, not ${JSON.stringify(identity[name])}`,
+    );
+  }
+  return found;
+}
+
+/**
+ * Whose directory it is.
+ * @throws TLedgerError DATA_DIR_FOREIGN when there is no identity, or one of a newer version; DATA_CORRUPTED.
+ */
+export function readIdentity(disk: Disk, directory: string): ClaimedDirectory {
+  const path = `${directory}/identity`;
+  if (!disk.exists(path)) throw new TLedgerError('DATA_DIR_FOREIGN', `${directory} holds no data of a node`);
   const found = decode(path, readWhole(disk, path));
-  const { formatVersion } = found;
+  const { formatVersion, groupId, wasMember, founders, members, ...rest } = found;
   if (typeof formatVersion !== 'number' || formatVersion > FORMAT_VERSION) {
     throw new TLedgerError(
       'DATA_DIR_FOREIGN',
       `${directory} was written in format version ${formatVersion}; this software reads up to version ${FORMAT_VERSION}`,
     );
   }
-  for (const name of ['cluster', 'group', 'nodeId', 'members', 'segmentSizeBytes'] as const) {
-    if (found[name] === identity[name]) continue;
-    throw new TLedgerError(
-      'DATA_DIR_FOREIGN',
-      `${directory} belongs to ${name} ${JSON.stringify(found[name])}, not ${JSON.stringify(identity[name])}`,
-    );
+  const identity = rest as unknown as Identity;
+  if (formatVersion === 1) {
+    const names = String(members).split(',');
+    const founded = foundersGroupId(identity.cluster, identity.group, names);
+    const unknown = Object.fromEntries(names.map((id) => [id, { peer: '', client: '' }]));
+    return new ClaimedDirectory(disk, path, identity, { groupId: founded, wasMember: true, founders: unknown });
   }
+  const belonging = {
+    groupId: groupId as string | null,
+    wasMember: wasMember === true,
+    founders: founders as Founders,
+  };
+  return new ClaimedDirectory(disk, path, identity, belonging);
 }
 
-function encode({ cluster, group, nodeId, members, segmentSizeBytes }: Identity): Buffer {
-  const json = JSON.stringify({ formatVersion: FORMAT_VERSION, cluster, group, nodeId, members, segmentSizeBytes });
+function encode({ cluster, group, nodeId, segmentSizeBytes }: Identity, belonging: Belonging): Buffer {
+  const fields = { formatVersion: FORMAT_VERSION, cluster, group, nodeId, segmentSizeBytes, ...belonging };
+  const json = JSON.stringify(fields);
   return Buffer.from(`${checksum(json)} ${json}\n`);
 }
 
@@ -89,7 +193,7 @@ function readWhole(disk: Disk, path: string): Buffer {
   }
 }
 
-/** Writes beside and renames, so that the file is there as a whole or not at all. */
+/** Writes beside and renames, so that the file is there as a whole or not at all, old or new. */
 function writeWhole(disk: Disk, path: string, bytes: Buffer): void {
   const draft = `${path}.new`;
   disk.remove(draft);

@@ -98,6 +98,16 @@ export class LogReader {
     return { position: positionAt(batch.buffer, at), sizeBytes: sizeAt(batch.buffer, at) };
   }
 
+  segmentOf(index: LogIndex): { readonly firstIndex: LogIndex; readonly lastIndex: LogIndex } {
+    const { segments, tip } = this.#parts;
+    const number = segments.numberAt(this.locate(index).position);
+    const next = segments.get(number + 1);
+    return {
+      firstIndex: segments.get(number)!.firstIndex,
+      lastIndex: next === undefined ? tip.index : logIndex(next.firstIndex - 1),
+    };
+  }
+
   /** The place of a record as a tip, i.e. with what identifies the log up to it: others build on it, so it is verified. */
   tipAt(index: LogIndex): LogTip {
     this.#checkOrBase(index);

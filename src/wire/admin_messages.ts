@@ -1,6 +1,6 @@
 // What admin.proto says, as TypeScript. Decoded messages have every field; see proto.ts for how absence looks.
 import type { Int64 } from './int64.ts';
-import type { Leader, Topic } from './ledger_messages.ts';
+import type { Leader, MemberRole, Topic } from './ledger_messages.ts';
 
 /** Asks for the state of the group, or (localOnly) of the node asked. */
 export interface ClusterStatusRequest {
@@ -27,6 +27,32 @@ export interface NodeStatus {
   readonly uptimeMs: Int64;
   readonly version: string;
   readonly pid: number;
+  /** What it is by its own log; empty when it was not reached. */
+  readonly membershipRole: MembershipRole | '';
+  /** How the leader brings it up to date: `probe`, `replicate`, `snapshot`; empty unless the node asked leads. */
+  readonly replication: string;
+}
+
+/** `joining` is not a member yet, `removed` not any more. */
+export type MembershipRole = MemberRole | 'joining' | 'removed';
+
+/** A member; `promote` and `replaces` (empty for nobody) are of a learner. */
+export interface GroupMember {
+  readonly nodeId: string;
+  readonly role: MemberRole;
+  readonly clientAddress: string;
+  readonly peerAddress: string;
+  readonly promote: boolean;
+  readonly replaces: string;
+}
+
+/** Who belongs to the group, as the record at `index` says. */
+export interface Membership {
+  readonly index: Int64;
+  readonly committed: boolean;
+  /** Two majorities must agree: joint consensus. */
+  readonly changingOver: boolean;
+  readonly members: readonly GroupMember[];
 }
 
 /** State of all members; `leaderId` is empty while there is none. */
@@ -35,6 +61,26 @@ export interface ClusterStatusResponse {
   readonly group: string;
   readonly leaderId: string;
   readonly nodes: readonly NodeStatus[];
+  readonly membership: Membership | null;
+}
+
+/** What is to change; see admin.proto. */
+export type MembershipChangeKind = 'UNSPECIFIED' | 'ADD' | 'PROMOTE' | 'REMOVE' | 'READDRESS' | 'CANCEL';
+
+/** A change of who belongs to the group; what a kind does not use is left empty. */
+export interface ChangeMembershipRequest {
+  readonly kind: MembershipChangeKind;
+  readonly nodeId: string;
+  readonly clientAddress: string;
+  readonly peerAddress: string;
+  readonly learnerOnly: boolean;
+  readonly replaces: string;
+  readonly force: boolean;
+}
+
+/** The change is under way; `index` is the record that began it. */
+export interface ChangeMembershipResponse {
+  readonly index: Int64;
 }
 
 /** Creates a topic; 0 queues stand for the default of four. */

@@ -110,7 +110,11 @@ export interface Member {
   readonly nodeId: string;
   readonly clientAddress: string;
   readonly peerAddress: string;
+  readonly role: MemberRole;
 }
+
+/** What a member is: a voter, one without a vote, or a voter whose removal is under way. */
+export type MemberRole = 'voter' | 'learner' | 'leaving';
 
 /** Offsets a queue holds: from min up to, not including, max. */
 export interface QueueRange {
@@ -135,4 +139,6 @@ export interface MetadataResponse {
   readonly leader: Leader | null;
   readonly members: readonly Member[];
   readonly topics: readonly Topic[];
+  /** Log index of the record that names the members: of two answers the higher one is newer. */
+  readonly membershipIndex: Int64;
 }

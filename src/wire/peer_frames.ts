@@ -1,22 +1,37 @@
-// The two frames of Peer.Replicate. Both begin with a 64-byte header, big-endian, closed by its own CRC; an append frame
-// goes on with log records exactly as they lie on disk.
+// The frames of Peer.Replicate. Each begins with a 64-byte header, big-endian, closed by its own CRC. An append frame
+// goes on with log records exactly as they lie on disk, a snapshot frame with a piece of the snapshot's file.
 //
-//   append      0 type=1 | 1 version | 8 term | 16 prevIndex | 24 prevTerm | 32 lastIndex | 40 commit | 48 round
-//               56 prevChain 4 | 60 headerCrc 4 | 64 records prevIndex+1 … lastIndex
-//   response    0 type=2 | 1 version | 2 rejected | 8 term | 16 match | 24 round
-//               32 reject.prevIndex | 40 reject.hintIndex | 48 reject.hintTerm | 60 headerCrc 4
+//   requests, from the leader
+//   append             0 type=1 | 1 version | 8 term | 16 prevIndex | 24 prevTerm | 32 lastIndex | 40 commit | 48 round
+//                      56 prevChain 4 | 60 headerCrc 4 | 64 records prevIndex+1 … lastIndex
+//   snapshot           0 type=3 | 1 version | 8 term | 16 index | 24 indexTerm | 32 offset | 40 commit | 48 round
+//                      56 pieceCrc 4 | 60 headerCrc 4 | 64 the file's bytes from offset on
+//   answers, from the follower
+//   append-response    0 type=2 | 1 version | 2 rejected | 8 term | 16 match | 24 round
+//                      32 reject.prevIndex | 40 reject.hintIndex | 48 reject.hintTerm | 60 headerCrc 4
+//   snapshot-response  0 type=4 | 1 version | 8 term | 16 index | 24 round | 32 offset | 60 headerCrc 4
 import { assert } from '../base/assert.ts';
 import { crc32 } from '../base/crc.ts';
 import { TLedgerError } from '../base/errors.ts';
 import { isUint64Safe, readUint64, writeUint64 } from '../format/uint64.ts';
-import type { AppendRequest, AppendResponse, LogIndex, NodeId, Term } from '../raft/types.ts';
+import type {
+  AppendRequest,
+  AppendResponse,
+  LogIndex,
+  NodeId,
+  SnapshotRequest,
+  SnapshotResponse,
+  Term,
+} from '../raft/types.ts';
 
 /** Size of a frame's header, and so the room that record buffers keep free in front of their first record. */
 export const FRAME_HEADER_BYTES = 64;
 
 const VERSION = 1;
 const TYPE_APPEND = 1;
-const TYPE_RESPONSE = 2;
+const TYPE_APPEND_RESPONSE = 2;
+const TYPE_SNAPSHOT = 3;
+const TYPE_SNAPSHOT_RESPONSE = 4;
 const CRC_AT = 60;
 /** Positions of the 64-bit numbers, all of which must be below 2^53. */
 const NUMBERS_AT = [8, 16, 24, 32, 40, 48] as const;
@@ -27,82 +42,104 @@ export interface Ends {
   readonly to: NodeId;
 }
 
-/** An append frame taken apart; `records` are the bytes behind the header. */
-export interface AppendFrame {
-  readonly message: AppendRequest;
-  readonly prevChain: number;
+/** Bytes that follow a header, as a range of a buffer. */
+export interface FrameBytes {
   readonly buffer: Buffer;
   readonly start: number;
   readonly end: number;
+  /** chainCrc of the record before the first one; 0 for a piece of a snapshot. */
+  readonly prevChain: number;
+}
+
+/** A request taken apart; its bytes are those behind the header. */
+export interface RequestFrame extends FrameBytes {
+  readonly message: AppendRequest | SnapshotRequest;
 }
 
 /**
  * Writes the header of an append frame into the 64 bytes in front of `start` and returns header and records as one
  * view. The same bytes go to every follower: nothing in them is of one follower only.
  */
-export function encodeAppendFrame(
-  message: AppendRequest,
-  records: { readonly buffer: Buffer; readonly start: number; readonly end: number; readonly prevChain: number },
-): Buffer {
+export function encodeAppendFrame(message: AppendRequest, records: FrameBytes): Buffer {
   assert(records.start >= FRAME_HEADER_BYTES, 'record buffers keep room for a frame header');
   const at = records.start - FRAME_HEADER_BYTES;
   const frame = records.buffer.subarray(at, records.end);
-  frame[0] = TYPE_APPEND;
-  frame[1] = VERSION;
-  frame.fill(0, 2, 8);
-  writeUint64(frame, message.term, 8);
-  writeUint64(frame, message.prevIndex, 16);
-  writeUint64(frame, message.prevTerm, 24);
-  writeUint64(frame, message.lastIndex, 32);
-  writeUint64(frame, message.commit, 40);
-  writeUint64(frame, message.round, 48);
-  frame.writeUInt32BE(records.prevChain, 56);
-  frame.writeUInt32BE(crc32(frame, 0, CRC_AT), CRC_AT);
-  return frame;
+  const { term, prevIndex, prevTerm, lastIndex, commit, round } = message;
+  return sealed(frame, TYPE_APPEND, [term, prevIndex, prevTerm, lastIndex, commit, round], records.prevChain);
 }
 
-/** One response as a frame of its own. */
-export function encodeResponseFrame(message: AppendResponse): Buffer {
-  const frame = Buffer.alloc(FRAME_HEADER_BYTES);
-  frame[0] = TYPE_RESPONSE;
-  frame[1] = VERSION;
-  frame[2] = message.reject === null ? 0 : 1;
-  writeUint64(frame, message.term, 8);
-  writeUint64(frame, message.match, 16);
-  writeUint64(frame, message.round, 24);
-  writeUint64(frame, message.reject?.prevIndex ?? 0, 32);
-  writeUint64(frame, message.reject?.hintIndex ?? 0, 40);
-  writeUint64(frame, message.reject?.hintTerm ?? 0, 48);
-  frame.writeUInt32BE(crc32(frame, 0, CRC_AT), CRC_AT);
-  return frame;
+/** A piece of a snapshot as a frame; `piece` is copied. */
+export function encodeSnapshotFrame(
+  message: SnapshotRequest,
+  piece: Pick<FrameBytes, 'buffer' | 'start' | 'end'>,
+): Buffer {
+  const { buffer, start, end } = piece;
+  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + end - start);
+  buffer.copy(frame, FRAME_HEADER_BYTES, start, end);
+  const { term, index, indexTerm, offset, commit, round } = message;
+  return sealed(frame, TYPE_SNAPSHOT, [term, index, indexTerm, offset, commit, round], pieceCrcOf(frame));
 }
 
-/** @throws TLedgerError INVALID_ARGUMENT when the bytes are no append frame. The records are not looked at. */
-export function decodeAppendFrame(frame: Buffer, ends: Ends): AppendFrame {
-  checkHeader(frame, TYPE_APPEND);
+/** One answer as a frame of its own. */
+export function encodeResponseFrame(message: AppendResponse | SnapshotResponse): Buffer {
+  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
+  if (message.type === 'snapshot-response') {
+    const { term, index, round, offset } = message;
+    return sealed(frame, TYPE_SNAPSHOT_RESPONSE, [term, index, round, offset, 0, 0], 0);
+  }
+  const { term, match, round, reject } = message;
+  const { prevIndex, hintIndex, hintTerm } = reject ?? { prevIndex: 0, hintIndex: 0, hintTerm: 0 };
+  const numbers = [term, match, round, prevIndex, hintIndex, hintTerm] as const;
+  return sealed(frame, TYPE_APPEND_RESPONSE, numbers, 0, reject === null ? 0 : 1);
+}
+
+/**
+ * What a leader sent.
+ * @throws TLedgerError INVALID_ARGUMENT when the bytes are no such frame, or a piece of a snapshot does not match its
+ * checksum. Records are not looked at: they carry their own.
+ */
+export function decodeRequestFrame(frame: Buffer, ends: Ends): RequestFrame {
+  const type = checkHeader(frame, [TYPE_APPEND, TYPE_SNAPSHOT]);
+  const bytes = { buffer: frame, start: FRAME_HEADER_BYTES, end: frame.length };
+  const common = { ...ends, term: readUint64(frame, 8) as Term, commit: readUint64(frame, 40) as LogIndex };
+  const round = readUint64(frame, 48);
+  if (type === TYPE_SNAPSHOT) {
+    if (frame.readUInt32BE(56) !== pieceCrcOf(frame)) {
+      throw new TLedgerError('INVALID_ARGUMENT', 'a piece of a snapshot does not match its checksum');
+    }
+    const index = readUint64(frame, 16) as LogIndex;
+    const indexTerm = readUint64(frame, 24) as Term;
+    const offset = readUint64(frame, 32);
+    return { message: { type: 'snapshot', ...common, index, indexTerm, offset, round }, prevChain: 0, ...bytes };
+  }
   const message: AppendRequest = {
     type: 'append',
-    ...ends,
-    term: readUint64(frame, 8) as Term,
+    ...common,
     prevIndex: readUint64(frame, 16) as LogIndex,
     prevTerm: readUint64(frame, 24) as Term,
     lastIndex: readUint64(frame, 32) as LogIndex,
     runs: [],
-    commit: readUint64(frame, 40) as LogIndex,
-    round: readUint64(frame, 48),
+    memberships: [],
+    round,
   };
-  return { message, prevChain: frame.readUInt32BE(56), buffer: frame, start: FRAME_HEADER_BYTES, end: frame.length };
+  return { message, prevChain: frame.readUInt32BE(56), ...bytes };
 }
 
-/** @throws TLedgerError INVALID_ARGUMENT when the bytes are no response frame. */
-export function decodeResponseFrame(frame: Buffer, ends: Ends): AppendResponse {
-  checkHeader(frame, TYPE_RESPONSE);
+/** What a follower answered. @throws TLedgerError INVALID_ARGUMENT when the bytes are no such frame. */
+export function decodeResponseFrame(frame: Buffer, ends: Ends): AppendResponse | SnapshotResponse {
+  const type = checkHeader(frame, [TYPE_APPEND_RESPONSE, TYPE_SNAPSHOT_RESPONSE]);
+  const common = { ...ends, term: readUint64(frame, 8) as Term, round: readUint64(frame, 24) };
+  if (frame.length > FRAME_HEADER_BYTES) {
+    throw new TLedgerError('INVALID_ARGUMENT', `${frame.length - FRAME_HEADER_BYTES} bytes follow an answer`);
+  }
+  if (type === TYPE_SNAPSHOT_RESPONSE) {
+    const index = readUint64(frame, 16) as LogIndex;
+    return { type: 'snapshot-response', ...common, index, offset: readUint64(frame, 32) };
+  }
   return {
     type: 'append-response',
-    ...ends,
-    term: readUint64(frame, 8) as Term,
+    ...common,
     match: readUint64(frame, 16) as LogIndex,
-    round: readUint64(frame, 24),
     reject:
       frame[2] === 0
         ? null
@@ -114,17 +151,33 @@ export function decodeResponseFrame(frame: Buffer, ends: Ends): AppendResponse {
   };
 }
 
-function checkHeader(frame: Buffer, type: number): void {
+/** Fills in the header of `frame`, whose bytes behind it are there already. */
+function sealed(frame: Buffer, type: number, numbers: readonly number[], word: number, flag = 0): Buffer {
+  frame[0] = type;
+  frame[1] = VERSION;
+  frame[2] = flag;
+  frame.fill(0, 3, 8);
+  for (let at = 0; at < NUMBERS_AT.length; at++) writeUint64(frame, numbers[at]!, NUMBERS_AT[at]!);
+  frame.writeUInt32BE(word, 56);
+  frame.writeUInt32BE(crc32(frame, 0, CRC_AT), CRC_AT);
+  return frame;
+}
+
+function pieceCrcOf(frame: Buffer): number {
+  return crc32(frame, FRAME_HEADER_BYTES, frame.length);
+}
+
+/** @returns the frame's type, one of `types`. */
+function checkHeader(frame: Buffer, types: readonly number[]): number {
   if (frame.length < FRAME_HEADER_BYTES) {
     throw new TLedgerError('INVALID_ARGUMENT', `a peer frame of ${frame.length} bytes is shorter than its header`);
   }
-  if (frame[0] !== type || frame[1] !== VERSION) {
-    throw new TLedgerError(
-      'INVALID_ARGUMENT',
-      `a peer frame of type ${frame[0]} version ${frame[1]} is not understood`,
-    );
+  const type = frame[0]!;
+  if (!types.includes(type) || frame[1] !== VERSION) {
+    throw new TLedgerError('INVALID_ARGUMENT', `a peer frame of type ${type} version ${frame[1]} is not understood`);
   }
   if (crc32(frame, 0, CRC_AT) !== frame.readUInt32BE(CRC_AT) || !NUMBERS_AT.every((at) => isUint64Safe(frame, at))) {
     throw new TLedgerError('INVALID_ARGUMENT', 'the header of a peer frame does not match its checksum');
   }
+  return type;
 }

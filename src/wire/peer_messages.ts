@@ -26,7 +26,7 @@ export interface TimeoutNowRequest {
 export type TimeoutNowResponse = Readonly<Record<string, never>>;
 
 /** What only the leader can do. */
-export type ForwardKind = 'APPEND' | 'CREATE_TOPIC' | 'TRANSFER_LEADERSHIP' | 'READ_INDEX';
+export type ForwardKind = 'APPEND' | 'CREATE_TOPIC' | 'TRANSFER_LEADERSHIP' | 'READ_INDEX' | 'CHANGE_MEMBERSHIP';
 
 /** One call on its way to the leader; `request` is an encoded message of the kind. */
 export interface ForwardCall {
@@ -55,7 +55,6 @@ export interface ForwardResponse {
   readonly results: readonly ForwardResult[];
 }
 
-/** Asks for the state of a replica, and with an index other than "0" for the digest of that record. */
 /** An index that was committed after the question was asked. */
 export interface ReadIndexResponse {
   readonly index: Int64;

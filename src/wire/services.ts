@@ -10,6 +10,8 @@ import type {
 import { assert } from '../base/assert.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import type {
+  ChangeMembershipRequest,
+  ChangeMembershipResponse,
   ClusterStatusRequest,
   ClusterStatusResponse,
   CreateTopicRequest,
@@ -102,6 +104,7 @@ export interface AdminHandlers extends UntypedServiceImplementation {
   clusterStatus: handleUnaryCall<Incoming<ClusterStatusRequest>, ClusterStatusResponse>;
   createTopic: handleUnaryCall<Incoming<CreateTopicRequest>, CreateTopicResponse>;
   transferLeadership: handleUnaryCall<Incoming<TransferLeadershipRequest>, TransferLeadershipResponse>;
+  changeMembership: handleUnaryCall<Incoming<ChangeMembershipRequest>, ChangeMembershipResponse>;
   verifyLog: handleUnaryCall<Incoming<VerifyLogRequest>, VerifyLogResponse>;
 }
 
@@ -110,6 +113,7 @@ export const adminService = {
   clusterStatus: method<ClusterStatusRequest, ClusterStatusResponse>('Admin', 'ClusterStatus'),
   createTopic: method<CreateTopicRequest, CreateTopicResponse>('Admin', 'CreateTopic'),
   transferLeadership: method<TransferLeadershipRequest, TransferLeadershipResponse>('Admin', 'TransferLeadership'),
+  changeMembership: method<ChangeMembershipRequest, ChangeMembershipResponse>('Admin', 'ChangeMembership'),
   verifyLog: method<VerifyLogRequest, VerifyLogResponse>('Admin', 'VerifyLog'),
 } as const;
 
@@ -143,6 +147,8 @@ export const peerService = {
 export const codecs = {
   createTopicRequest: codecOf<CreateTopicRequest>('CreateTopicRequest'),
   createTopicResponse: codecOf<CreateTopicResponse>('CreateTopicResponse'),
+  changeMembershipRequest: codecOf<ChangeMembershipRequest>('ChangeMembershipRequest'),
+  changeMembershipResponse: codecOf<ChangeMembershipResponse>('ChangeMembershipResponse'),
   transferLeadershipRequest: codecOf<TransferLeadershipRequest>('TransferLeadershipRequest'),
   readIndexResponse: codecOf<ReadIndexResponse>('ReadIndexResponse'),
   transferLeadershipResponse: codecOf<TransferLeadershipResponse>('TransferLeadershipResponse'),

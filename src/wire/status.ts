@@ -6,6 +6,13 @@ import { type ErrorCode, errorTable, isErrorCode, messageOf, TLedgerError } from
 /** Metadata key of an error's code. */
 export const CODE_METADATA = 'tledger-code';
 
+/**
+ * Metadata key that comes with the error which ends an AppendStream: how many requests were acknowledged on it, in
+ * decimal. Clients need it because grpc-js may drop messages that arrive just before an error
+ * (https://github.com/grpc/grpc-node/issues/2764): the error belongs to the first request behind those.
+ */
+export const ACKNOWLEDGED_METADATA = 'tledger-acknowledged';
+
 /** What ends a call on the server: hand it to the callback of a unary call or to `emit('error', …)` of a stream. */
 export interface FailureStatus {
   readonly code: number;
@@ -25,6 +32,12 @@ export function statusOf(error: unknown): FailureStatus {
 export function answeredCode(error: unknown): ErrorCode | undefined {
   const code = (error as Partial<ServiceError> | undefined)?.metadata?.get?.(CODE_METADATA)[0];
   return isErrorCode(code) ? code : undefined;
+}
+
+/** How many requests of an AppendStream the node says it acknowledged before the error; undefined when it does not say. */
+export function acknowledgedCount(error: unknown): number | undefined {
+  const count = (error as Partial<ServiceError> | undefined)?.metadata?.get?.(ACKNOWLEDGED_METADATA)[0];
+  return typeof count === 'string' && /^\d{1,15}$/.test(count) ? Number(count) : undefined;
 }
 
 /**

@@ -8,8 +8,10 @@ import { Broker } from '../../src/broker/broker.ts';
 import { encodeMessageRecord } from '../../src/format/message.ts';
 import { blankRecord, physicalOffset, recordMagic, sealRecord, sizeAt } from '../../src/format/record.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
+import { EMPTY_TIP } from '../../src/storage/log_tip.ts';
 import { MemoryStateStore } from '../../src/storage/memory_state_store.ts';
 import { RealDisk } from '../../src/storage/real_disk.ts';
+import { SnapshotStore } from '../../src/storage/snapshot_store.ts';
 
 /** Batches admitted, then applied, between two looks at the clock. */
 const BATCHES_AT_ONCE = 40;
@@ -37,7 +39,10 @@ const shapes: readonly Shape[] = [
 async function run(shape: Shape, directory: string): Promise<void> {
   const store = new MemoryStateStore();
   const readLog = () => Buffer.alloc(0);
-  const broker = await Broker.open({ disk: new RealDisk(), directory, store, readLog, segmentSizeBytes: 1 << 30 });
+  const disk = new RealDisk();
+  const snapshots = SnapshotStore.open({ disk, directory });
+  const log = { readLog, base: EMPTY_TIP, segmentSizeBytes: 1 << 30 };
+  const broker = await Broker.open({ disk, directory, store, snapshots, ...log });
   broker.startLeading();
   let index = 1;
   let position = 0;

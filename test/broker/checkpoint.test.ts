@@ -4,8 +4,9 @@ import { blankRecord, recordMagic } from '../../src/format/record.ts';
 import { logIndex } from '../../src/raft/types.ts';
 import type { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
-import type { StateChanges, StateStore } from '../../src/storage/state_store.ts';
-import { batch, DIRECTORY, type FakeLog, Harness, PRODUCER_A, START_MS } from './fixture.ts';
+import { SnapshotStore } from '../../src/storage/snapshot_store.ts';
+import type { StateChanges, StateEntry, StateStore } from '../../src/storage/state_store.ts';
+import { batch, DIRECTORY, type FakeLog, GROUP_DIRECTORY, Harness, PRODUCER_A, START_MS } from './fixture.ts';
 import { modelOf, stateOf } from './model.ts';
 
 /** A store that lets a test look before each batch, hold it back, or fail it. */
@@ -30,6 +31,12 @@ class WatchedStore implements StateStore {
   reset() {
     return this.inner.reset();
   }
+  entries() {
+    return this.inner.entries();
+  }
+  replace(entries: Iterable<StateEntry>) {
+    return this.inner.replace(entries);
+  }
   async close() {
     this.closed++;
   }
@@ -40,6 +47,8 @@ describe('a checkpoint', () => {
     disk,
     directory: DIRECTORY,
     store,
+    snapshots: SnapshotStore.open({ disk, directory: GROUP_DIRECTORY }),
+    base: log.base,
     readLog: log.read,
     segmentSizeBytes: log.segmentSizeBytes,
   });

@@ -1,48 +1,9 @@
 import { expect } from 'chai';
 import { SeededRandom } from '../../src/base/random.ts';
-import { encodeMessageRecord } from '../../src/format/message.ts';
 import { MemoryStateMedium } from '../../src/storage/memory_state_store.ts';
-import { codeOf, DIRECTORY, FakeLog, Harness, message } from './fixture.ts';
+import { applyInPieces, busyLog, LIMITS } from './busy_log.ts';
+import { DIRECTORY, type FakeLog, Harness } from './fixture.ts';
 import { modelOf, stateOf } from './model.ts';
-
-/** A log as a busy group leaves it: topics, batches with and without producers, repeats, no-ops, segment ends. */
-async function busyLog(seed: number, rounds: number): Promise<FakeLog> {
-  const random = new SeededRandom(seed);
-  const harness = await Harness.start({ queues: 0, log: new FakeLog(16_384), limits: LIMITS });
-  const names = ['T', '__proto__', '%RETRY%g', 'a|b'];
-  const sequences = new Map<string, number>();
-  for (let round = 0; round < rounds; round++) {
-    const topic = names[random.between(0, names.length - 1)]!;
-    if (harness.broker.topic(topic) === undefined) harness.createTopic(topic, random.between(1, 5));
-    const queueId = random.between(0, harness.broker.topic(topic)!.queues - 1);
-    const count = random.between(1, 12);
-    const producer = random.between(0, 8);
-    const producerId = producer < 3 ? '' : `00000000000000c${producer}`;
-    const sequence = sequences.get(producerId) ?? 1;
-    const records = Array.from({ length: count }, (_, number) => {
-      const tag = random.next() < 0.5 ? `tag${random.between(1, 3)}` : undefined;
-      return encodeMessageRecord(message({ topic, queueId, tag, body: Buffer.from(`${round}-${number}`) }));
-    });
-    const request = { topic, queueId, producerId, sequence, records: Buffer.concat(records) };
-    const code = codeOf(() => harness.admit(request));
-    if (code === 'UNKNOWN_PRODUCER') sequences.delete(producerId);
-    else sequences.set(producerId, sequence + count);
-    if (random.next() < 0.1) harness.noop();
-    if (random.next() < 0.5) harness.applyTo();
-  }
-  return harness.log;
-}
-
-/** Few producers and runs, so that forgetting happens; few files, so that closing and opening happens. */
-const LIMITS = { producersMax: 3, producerRunsMax: 4, openQueueFilesMax: 8 };
-
-/** Applies the whole log in pieces of random length, with something in between. */
-async function applyInPieces(harness: Harness, random: SeededRandom, between: () => Promise<void>): Promise<void> {
-  while (harness.broker.appliedIndex < harness.log.lastIndex) {
-    harness.applyTo(Math.min(harness.log.lastIndex, harness.broker.appliedIndex + random.between(1, 40)));
-    await between();
-  }
-}
 
 describe('the state is a function of the log', () => {
   let log: FakeLog;
@@ -98,6 +59,46 @@ describe('the state is a function of the log', () => {
         }
       });
       expect(await stateOf(harness), `seed ${seed}`).to.deep.equal(reference);
+    }
+  });
+
+  it('through cuts, crashes and damage: less of it is kept, and that is the same', async () => {
+    const model = modelOf(log, log.lastIndex);
+    for (let seed = 1; seed <= 12; seed++) {
+      const random = new SeededRandom(seed);
+      const harness = new Harness({ log: log.replica(), limits: LIMITS });
+      await harness.open();
+      let damages = 0;
+      await applyInPieces(harness, random, async () => {
+        const { appliedIndex } = harness.broker;
+        if (random.next() < 0.3) await harness.broker.checkpoint();
+        if (random.next() < 0.2) await harness.snapshot();
+        const cuts = harness.snapshots
+          .list()
+          .filter((index) => index > harness.log.base.index && index <= appliedIndex);
+        if (random.next() < 0.2 && cuts.length > 0) harness.cutTo(cuts[random.between(0, cuts.length - 1)]!);
+        if (random.next() < 0.1) await harness.crash(random.between(1, 1e9), appliedIndex);
+        if (random.next() < 0.1 && damages++ < 3) {
+          harness.medium.durable.set('applied', '');
+          await harness.crash(random.between(1, 1e9), 0);
+        }
+      });
+      const { tables, files } = await stateOf(harness);
+      const withoutMinima = (all: Map<string, string>) =>
+        [...all]
+          .filter(([key]) => key !== 'base')
+          .map(([key, value]) => [key, key.startsWith('q/') ? value.replace(/^\[\d+,/, '[0,') : value]);
+      expect(withoutMinima(tables), `seed ${seed}`).to.deep.equal(withoutMinima(reference.tables));
+      for (const [key, value] of tables) {
+        const [, topic, queueId] = key.split('/');
+        if (!key.startsWith('q/')) continue;
+        const [min] = JSON.parse(value) as [number];
+        const path = `${DIRECTORY}/${topic!.replaceAll('|', '+')}/${queueId}/00000000000000000000`;
+        const first = model.units.get(path)!.subarray(20 * min);
+        expect((files.get(path) ?? '').slice(40 * min), `seed ${seed}, ${path}`).to.equal(first.toString('hex'));
+        const position = first.length === 0 ? harness.log.base.end : Number(first.readBigInt64BE(0));
+        expect(position, `seed ${seed}, ${path}`).to.be.at.least(harness.log.base.end);
+      }
     }
   });
 

@@ -6,6 +6,7 @@ import { SeededRandom } from '../../src/base/random.ts';
 import { Broker } from '../../src/broker/broker.ts';
 import type { BrokerLimits } from '../../src/broker/limits.ts';
 import type { Admission, AppendResult, PackedAppend, PullResult } from '../../src/broker/types.ts';
+import { encodeMembership } from '../../src/format/membership.ts';
 import {
   decodeMessageRecord,
   encodeMessageRecord,
@@ -15,20 +16,25 @@ import {
 } from '../../src/format/message.ts';
 import {
   blankRecord,
+  chainCrcAt,
   physicalOffset,
   RECORD_HEADER_BYTES,
   recordMagic,
   sealRecord,
   sizeAt,
 } from '../../src/format/record.ts';
-import { logIndex, term } from '../../src/raft/types.ts';
+import { logIndex, type Membership, term } from '../../src/raft/types.ts';
+import { EMPTY_TIP, type LogTip } from '../../src/storage/log_tip.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
+import { SnapshotStore } from '../../src/storage/snapshot_store.ts';
+import type { StateStore } from '../../src/storage/state_store.ts';
 
 export const START_MS = 1_700_000_000_000;
 export const PRODUCER_A = 'a0a0a0a0a0a0a0a1';
 export const PRODUCER_B = 'b0b0b0b0b0b0b0b2';
-export const DIRECTORY = '/group/consumequeue';
+export const GROUP_DIRECTORY = '/group';
+export const DIRECTORY = `${GROUP_DIRECTORY}/consumequeue`;
 
 /** One message with defaults. */
 export function message(some: Partial<OutgoingMessage> = {}): OutgoingMessage {
@@ -45,12 +51,20 @@ export function batch(
   return { topic, queueId, producerId, sequence, records: Buffer.concat(records) };
 }
 
+/** A membership of voters whose addresses are made of their names. */
+export function membership(...voters: string[]): Membership {
+  const addresses = voters.map((id) => [id, { peer: `${id}.test:1`, client: `${id}.test:2` }]);
+  return { voters: voters.sort(), outgoing: [], learners: [], addresses: Object.fromEntries(addresses) };
+}
+
 /** The log of a group of one, with record boundaries. */
 export class FakeLog {
   bytes = Buffer.alloc(0);
   /** Start of each record by index; index 0 does not exist. */
   readonly starts: number[] = [-1];
   readonly segmentSizeBytes: number;
+  /** What lies at or before it cannot be read any more. */
+  base: LogTip = EMPTY_TIP;
   reads: { readonly position: number; readonly sizeBytes: number }[] = [];
   #end = 0;
   #chain = 0;
@@ -70,6 +84,30 @@ export class FakeLog {
   /** Position after the record `index`. */
   endOf(index: number): number {
     return index === 0 ? 0 : this.starts[index]! + sizeAt(this.bytes, this.starts[index]!);
+  }
+
+  tipAt(index: number): LogTip {
+    if (index === 0) return EMPTY_TIP;
+    const start = this.starts[index]!;
+    const chainCrc = chainCrcAt(this.bytes, start);
+    return {
+      index: logIndex(index),
+      term: term(1),
+      chainCrc,
+      start: physicalOffset(start),
+      end: physicalOffset(this.endOf(index)),
+    };
+  }
+
+  /** The records of this log up to `lastIndex`, held by another replica, which has those above `base` only. */
+  replica(base = 0, lastIndex = this.lastIndex): FakeLog {
+    const log = new FakeLog(this.segmentSizeBytes);
+    log.bytes = Buffer.from(this.bytes);
+    log.starts.push(...this.starts.slice(1, lastIndex + 1));
+    log.#end = this.endOf(lastIndex);
+    log.#chain = this.tipAt(lastIndex).chainCrc;
+    log.base = this.tipAt(base);
+    return log;
   }
 
   /** Seals and appends unsealed records, closing segments with fillers. @returns the index of the first one. */
@@ -92,6 +130,7 @@ export class FakeLog {
     this.reads.push({ position, sizeBytes });
     const segment = (at: number) => Math.floor(at / this.segmentSizeBytes);
     if (segment(position) !== segment(position + sizeBytes - 1)) throw new Error('a read crosses a segment');
+    if (position < this.base.end) throw new TLedgerError('DATA_CORRUPTED', 'a read begins before the log');
     if (position + sizeBytes > this.#end) throw new TLedgerError('DATA_CORRUPTED', 'a read passes the end of the log');
     return Buffer.from(this.bytes.subarray(position, position + sizeBytes));
   };
@@ -117,7 +156,7 @@ export class FakeLog {
 
 /** A leader's broker over a fake log, a memory disk and a memory store. */
 export class Harness {
-  readonly log: FakeLog;
+  log: FakeLog;
   readonly disk: MemoryDisk;
   readonly medium: MemoryStateMedium;
   readonly limits: Partial<BrokerLimits>;
@@ -125,6 +164,7 @@ export class Harness {
   readonly warnings: string[] = [];
   nowMs = START_MS;
   broker!: Broker;
+  snapshots!: SnapshotStore;
 
   constructor(some: {
     readonly log?: FakeLog;
@@ -148,12 +188,15 @@ export class Harness {
   }
 
   /** Opens a new broker on what disk and store hold, without applying anything. */
-  async open(): Promise<void> {
+  async open(store: StateStore = new MemoryStateStore(this.medium)): Promise<void> {
+    this.snapshots = SnapshotStore.open({ disk: this.disk, directory: GROUP_DIRECTORY });
     this.broker = await Broker.open({
       disk: this.disk,
       directory: DIRECTORY,
-      store: new MemoryStateStore(this.medium),
-      readLog: this.log.read,
+      store,
+      snapshots: this.snapshots,
+      base: this.log.base,
+      readLog: (position, sizeBytes) => this.log.read(position, sizeBytes),
       segmentSizeBytes: this.log.segmentSizeBytes,
       limits: this.limits,
       lastIndex: logIndex(this.log.lastIndex),
@@ -174,6 +217,36 @@ export class Harness {
     if (proposal.kind === 'exists') throw new Error(`${name} exists`);
     this.log.append(blankRecord(recordMagic.command, proposal.body));
     this.applyTo();
+  }
+
+  /** Appends a membership record; applies nothing. @returns its index. */
+  membership(membership: Membership): number {
+    return this.log.append(blankRecord(recordMagic.membership, encodeMembership(membership)));
+  }
+
+  /** Takes the snapshot of what is applied. @returns its bytes. */
+  async snapshot(): Promise<Buffer> {
+    const index = this.broker.appliedIndex;
+    await this.broker.takeSnapshot(this.log.tipAt(index));
+    return this.snapshotBytes(index);
+  }
+
+  snapshotBytes(index: number): Buffer {
+    return this.disk.bytes(snapshotPath(index));
+  }
+
+  /** Cuts the log to a snapshot, then the broker. */
+  cutTo(index: number): void {
+    this.log.base = this.log.tipAt(index);
+    const snapshot = this.snapshots.open(logIndex(index));
+    this.broker.cut(snapshot);
+    snapshot.close();
+  }
+
+  /** Puts a snapshot that another replica took on this disk, as if it had arrived. */
+  async receive(index: number, bytes: Buffer): Promise<void> {
+    await this.snapshots.appendIncoming(logIndex(index), term(1), 0, bytes);
+    if (!this.snapshots.completeIncoming(logIndex(index), term(1))) throw new Error('the snapshot is not complete');
   }
 
   noop(): void {
@@ -230,6 +303,11 @@ export function messagesOf(result: PullResult): StoredMessage[] {
     at = end;
   }
   return messages;
+}
+
+/** Where the snapshot at `index` lies. */
+export function snapshotPath(index: number): string {
+  return `${GROUP_DIRECTORY}/snapshot/${String(index).padStart(20, '0')}`;
 }
 
 /** The code of what `run` throws; 'none' when it returns. */

@@ -47,6 +47,7 @@ export function modelOf(
 /** Everything a broker holds, as text: the tables after a checkpoint, and the files. */
 export async function stateOf(harness: Harness): Promise<{ tables: Map<string, string>; files: Map<string, string> }> {
   await harness.broker.checkpoint();
-  const files = new Map(harness.disk.files().map((path) => [path, harness.disk.bytes(path).toString('hex')]));
+  const paths = harness.disk.files().filter((path) => path.startsWith(DIRECTORY));
+  const files = new Map(paths.map((path) => [path, harness.disk.bytes(path).toString('hex')]));
   return { tables: new Map([...harness.medium.durable].sort()), files };
 }

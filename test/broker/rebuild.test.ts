@@ -8,6 +8,7 @@ import { Broker } from '../../src/broker/broker.ts';
 import { logIndex } from '../../src/raft/types.ts';
 import { LevelStateStore } from '../../src/storage/level_state_store.ts';
 import { RealDisk } from '../../src/storage/real_disk.ts';
+import { SnapshotStore } from '../../src/storage/snapshot_store.ts';
 import { batch, DIRECTORY, FakeLog, Harness, PRODUCER_A, PRODUCER_B } from './fixture.ts';
 import { stateOf } from './model.ts';
 
@@ -130,10 +131,13 @@ describe('on real files', function () {
     let store: LevelStateStore | null = null;
     const open = async (): Promise<Broker> => {
       store = await LevelStateStore.open(state);
+      const disk = new RealDisk();
       return Broker.open({
-        disk: new RealDisk(),
+        disk,
         directory: queues,
         store,
+        snapshots: SnapshotStore.open({ disk, directory }),
+        base: log.base,
         readLog: log.read,
         segmentSizeBytes: log.segmentSizeBytes,
         lastIndex: logIndex(log.lastIndex),

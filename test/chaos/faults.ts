@@ -1,22 +1,16 @@
-// The faults. Each draws its particulars from a seed, does its harm, undoes it, and says whether it left a trace: a fault
-// that nobody noticed proves nothing.
+// The faults, by name: processes that end, stand still and start again, cuts of every shape, leaders that hand over, and
+// members that come and go.
 import type { Random } from '../../src/base/random.ts';
+import { type Fault, type Harm, onAll, onFollower, onLeader, shuffle } from './harm.ts';
+import { membershipFaults } from './membership_faults.ts';
 import { CLIENTS, type Heal } from './network.ts';
 import { pause } from './pause.ts';
 import type { Stage } from './stage.ts';
 
-/** What a fault did. */
-export interface FaultTrace {
-  /** In words: `n1 for 2,300 ms`. */
-  readonly what: string;
-  readonly leftTrace: boolean;
-}
-
-/** Does the harm and undoes it; undefined when there was nobody to harm. */
-export type Fault = (stage: Stage, random: Random) => Promise<FaultTrace | undefined>;
-
 /** A leader that is gone for so long must have been replaced. */
 const REPLACED_AFTER_MS = 2_500;
+/** In a smaller ring everybody sees everybody. */
+const RING_NODES_MIN = 5;
 /** How long a new leader may take until a fault counts as unnoticed. */
 const REPLACED_WITHIN_MS = 10_000;
 
@@ -62,6 +56,22 @@ export const faults = {
     const cut = () => stage.network.cut(few, many);
     return cutFor(stage, `${few} | ${many}`, cut, random.between(500, 4_000));
   },
+  'partial-leader': (stage, random) =>
+    onLeader(stage, (leader) =>
+      onFollower(stage, random, (one) => {
+        const cut = () => stage.network.cut([leader], [one]);
+        return cutFor(stage, `${leader} and ${one} from each other`, cut, random.between(500, 5_000));
+      }),
+    ),
+  bridge: (stage, random) => {
+    // A leader in between would see everybody, and followers have nothing to say to each other.
+    const inOrder = shuffle(stage.nodeIds, random);
+    const joint = inOrder.find((one) => one !== stage.leaders.current);
+    const [few, many] = halve(stage.others([joint!]), random);
+    const cut = () => stage.network.cut(few, many);
+    return cutFor(stage, `${few} | ${many}, joined by ${joint}`, cut, random.between(1_000, 5_000));
+  },
+  ring: (stage, random) => ring(stage, random),
   flapping: (stage, random) => flap(stage, random),
   'peer-resets': (stage, random) => {
     const { nodeIds } = stage;
@@ -80,6 +90,7 @@ export const faults = {
       return cutFor(stage, `clients from ${leader}`, cut, random.between(500, 3_000));
     }),
   transfer: (stage) => onLeader(stage, (leader) => transfer(stage, leader)),
+  ...membershipFaults,
 } as const satisfies Readonly<Record<string, Fault>>;
 
 /** A fault's name. */
@@ -87,24 +98,6 @@ export type FaultKind = keyof typeof faults;
 
 /** All names. */
 export const faultKinds = Object.keys(faults) as readonly FaultKind[];
-
-type Harm = Promise<FaultTrace | undefined>;
-
-async function onLeader(stage: Stage, harm: (leader: string) => Harm): Harm {
-  const leader = stage.freeLeader();
-  return leader === undefined ? undefined : stage.holding([leader], () => harm(leader));
-}
-
-async function onFollower(stage: Stage, random: Random, harm: (follower: string) => Harm): Harm {
-  const free = stage.freeFollowers();
-  const one = free[random.between(0, free.length - 1)];
-  return one === undefined ? undefined : stage.holding([one], () => harm(one));
-}
-
-async function onAll(stage: Stage, harm: (all: readonly string[]) => Harm): Harm {
-  const free = [...stage.freeFollowers(), ...[stage.freeLeader() ?? []].flat()];
-  return free.length < stage.nodeIds.length ? undefined : stage.holding(free, () => harm(free));
-}
 
 async function kill(stage: Stage, victims: readonly string[], random: Random, deposes = false): Harm {
   const { term } = stage.leaders;
@@ -157,6 +150,23 @@ async function cutFor(stage: Stage, what: string, cut: () => Heal, forMs: number
   return { what: `${what} for ${forMs} ms`, leftTrace };
 }
 
+/** Everybody sees two neighbours only: of five, each sees a majority, and no two see the same one. */
+async function ring(stage: Stage, random: Random): Harm {
+  const around = shuffle(stage.nodeIds, random);
+  if (around.length < RING_NODES_MIN) return undefined;
+  const isNext = (one: number, other: number): boolean => [1, around.length - 1].includes(Math.abs(one - other));
+  const cut = (): Heal => {
+    const heals = around.flatMap((one, at) => {
+      const far = around.filter((_, other) => other > at && !isNext(at, other));
+      return far.length === 0 ? [] : [stage.network.cut([one], far)];
+    });
+    return () => {
+      for (const heal of heals) heal();
+    };
+  };
+  return cutFor(stage, `${around} see their neighbours only`, cut, random.between(1_000, 5_000));
+}
+
 async function flap(stage: Stage, random: Random): Harm {
   const one = stage.nodeIds[random.between(0, stage.nodeIds.length - 1)]!;
   const before = stage.network.traces;
@@ -201,14 +211,4 @@ function halve(nodeIds: readonly string[], random: Random): readonly [readonly s
   const shuffled = shuffle(nodeIds, random);
   const middle = random.between(1, Math.floor(shuffled.length / 2));
   return [shuffled.slice(0, middle), shuffled.slice(middle)];
-}
-
-/** A copy in an order drawn from `random` (Fisher and Yates). */
-export function shuffle<T>(items: readonly T[], random: Random): T[] {
-  const shuffled = [...items];
-  for (let at = shuffled.length - 1; at > 0; at--) {
-    const other = random.between(0, at);
-    [shuffled[at], shuffled[other]] = [shuffled[other]!, shuffled[at]!];
-  }
-  return shuffled;
 }

@@ -30,7 +30,7 @@ export type FinalLog = readonly (readonly number[])[];
 
 /** A contradiction that was seen while the group ran, as a sentence. */
 export interface Sighting {
-  readonly kind: 'diverged' | 'stale' | 'broken';
+  readonly kind: 'diverged' | 'stale' | 'unlinearizable' | 'broken';
   readonly what: string;
 }
 

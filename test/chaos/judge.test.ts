@@ -23,7 +23,7 @@ interface Case {
   /** What readers were shown: queue, offset, value. */
   readonly shown?: readonly (readonly [number, number, string])[];
   /** What a reader saw go wrong. */
-  readonly sighted?: 'diverged' | 'stale' | 'broken';
+  readonly sighted?: 'diverged' | 'stale' | 'unlinearizable' | 'broken';
   readonly faults?: Partial<Faults>;
 }
 
@@ -167,6 +167,20 @@ const cases: readonly Case[] = [
     faults: { misplaced: 2, phantom: 2 },
   },
   { what: 'bytes that were damaged', told: [], log: [[]], sighted: 'broken', faults: { broken: 1 } },
+  {
+    what: 'a history without an order',
+    told: [],
+    log: [[]],
+    sighted: 'unlinearizable',
+    faults: { unlinearizable: 1 },
+  },
+  {
+    what: 'a history without an order, beside good ones',
+    told: [[yes(0)]],
+    log: [['0:0']],
+    sighted: 'unlinearizable',
+    faults: { unlinearizable: 1 },
+  },
   { what: 'two leaders of one term', told: [], log: [[]], sighted: 'diverged', faults: { diverged: 1 } },
 ];
 
@@ -236,10 +250,12 @@ describe('the judge of chaos', () => {
 
 describe('the validity of a run', () => {
   const kind = { count: 1, leftTrace: 1, medianGapMs: null, longestGapMs: null };
+  const histories = { judged: 100, operations: 2_000, undecided: 1 };
   const good = {
     acknowledgedPerSecondBefore: 500,
     acknowledgedPerSecondAfter: 400,
     faultsByKind: { transfer: kind },
+    histories,
     ...{ acknowledged: 1_000, failed: 10, unknown: 10 },
   };
   const runs = [
@@ -248,6 +264,8 @@ describe('the validity of a run', () => {
     { what: 'little service after', change: { acknowledgedPerSecondAfter: 0 }, reasons: 1 },
     { what: 'many failures', change: { failed: 500 }, reasons: 1 },
     { what: 'many unknown outcomes', change: { unknown: 500 }, reasons: 1 },
+    { what: 'many histories without a verdict', change: { histories: { ...histories, undecided: 6 } }, reasons: 1 },
+    { what: 'no histories', change: { histories: { judged: 0, operations: 0, undecided: 0 } }, reasons: 1 },
     { what: 'no faults', change: { faultsByKind: {} }, reasons: 1 },
     {
       what: 'a fault without a trace',

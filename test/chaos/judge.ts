@@ -22,6 +22,8 @@ export interface Faults {
   readonly phantom: number;
   /** Acknowledged before a read began, but missing in what it saw. */
   readonly stale: number;
+  /** Small histories of topics and queues that no order of their calls explains. */
+  readonly unlinearizable: number;
   /** Bytes or offsets that a reader should never get. */
   readonly broken: number;
 }
@@ -43,7 +45,7 @@ export interface Verdict {
 /** Expected of every group, whatever happened to it. */
 export const clean: Faults = {
   ...{ lost: 0, misplaced: 0, doubled: 0, invented: 0, reordered: 0, wronglyFailed: 0 },
-  ...{ diverged: 0, phantom: 0, stale: 0, broken: 0 },
+  ...{ diverged: 0, phantom: 0, stale: 0, unlinearizable: 0, broken: 0 },
 };
 
 const EXAMPLES_MAX = 5;

@@ -12,9 +12,7 @@ const RETRY_MS = 50;
 /** Follows all nodes; two leaders of one term are a broken promise. */
 export class Leaders {
   readonly #history: History;
-  readonly #stop = new AbortController();
-  readonly #endpoints: readonly Endpoint[];
-  readonly #watching: readonly Promise<void>[];
+  readonly #watches = new Map<string, { readonly stop: AbortController; readonly ended: Promise<void> }>();
   readonly #leaderOf = new Map<number, string>();
   readonly #onLeader: (nodeId: string, term: number) => void;
   #term = 0;
@@ -26,8 +24,21 @@ export class Leaders {
   ) {
     this.#history = history;
     this.#onLeader = onLeader;
-    this.#endpoints = members.map((member) => new Endpoint(member.clientAddress));
-    this.#watching = this.#endpoints.map((endpoint) => this.#watch(endpoint));
+    for (const member of members) this.watch(member);
+  }
+
+  /** Follows one more node. */
+  watch({ nodeId, clientAddress }: LocalMember): void {
+    const stop = new AbortController();
+    this.#watches.set(nodeId, { stop, ended: this.#watch(clientAddress, stop.signal) });
+  }
+
+  /** Follows a node no more. */
+  async unwatch(nodeId: string): Promise<void> {
+    const watch = this.#watches.get(nodeId);
+    this.#watches.delete(nodeId);
+    watch?.stop.abort();
+    await watch?.ended;
   }
 
   /** The latest leader that any node named. */
@@ -53,13 +64,11 @@ export class Leaders {
   }
 
   async close(): Promise<void> {
-    this.#stop.abort();
-    for (const endpoint of this.#endpoints) endpoint.close();
-    await Promise.all(this.#watching);
+    await Promise.all([...this.#watches.keys()].map((nodeId) => this.unwatch(nodeId)));
   }
 
-  async #watch(endpoint: Endpoint): Promise<void> {
-    const { signal } = this.#stop;
+  async #watch(address: string, signal: AbortSignal): Promise<void> {
+    const endpoint = new Endpoint(address);
     while (!signal.aborted) {
       try {
         for await (const { leader } of serverStream(endpoint, ledgerService.watchMetadata, { topics: [] }, [signal])) {
@@ -68,8 +77,9 @@ export class Leaders {
       } catch {
         // The node is down or does not answer: ask it again.
       }
-      await pause(RETRY_MS);
+      await pause(RETRY_MS, signal);
     }
+    endpoint.close();
   }
 
   #heard(nodeId: string, term: number): void {

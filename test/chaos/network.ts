@@ -1,7 +1,10 @@
-// All ways of a local cluster through proxies: one for each member to each other member, and one from clients to each
-// node. Faults speak of packets ("nothing from n0 reaches n1"); a connection carries packets both ways, whoever dialled.
+// The network of a local cluster: every node is told by one address for members and one for clients, both of proxies, and
+// every pair of nodes has a way of its own over them. Faults speak of packets ("nothing from n0 reaches n1"); a connection
+// carries packets both ways, whoever dialled. Nodes may come and go.
+import { dirname } from 'node:path';
 import type { ClusterRoutes, LocalMember } from '../../src/server/local_cluster.ts';
-import { type Direction, TcpProxy } from './tcp_proxy.ts';
+import { Diallers } from './diallers.ts';
+import { type Direction, TcpProxy, Way } from './tcp_proxy.ts';
 
 /** Ends a fault of the network. */
 export type Heal = () => void;
@@ -9,36 +12,60 @@ export type Heal = () => void;
 /** Stands for all clients in place of a node's id. */
 export const CLIENTS = 'clients';
 
+/** Where a node is said to be, `host:port` each. */
+export interface Addresses {
+  readonly client: string;
+  readonly peer: string;
+}
+
 const portOf = (address: string): number => Number(address.split(':').at(-1));
 
 /** The network of one cluster. */
 export class Network {
+  #diallers: Diallers | undefined;
   /** By who dials and who is dialled. */
-  readonly #ways = new Map<string, TcpProxy>();
+  readonly #ways = new Map<string, Way>();
+  readonly #nodes = new Map<string, { readonly client: TcpProxy; readonly peer: TcpProxy }>();
 
-  /** Opens all ways; hand it to `LocalClusterOptions.routes`. */
+  /** Makes ways to the nodes that found the group; hand it to `LocalClusterOptions.routes`. */
   async open(members: readonly LocalMember[]): Promise<ClusterRoutes> {
-    for (const to of members) {
-      this.#ways.set(wayOf(CLIENTS, to.nodeId), await TcpProxy.open(portOf(to.clientAddress)));
-      for (const from of members) {
-        if (from === to) continue;
-        this.#ways.set(wayOf(from.nodeId, to.nodeId), await TcpProxy.open(portOf(to.peerAddress)));
-      }
-    }
-    return { peer: (from, to) => this.#way(from, to).address, client: (to) => this.clientAddress(to) };
+    // Nodes are told from other processes by the data they hold.
+    this.#diallers = new Diallers(dirname(members[0]!.dataDir));
+    for (const member of members) await this.add(member);
+    return { peer: (_from, to) => this.addressesOf(to).peer, client: (to) => this.addressesOf(to).client };
   }
 
-  /** host:port at which clients find a node. */
-  clientAddress(nodeId: string): string {
-    return this.#way(CLIENTS, nodeId).address;
+  /** Makes ways to one more node. @returns what the group is to be told. */
+  async add({ nodeId, clientAddress, peerAddress }: LocalMember): Promise<Addresses> {
+    const client = await TcpProxy.open(portOf(clientAddress), () => this.#way(CLIENTS, nodeId));
+    const peer = await TcpProxy.open(portOf(peerAddress), (port) => {
+      const dialler = this.#diallers?.nodeAt(port);
+      return dialler === undefined ? undefined : this.#way(dialler, nodeId);
+    });
+    this.#nodes.set(nodeId, { client, peer });
+    return this.addressesOf(nodeId);
+  }
+
+  /** Ends the ways to a node for good. */
+  async remove(nodeId: string): Promise<void> {
+    const node = this.#nodes.get(nodeId);
+    this.#nodes.delete(nodeId);
+    for (const [key, way] of this.#ways) if (key.endsWith(`>${nodeId}`)) way.close();
+    await Promise.all([node?.client.close(), node?.peer.close()]);
+  }
+
+  /** Where a node is said to be. */
+  addressesOf(nodeId: string): Addresses {
+    const node = this.#nodes.get(nodeId);
+    if (node === undefined) throw new Error(`there is no way to ${nodeId}`);
+    return { client: node.client.address, peer: node.peer.address };
   }
 
   /** Nothing that any of `from` sends reaches any of `to`. */
   cutOneWay(from: readonly string[], to: readonly string[]): Heal {
     const heals: Heal[] = [];
     const cut = (dialler: string, target: string, direction: Direction): void => {
-      const heal = this.#ways.get(wayOf(dialler, target))?.cut(direction);
-      if (heal !== undefined) heals.push(heal);
+      heals.push(this.#way(dialler, target).cut(direction));
     };
     for (const sender of from) {
       for (const receiver of to) {
@@ -81,17 +108,20 @@ export class Network {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#ways.values()].map((way) => way.close()));
+    await Promise.all([...this.#nodes.keys()].map((nodeId) => this.remove(nodeId)));
   }
 
-  #between(one: readonly string[], other: readonly string[]): TcpProxy[] {
-    const pairs = one.flatMap((a) => other.flatMap((b) => [wayOf(a, b), wayOf(b, a)]));
-    return [...new Set(pairs)].flatMap((pair) => this.#ways.get(pair) ?? []);
+  #between(one: readonly string[], other: readonly string[]): Way[] {
+    const pairs = one.flatMap((a) => other.flatMap((b) => (a === b ? [] : [this.#way(a, b), this.#way(b, a)])));
+    return [...new Set(pairs)];
   }
 
-  #way(from: string, to: string): TcpProxy {
-    const way = this.#ways.get(wayOf(from, to));
-    if (way === undefined) throw new Error(`there is no way from ${from} to ${to}`);
+  #way(from: string, to: string): Way {
+    const key = wayOf(from, to);
+    const known = this.#ways.get(key);
+    if (known !== undefined) return known;
+    const way = new Way();
+    this.#ways.set(key, way);
     return way;
   }
 }

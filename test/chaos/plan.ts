@@ -1,7 +1,9 @@
 // Which faults come when: all from the seed. What they meet when they come depends on the machine, so a seed repeats the
 // faults, not the run.
 import { SeededRandom } from '../../src/base/random.ts';
-import { type FaultKind, shuffle } from './faults.ts';
+import type { FaultKind } from './faults.ts';
+import { shuffle } from './harm.ts';
+import { membershipFaults } from './membership_faults.ts';
 
 /** One or two faults side by side, then quiet. */
 export interface Step {
@@ -10,6 +12,8 @@ export interface Step {
 }
 
 const PAIR_SHARE = 0.2;
+/** A change of members is at its hardest while something else goes wrong. */
+const MEMBERSHIP_PAIR_SHARE = 0.6;
 const SEED_MAX = 2 ** 31;
 const QUIET_MS_MIN = 300;
 const QUIET_MS_MAX = 2_500;
@@ -21,8 +25,16 @@ export function* planOf(seed: number, kinds: readonly FaultKind[]): Generator<St
   for (;;) {
     for (const kind of shuffle(kinds, random)) {
       const faults = [drawn(kind)];
-      if (random.next() < PAIR_SHARE) faults.push(drawn(kinds[random.between(0, kinds.length - 1)]!));
+      const isOfMembers = changesMembers(kind);
+      // Only one change of members at a time: two of them would be none.
+      const others = isOfMembers ? kinds.filter((other) => !changesMembers(other)) : kinds;
+      const isPair = random.next() < (isOfMembers ? MEMBERSHIP_PAIR_SHARE : PAIR_SHARE);
+      if (isPair && others.length > 0) faults.push(drawn(others[random.between(0, others.length - 1)]!));
       yield { faults, quietMs: random.between(QUIET_MS_MIN, QUIET_MS_MAX) };
     }
   }
+}
+
+function changesMembers(kind: FaultKind): boolean {
+  return Object.hasOwn(membershipFaults, kind);
 }

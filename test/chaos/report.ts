@@ -1,5 +1,6 @@
 // What a run of chaos came to: figures, what makes it void, and how it is printed.
 import { median } from '../../src/server/demo/gap_meter.ts';
+import type { HistoryCounts } from './histories.ts';
 import type { Faults, Verdict } from './judge.ts';
 
 /** How one kind of fault went. */
@@ -23,6 +24,8 @@ export interface ChaosFigures {
   readonly observed: number;
   readonly probesAnswered: number;
   readonly probesUnanswered: number;
+  /** Small histories that were held against the definition of linearizability. */
+  readonly histories: HistoryCounts;
   readonly acknowledgedPerSecondBefore: number;
   readonly acknowledgedPerSecondAfter: number;
   readonly faults: number;
@@ -49,10 +52,14 @@ export interface ChaosReport extends ChaosFigures {
 
 const ACKNOWLEDGED_PER_SECOND_MIN = 100;
 const ACKNOWLEDGED_SHARE_MIN = 0.7;
+const UNDECIDED_SHARE_MAX = 0.05;
 
 /** Why a run counts for nothing: too little was served, or a kind of fault never left a trace. */
 export function voidReasons(
-  figures: Pick<ChaosFigures, 'acknowledgedPerSecondBefore' | 'acknowledgedPerSecondAfter' | 'faultsByKind'>,
+  figures: Pick<
+    ChaosFigures,
+    'acknowledgedPerSecondBefore' | 'acknowledgedPerSecondAfter' | 'faultsByKind' | 'histories'
+  >,
   verdict: Pick<Verdict, 'acknowledged' | 'failed' | 'unknown'>,
 ): string[] {
   const reasons: string[] = [];
@@ -63,6 +70,10 @@ export function voidReasons(
   const share = acknowledged / Math.max(1, acknowledged + failed + unknown);
   if (share < ACKNOWLEDGED_SHARE_MIN)
     reasons.push(`only ${Math.round(share * 100)} % of all messages were acknowledged`);
+  const { judged, undecided } = figures.histories;
+  if (judged === 0 || undecided / judged > UNDECIDED_SHARE_MAX) {
+    reasons.push(`${undecided} of ${judged} histories have no verdict`);
+  }
   const kinds = Object.entries(figures.faultsByKind);
   if (kinds.length === 0) reasons.push('no fault was made');
   for (const [kind, { leftTrace }] of kinds) if (leftTrace === 0) reasons.push(`${kind} left no trace`);
@@ -120,6 +131,7 @@ export function textOf(report: ChaosReport): string {
     `${report.nodes} nodes, ${report.seconds} s, seed ${report.seed}`,
     `${report.operations} messages sent: ${verdict.acknowledged} acknowledged, ${verdict.failed} failed, ${verdict.unknown} unknown`,
     `${verdict.read} in the log (${verdict.repeats} allowed repeats), shown ${report.observed} times; probes: ${report.probesAnswered} answered, ${report.probesUnanswered} not`,
+    `${report.histories.judged} histories of ${report.histories.operations} calls held against the definition of linearizability, ${report.histories.undecided} without a verdict`,
     `served ${report.acknowledgedPerSecondBefore}/s before and ${report.acknowledgedPerSecondAfter}/s after the faults`,
     `${report.leaderChanges} leader changes, ${report.faults} faults; silence: median ${report.medianGapMs} ms, longest ${report.longestGapMs} ms`,
     ...kinds,

@@ -4,10 +4,11 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SeededRandom } from '../../src/base/random.ts';
-import { TLedgerClient } from '../../src/client/index.ts';
 import { GapMeter } from '../../src/server/demo/gap_meter.ts';
-import { LocalCluster } from '../../src/server/local_cluster.ts';
+import { LocalCluster, type LocalMember } from '../../src/server/local_cluster.ts';
+import { Cast } from './cast.ts';
 import { type FaultKind, faults } from './faults.ts';
+import { Histories } from './histories.ts';
 import { History } from './history.ts';
 import { isFaultless, judge } from './judge.ts';
 import { Leaders } from './leaders.ts';
@@ -15,7 +16,7 @@ import { Load, type SenderOptions } from './load.ts';
 import { Network } from './network.ts';
 import { pause, until } from './pause.ts';
 import { planOf, type Step } from './plan.ts';
-import { Prober, Reader } from './readers.ts';
+import { type ProbeCounts, Prober, Reader } from './readers.ts';
 import { compareConsumeQueues, readLog, verifyReplicas } from './replicas.ts';
 import { type ChaosReport, FaultStatistics, voidReasons } from './report.ts';
 import { Stage } from './stage.ts';
@@ -77,8 +78,10 @@ class Run {
   readonly #statistics = new FaultStatistics();
   /** Closed in reverse. */
   readonly #open: (() => Promise<unknown>)[] = [];
-  #readers: Reader[] = [];
-  #probers: Prober[] = [];
+  /** By node, while it is a member. */
+  readonly #witnesses = new Map<string, { readonly reader: Reader; readonly prober: Prober }>();
+  readonly #probes: ProbeCounts = { answered: 0, unanswered: 0 };
+  #histories: Histories | undefined;
   #isKept = true;
 
   constructor(options: ChaosOptions) {
@@ -88,7 +91,7 @@ class Run {
   async go(): Promise<ChaosReport> {
     const history = this.#history;
     const stage = await this.#setUp();
-    const { client, cluster, leaders } = stage;
+    const { cluster, leaders } = stage;
     const load = this.#startLoad(cluster);
     await pause(WARM_UP_MS);
     const calmBefore = await this.#calm();
@@ -98,7 +101,8 @@ class Run {
     const calmAfter = await this.#calm();
 
     this.#say('faults are over: reading back');
-    await load.stop();
+    await Promise.all([load.stop(), this.#histories?.stop()]);
+    const { client } = stage;
     const agreement = await verifyReplicas(client, CONVERGED_WITHIN_MS);
     if (!agreement.identical) history.sight('diverged', `the replicas do not agree: ${agreement.why}`);
     const log = await readLog(client, TOPIC, QUEUES).catch((error: unknown) => {
@@ -106,11 +110,13 @@ class Run {
       return undefined;
     });
     const ends = log?.map((keys) => keys.length) ?? [];
-    for (const reader of this.#readers) {
+    for (const [nodeId, { reader }] of this.#witnesses) {
       const isThere = await until(() => reader.hasReached(ends), CONVERGED_WITHIN_MS);
-      if (!isThere) history.sight('broken', `the reader of ${reader.nodeId} did not reach the end`);
+      if (!isThere) history.sight('broken', `the reader of ${nodeId} did not reach the end`);
     }
-    const probes = this.#probers.map(({ counts }) => counts);
+    await this.#histories?.judge(client).catch((error: unknown) => {
+      history.sight('broken', `the histories could not be read back: ${error}`);
+    });
     const leaderChanges = leaders.changes;
     await this.close();
     for (const what of compareConsumeQueues(
@@ -126,8 +132,8 @@ class Run {
       seconds: Math.round((performance.now() - this.#startMs) / 1_000),
       operations: verdict.acknowledged + verdict.failed + verdict.unknown,
       observed: history.observed,
-      probesAnswered: probes.reduce((sum, one) => sum + one.answered, 0),
-      probesUnanswered: probes.reduce((sum, one) => sum + one.unanswered, 0),
+      ...{ probesAnswered: this.#probes.answered, probesUnanswered: this.#probes.unanswered },
+      histories: this.#histories?.counts ?? { judged: 0, operations: 0, undecided: 0 },
       acknowledgedPerSecondBefore: calmBefore,
       acknowledgedPerSecondAfter: calmAfter,
       ...{ leaderChanges, longestGapMs: Math.round(longestGapMs), ...this.#statistics.summary() },
@@ -160,20 +166,39 @@ class Run {
     this.#open.push(() => this.#network.close());
     this.#open.push(() => cluster.stop());
     await cluster.waitForLeader();
-    const client = new TLedgerClient({ endpoints: cluster.endpoints });
-    this.#open.push(() => client.close());
-    await client.admin.createTopic(TOPIC, { queues: QUEUES });
     const onLeader = (nodeId: string, term: number): void => this.#say(`${nodeId} leads in term ${term}`);
     const leaders = new Leaders(cluster.members, this.#history, onLeader);
     this.#open.push(() => leaders.close());
+    const parts = { cluster, leaders, network: this.#network, history: this.#history };
+    const onEnter = ({ nodeId }: LocalMember): void => this.#watch(nodeId);
+    const cast = new Cast({ ...parts, onEnter, onLeave: (nodeId) => this.#unwatch(nodeId) });
+    this.#open.push(() => cast.close());
+    await cast.client.admin.createTopic(TOPIC, { queues: QUEUES });
     await until(() => leaders.current !== undefined, SERVED_WITHIN_MS);
-    stage = new Stage({ cluster, client, leaders, network: this.#network, history: this.#history });
+    stage = new Stage({ ...parts, cast });
     return stage;
+  }
+
+  /** Reads from a member and probes it. */
+  #watch(nodeId: string): void {
+    const at = { nodeId, address: this.#network.addressesOf(nodeId).client };
+    const reader = new Reader(at, TOPIC, this.#history);
+    this.#witnesses.set(nodeId, { reader, prober: new Prober(at, TOPIC, this.#history) });
+  }
+
+  async #unwatch(nodeId: string): Promise<void> {
+    const witness = this.#witnesses.get(nodeId);
+    if (witness === undefined) return;
+    this.#witnesses.delete(nodeId);
+    const { reader, prober } = witness;
+    await Promise.all([reader.close(), prober.close()]);
+    this.#probes.answered += prober.counts.answered;
+    this.#probes.unanswered += prober.counts.unanswered;
   }
 
   #startLoad(cluster: LocalCluster): Load {
     const load = new Load({
-      endpoints: cluster.members.map(({ nodeId }) => this.#network.clientAddress(nodeId)),
+      endpoints: cluster.members.map(({ nodeId }) => this.#network.addressesOf(nodeId).client),
       topic: TOPIC,
       history: this.#history,
       ratePerSender: this.#options.rate / (producers.length + UNARY_SENDERS),
@@ -185,14 +210,17 @@ class Run {
     for (const options of producers) load.startProducer(options);
     for (let at = 0; at < UNARY_SENDERS; at++) load.startUnarySender();
     this.#open.push(() => load.stop());
-    for (const { nodeId } of cluster.members) {
-      const at = { nodeId, address: this.#network.clientAddress(nodeId) };
-      const reader = new Reader(at, TOPIC, this.#history);
-      const prober = new Prober(at, TOPIC, this.#history);
-      this.#readers.push(reader);
-      this.#probers.push(prober);
-      this.#open.push(() => Promise.all([reader.close(), prober.close()]));
-    }
+    this.#open.push(() => Promise.all([...this.#witnesses.keys()].map((nodeId) => this.#unwatch(nodeId))));
+    for (const { nodeId } of cluster.members) this.#watch(nodeId);
+    const accesses = () => {
+      return [...this.#witnesses.keys()].map((nodeId) => ({
+        nodeId,
+        address: this.#network.addressesOf(nodeId).client,
+      }));
+    };
+    const histories = new Histories(accesses, this.#history);
+    this.#histories = histories;
+    this.#open.push(() => histories.close());
     return load;
   }
 

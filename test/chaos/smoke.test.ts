@@ -22,7 +22,9 @@ describe('chaos on three real processes', function () {
     expect(report.verdict.faults, why).to.deep.equal(clean);
     expect(report.voids, why).to.deep.equal([]);
     expect(Object.keys(report.faultsByKind)).to.have.members([...kinds]);
-    expect(report.leaderChanges).to.be.at.least(kinds.length);
+    // A short pause need not cost the leader its place; the other faults do, if they find one.
+    expect(report.leaderChanges).to.be.at.least(2);
+    expect(report.histories.judged).to.be.at.least(10);
     expect(report.dataDir).to.equal(null);
   });
 });

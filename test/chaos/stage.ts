@@ -4,9 +4,11 @@ import { readFileSync } from 'node:fs';
 import type { TLedgerClient } from '../../src/client/index.ts';
 import { type ChildExit, describeExit } from '../../src/server/child_node.ts';
 import type { LocalCluster } from '../../src/server/local_cluster.ts';
+import type { Cast } from './cast.ts';
 import type { History } from './history.ts';
 import type { Leaders } from './leaders.ts';
 import type { Network } from './network.ts';
+import { pause } from './pause.ts';
 
 /** The parts of a stage. */
 export interface StageParts {
@@ -14,8 +16,7 @@ export interface StageParts {
   readonly network: Network;
   readonly leaders: Leaders;
   readonly history: History;
-  /** Reaches the nodes past the proxies. */
-  readonly client: TLedgerClient;
+  readonly cast: Cast;
 }
 
 /** Where faults happen. */
@@ -24,7 +25,7 @@ export class Stage {
   readonly network: Network;
   readonly leaders: Leaders;
   readonly history: History;
-  readonly client: TLedgerClient;
+  readonly cast: Cast;
   readonly #taken = new Set<string>();
   readonly #doomed = new Map<string, NodeJS.Signals>();
 
@@ -33,7 +34,12 @@ export class Stage {
     this.network = parts.network;
     this.leaders = parts.leaders;
     this.history = parts.history;
-    this.client = parts.client;
+    this.cast = parts.cast;
+  }
+
+  /** Reaches the nodes past the proxies. */
+  get client(): TLedgerClient {
+    return this.cast.client;
   }
 
   get nodeIds(): readonly string[] {
@@ -64,6 +70,19 @@ export class Stage {
     } finally {
       for (const nodeId of nodeIds) this.#taken.delete(nodeId);
     }
+  }
+
+  /** Ends a node that is no member, for good, once no fault has it any more. */
+  async dismiss(nodeId: string): Promise<void> {
+    while (this.#taken.has(nodeId)) await pause(10);
+    await this.holding([nodeId], () => this.dismissHeld(nodeId));
+  }
+
+  /** The same for a node that the calling fault has. */
+  async dismissHeld(nodeId: string): Promise<void> {
+    this.#doomed.set(nodeId, 'SIGTERM');
+    await this.cast.dismiss(nodeId);
+    this.#doomed.delete(nodeId);
   }
 
   /** Ends a process as a fault. */

@@ -1,8 +1,9 @@
 // The network of the chaos runs must itself do what it says: cut silently, in one direction, in order, and heal.
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { expect } from 'chai';
+import { freePorts } from '../../src/server/ports.ts';
 import { pause, until } from './pause.ts';
-import { TcpProxy } from './tcp_proxy.ts';
+import { TcpProxy, Way } from './tcp_proxy.ts';
 
 /** Long enough for bytes on this machine to arrive, if they do. */
 const ARRIVED_MS = 60;
@@ -36,6 +37,7 @@ class End {
 describe('a TCP proxy of the chaos network', () => {
   let server: Server;
   let proxy: TcpProxy;
+  let way: Way;
   let accepted: End[];
   let dialled: End[];
 
@@ -44,11 +46,13 @@ describe('a TCP proxy of the chaos network', () => {
     dialled = [];
     server = createServer({ allowHalfOpen: true }, (socket) => accepted.push(new End(socket)));
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    proxy = await TcpProxy.open((server.address() as { port: number }).port);
+    way = new Way();
+    proxy = await TcpProxy.open((server.address() as { port: number }).port, () => way);
   });
 
   afterEach(async () => {
     for (const { socket } of [...accepted, ...dialled]) socket.destroy();
+    way.close();
     await proxy.close();
     await new Promise((resolve) => server.close(resolve));
   });
@@ -74,14 +78,14 @@ describe('a TCP proxy of the chaos network', () => {
     await inner.expectText('and back');
     await until(() => inner.isEnded, 2_000);
     expect([inner.isEnded, outer.isEnded]).to.deep.equal([true, true]);
-    expect(proxy.trace).to.deep.equal({ held: 0, delayed: 0, resets: 0 });
+    expect(way.trace).to.deep.equal({ held: 0, delayed: 0, resets: 0 });
   });
 
   for (const direction of ['forward', 'backward'] as const) {
     it(`holds what goes ${direction} while cut, lets the other way pass, and delivers in order when healed`, async () => {
       const [inner, outer] = await connected();
       const [from, to] = direction === 'forward' ? [inner, outer] : [outer, inner];
-      const heal = proxy.cut(direction);
+      const heal = way.cut(direction);
       from.socket.write('one ');
       await pause(ARRIVED_MS);
       from.socket.end('two');
@@ -89,7 +93,7 @@ describe('a TCP proxy of the chaos network', () => {
       await from.expectText('answer');
       await pause(ARRIVED_MS);
       expect([to.text, to.isEnded]).to.deep.equal(['', false]);
-      expect(proxy.trace.held).to.be.greaterThan(0);
+      expect(way.trace.held).to.be.greaterThan(0);
       heal();
       await to.expectText('one two');
       await until(() => to.isEnded, 2_000);
@@ -99,7 +103,7 @@ describe('a TCP proxy of the chaos network', () => {
 
   it('stays cut until the last of several cuts is healed', async () => {
     const [inner, outer] = await connected();
-    const heals = [proxy.cut('forward'), proxy.cut('forward')];
+    const heals = [way.cut('forward'), way.cut('forward')];
     inner.socket.write('late');
     heals[0]!();
     heals[0]!();
@@ -110,7 +114,7 @@ describe('a TCP proxy of the chaos network', () => {
   });
 
   it('lets new connections hang while cut in either direction', async () => {
-    const heal = proxy.cut('backward');
+    const heal = way.cut('backward');
     const inner = dial();
     inner.socket.write('hello');
     await pause(ARRIVED_MS);
@@ -123,23 +127,23 @@ describe('a TCP proxy of the chaos network', () => {
 
   it('delays without reordering', async () => {
     const [inner, outer] = await connected();
-    proxy.delayMs = 100;
+    way.delayMs = 100;
     const begunMs = performance.now();
     inner.socket.write('slow, ');
     await pause(20);
-    proxy.delayMs = 0;
+    way.delayMs = 0;
     inner.socket.write('quick');
     await outer.expectText('slow, quick');
     expect(performance.now() - begunMs).to.be.at.least(99);
-    expect(proxy.trace.delayed).to.equal(1);
+    expect(way.trace.delayed).to.equal(1);
   });
 
   it('resets both ends', async () => {
     const [inner, outer] = await connected();
-    proxy.reset();
+    way.reset();
     await until(() => inner.isReset && outer.isReset, 2_000);
     expect([inner.isReset, outer.isReset]).to.deep.equal([true, true]);
-    expect(proxy.trace.resets).to.equal(2);
+    expect(way.trace.resets).to.equal(2);
   });
 
   it('resets whoever dials while nobody listens', async () => {
@@ -151,9 +155,35 @@ describe('a TCP proxy of the chaos network', () => {
     await new Promise<void>((resolve) => server.listen(0, resolve));
   });
 
+  it('takes each connection for the way of its dialler, and resets those that have none', async () => {
+    const ways = new Map<number, Way>();
+    const target = (server.address() as { port: number }).port;
+    const shared = await TcpProxy.open(target, (port) => ways.get(port));
+    const dialFrom = async (localPort: number): Promise<End> => {
+      const port = Number(shared.address.split(':')[1]);
+      const end = new End(connect({ port, host: '127.0.0.1', localPort, allowHalfOpen: true }));
+      dialled.push(end);
+      return end;
+    };
+    const [first, second, third] = await freePorts(3);
+    ways.set(first!, new Way()).set(second!, new Way());
+    const heal = ways.get(first!)!.cut('forward');
+    const [held, open, stranger] = await Promise.all([first!, second!, third!].map(dialFrom));
+    await until(() => accepted.length === 1 && stranger!.isReset, 2_000);
+    open!.socket.write('here');
+    await accepted[0]!.expectText('here');
+    expect(stranger!.isReset).to.equal(true);
+    expect([held!.isReset, accepted.length]).to.deep.equal([false, 1]);
+    heal();
+    await until(() => accepted.length === 2, 2_000);
+    expect(accepted).to.have.length(2);
+    for (const one of ways.values()) one.close();
+    await shared.close();
+  });
+
   it('makes a sender wait when much is held', async () => {
     const [inner, outer] = await connected();
-    const heal = proxy.cut('forward');
+    const heal = way.cut('forward');
     const bytes = Buffer.alloc(16 * 1024 * 1024, 'x');
     let isSent = false;
     inner.socket.write(bytes, () => {

@@ -1,5 +1,6 @@
-// One way between two processes that can be cut in either direction, slowed down and reset. Like a network, and unlike a
-// closed socket, a cut says nothing: bytes and closings wait until it ends, and new connections hang.
+// A port in front of a process, and the ways that lead over it: each can be cut in either direction, slowed down and reset.
+// Like a network, and unlike a closed socket, a cut says nothing: bytes and closings wait until it ends, and new
+// connections hang.
 //
 //   dialler --- inner socket --- [ forward gate -> ] --- outer socket --- target
 //                                [ <- backward gate ]
@@ -29,7 +30,7 @@ interface Piece {
 
 /** One direction of one connection. */
 class Flow {
-  readonly #proxy: TcpProxy;
+  readonly #way: Way;
   readonly #direction: Direction;
   readonly #from: Socket;
   readonly #to: Socket;
@@ -37,8 +38,8 @@ class Flow {
   #heldBytes = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(proxy: TcpProxy, direction: Direction, from: Socket, to: Socket) {
-    this.#proxy = proxy;
+  constructor(way: Way, direction: Direction, from: Socket, to: Socket) {
+    this.#way = way;
     this.#direction = direction;
     this.#from = from;
     this.#to = to;
@@ -54,7 +55,7 @@ class Flow {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     while (this.#pieces.length > 0) {
-      if (this.#proxy.isCut(this.#direction)) return;
+      if (this.#way.isCut(this.#direction)) return;
       const { bytes, dueMs } = this.#pieces[0]!;
       const waitMs = dueMs - performance.now();
       if (waitMs > 0) {
@@ -73,8 +74,8 @@ class Flow {
   }
 
   #push(bytes: Piece['bytes']): void {
-    const { trace, delayMs } = this.#proxy;
-    if (this.#proxy.isCut(this.#direction)) trace.held++;
+    const { trace, delayMs } = this.#way;
+    if (this.#way.isCut(this.#direction)) trace.held++;
     if (delayMs > 0) trace.delayed++;
     const earliestMs = this.#pieces.at(-1)?.dueMs ?? 0;
     this.#pieces.push({ bytes, dueMs: Math.max(earliestMs, delayMs > 0 ? performance.now() + delayMs : 0) });
@@ -84,47 +85,16 @@ class Flow {
   }
 }
 
-/** A way to one port. */
-export class TcpProxy {
+/** All connections from one dialler to one target. */
+export class Way {
   readonly trace: ProxyTrace = { held: 0, delayed: 0, resets: 0 };
-  readonly #server: Server;
-  readonly #targetPort: number;
+  /** How long each piece takes, in each direction. */
+  delayMs = 0;
   readonly #sockets = new Set<Socket>();
   readonly #flows = new Set<Flow>();
-  /** Connections that were begun while the way was cut. */
-  #hanging: Socket[] = [];
+  /** Connections that were begun while the way was cut, and how they go on. */
+  #hanging: { readonly inner: Socket; readonly dial: () => void }[] = [];
   readonly #cuts = { forward: 0, backward: 0 };
-  #delayMs = 0;
-
-  private constructor(server: Server, targetPort: number) {
-    this.#server = server;
-    this.#targetPort = targetPort;
-    server.on('connection', (inner) => this.#take(inner));
-  }
-
-  /** A way from a new port to `targetPort`, where nobody need listen yet. */
-  static async open(targetPort: number): Promise<TcpProxy> {
-    const server = createServer({ allowHalfOpen: true });
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(0, HOST, resolve);
-    });
-    return new TcpProxy(server, targetPort);
-  }
-
-  /** host:port to dial. */
-  get address(): string {
-    return `${HOST}:${(this.#server.address() as { port: number }).port}`;
-  }
-
-  /** How long each piece takes, in each direction. */
-  get delayMs(): number {
-    return this.#delayMs;
-  }
-
-  set delayMs(delayMs: number) {
-    this.#delayMs = delayMs;
-  }
 
   isCut(direction: Direction): boolean {
     return this.#cuts[direction] > 0;
@@ -151,9 +121,20 @@ export class TcpProxy {
     this.#hanging = [];
   }
 
-  async close(): Promise<void> {
+  /** Takes a connection that was begun, to `targetPort` of this machine. */
+  take(inner: Socket, targetPort: number): void {
+    this.#own(inner);
+    inner.pause();
+    const dial = (): void => this.#dial(inner, targetPort);
+    // A handshake needs both directions.
+    if (!this.isCut('forward') && !this.isCut('backward')) return dial();
+    this.trace.held++;
+    this.#hanging.push({ inner, dial });
+  }
+
+  /** Ends all connections. */
+  close(): void {
     for (const socket of this.#sockets) socket.destroy();
-    await new Promise((resolve) => this.#server.close(resolve));
   }
 
   #resume(): void {
@@ -161,23 +142,13 @@ export class TcpProxy {
     if (this.isCut('forward') || this.isCut('backward')) return;
     const hanging = this.#hanging;
     this.#hanging = [];
-    for (const inner of hanging) if (!inner.destroyed) this.#dial(inner);
+    for (const { inner, dial } of hanging) if (!inner.destroyed) dial();
   }
 
-  #take(inner: Socket): void {
-    this.#own(inner);
-    // A handshake needs both directions.
-    if (!this.isCut('forward') && !this.isCut('backward')) return this.#dial(inner);
-    this.trace.held++;
-    inner.pause();
-    this.#hanging.push(inner);
-  }
-
-  #dial(inner: Socket): void {
-    const outer = connect({ host: HOST, port: this.#targetPort, allowHalfOpen: true, noDelay: true });
+  #dial(inner: Socket, targetPort: number): void {
+    const outer = connect({ host: HOST, port: targetPort, allowHalfOpen: true, noDelay: true });
     this.#own(outer);
     inner.setNoDelay(true);
-    inner.pause();
     outer.once('error', () => inner.resetAndDestroy());
     outer.once('connect', () => {
       this.#join('forward', inner, outer);
@@ -196,5 +167,43 @@ export class TcpProxy {
     this.#sockets.add(socket);
     socket.on('error', () => {});
     socket.once('close', () => this.#sockets.delete(socket));
+  }
+}
+
+/** A port in front of another one. */
+export class TcpProxy {
+  readonly #server: Server;
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  /**
+   * A new port that leads to `targetPort`, where nobody need listen yet.
+   * @param wayOf the way of a dialler at that port of this machine; undefined for one that has no way, and is reset.
+   */
+  static async open(targetPort: number, wayOf: (diallerPort: number) => Way | undefined): Promise<TcpProxy> {
+    const server = createServer({ allowHalfOpen: true });
+    server.on('connection', (inner) => {
+      inner.on('error', () => {});
+      const way = wayOf(inner.remotePort ?? 0);
+      if (way === undefined) inner.resetAndDestroy();
+      else way.take(inner, targetPort);
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(0, HOST, resolve);
+    });
+    return new TcpProxy(server);
+  }
+
+  /** host:port to dial. */
+  get address(): string {
+    return `${HOST}:${(this.#server.address() as { port: number }).port}`;
+  }
+
+  /** Takes no more connections; resolves when the last has ended (see `Way.close`). */
+  async close(): Promise<void> {
+    await new Promise((resolve) => this.#server.close(resolve));
   }
 }

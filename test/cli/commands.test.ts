@@ -78,6 +78,20 @@ describe('cli: commands', () => {
     expect(document.nodes[1]).to.deep.include({ nodeId: 'n1', role: 'follower', lag: 0, lastIndex: 1 });
   });
 
+  it('cluster status says with 3 that nobody leads, and what the members are that are no voters', async () => {
+    group.setMembers(
+      group.membership.members.map((one) => (one.nodeId === 'n2' ? { ...one, role: 'learner' as const } : one)),
+    );
+    expect((await cli('cluster status')).stdout.toString().split('\n')[5]).to.match(/^n2 +learner /);
+    group.lead(undefined);
+    const leaderless = await cli('cluster status');
+    expect([leaderless.exitCode, leaderless.stderr]).to.deep.equal([3, '']);
+    expect(leaderless.stdout.toString()).to.match(/^cluster fake, group g0, no leader\n/);
+    const document = JSON.parse((await cli('cluster status --format json')).stdout.toString());
+    expect(document).to.include({ leaderId: null });
+    expect(document.nodes[2]).to.include({ role: 'follower', membershipRole: 'learner' });
+  });
+
   it('leader transfer names the new leader', async () => {
     expect((await json('leader transfer --to n2')).leader).to.deep.include({ nodeId: 'n2', term: 2 });
     const unknown = await cli('leader transfer --to n9');
@@ -265,6 +279,36 @@ describe('cli: commands', () => {
       expect(result.stderr, line).to.match(expected);
       expect(result.stdout.length, line).to.equal(0);
     }
+  });
+
+  it('say wrong usage in JSON to those who asked for JSON', async () => {
+    const wrong: readonly (readonly [string, RegExp])[] = [
+      ['topic create --format json', /^missing required argument 'topic'$/],
+      ['--format=json consume --topic t --bogus', /^unknown option '--bogus'$/],
+      ['member add n3 --peer p:1 --client c:1 --learner --replaces n0 --format json', /exclude each other$/],
+      ['topic --format json', /^a command is missing$/],
+    ];
+    for (const [line, expected] of wrong) {
+      const result = await run(line.split(' '));
+      expect([result.exitCode, result.stdout.length], line).to.deep.equal([2, 0]);
+      expect(JSON.parse(result.stderr).error.message, line).to.match(expected);
+    }
+    expect((await run(['topic', '--help', '--format', 'json'])).exitCode).to.equal(0);
+  });
+
+  it('say why they wait: what each endpoint does', async () => {
+    const dead = ['127.0.0.1:1', 'nowhere.invalid:1'];
+    const waited = await run(['cluster', 'status', '--endpoints', dead.join(','), '--timeout', '1500']);
+    expect(waited.exitCode).to.equal(3);
+    const lines = waited.stderr.trimEnd().split('\n');
+    const causes = '127.0.0.1:1: connection refused; nowhere.invalid:1: no such host';
+    expect(lines).to.deep.equal([
+      `waiting: ${causes}`,
+      `tledger: none of ${dead.join(', ')} can be reached (${causes}) (UNREACHABLE)`,
+    ]);
+    group.lead(undefined);
+    const leaderless = await cli('topic list');
+    expect(leaderless.stderr).to.match(/^waiting: 127\.0\.0\.1:\d+: The group has no leader at the moment\.\n/);
   });
 
   it('teach in --help, with examples', async () => {

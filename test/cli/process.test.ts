@@ -48,8 +48,16 @@ describe('cli: the program', function () {
     expect(ended).to.deep.equal({
       exitCode: 3,
       stdout: '',
-      stderr: 'tledger: none of 127.0.0.1:1 can be reached (UNREACHABLE)\n',
+      stderr: 'tledger: none of 127.0.0.1:1 can be reached (127.0.0.1:1: connection refused) (UNREACHABLE)\n',
     });
+  });
+
+  it('says with 2 what is wrong with settings, in JSON to those who asked for it', async () => {
+    const ended = await tledger(['node', 'start', '--node-id', '../n0', '--format', 'json']);
+    expect([ended.exitCode, ended.stdout]).to.deep.equal([2, '']);
+    const { code, message } = JSON.parse(ended.stderr).error;
+    expect(code).to.equal('INVALID_CONFIG');
+    expect(message).to.match(/^Configuration: flag --node-id: /);
   });
 
   it('takes endpoints from TLEDGER_ENDPOINTS, carries stdin in and one document out', async () => {

@@ -3,7 +3,10 @@ import { expect } from 'chai';
 import type { TLedgerError } from '../../src/base/errors.ts';
 import { Backoff } from '../../src/client/backoff.ts';
 import { TLedgerClient } from '../../src/client/client.ts';
+import { type CallOptions, Cluster } from '../../src/client/cluster.ts';
 import { checkEndpoints, producerSettings } from '../../src/client/options.ts';
+import { encodeMessageRecord } from '../../src/format/message.ts';
+import { ledgerService } from '../../src/wire/services.ts';
 import { FakeGroup } from './fake_server.ts';
 
 describe('client: options', () => {
@@ -104,6 +107,61 @@ describe('client: calls', () => {
       expect((error as TLedgerError).cause).to.have.property('code', 'NO_LEADER');
     });
   }
+
+  describe('of a method that has effects', () => {
+    /** Appends without a producer id: whoever does it twice has it twice. */
+    async function append(options: CallOptions) {
+      const records = encodeMessageRecord({ topic: 't', queueId: 0, body: Buffer.from('x'), bornAtMs: 1 });
+      const request = { topic: 't', queue: 0, producerId: '', sequence: 0, records };
+      const cluster = new Cluster({ endpoints: group.endpoints });
+      try {
+        await cluster.call(ledgerService.append, request, { timeoutMs: 300, ...options });
+        return 'appended';
+      } catch (error) {
+        return (error as TLedgerError).code;
+      } finally {
+        cluster.close();
+      }
+    }
+
+    it('are taken to happen once, though nobody says so: a lost answer ends them, and is unknown', async () => {
+      await start(2);
+      group.onAppend = () => 'apply, then drop';
+      // An option that is not known, as callers without a type check may pass.
+      const stray = { isRepeatable: false } as CallOptions;
+      expect(await append(stray)).to.equal('OUTCOME_UNKNOWN');
+      expect(group.bodies('t', 0)).to.deep.equal(['x']);
+    });
+
+    it('are unknown, whatever was said last, when an earlier answer was lost', async () => {
+      for (const last of ['NO_LEADER', 'UNREACHABLE', 'DEADLINE_EXCEEDED', 'OVERLOADED'] as const) {
+        await start(2);
+        let calls = 0;
+        group.onAppend = () => (++calls === 1 ? 'apply, then drop' : last);
+        expect(await append({ effects: 'repeatable' }), last).to.equal('OUTCOME_UNKNOWN');
+        expect(calls).to.be.greaterThan(1);
+        await group.stop();
+        await client.close();
+      }
+    });
+
+    for (const code of ['INTERNAL', 'STORAGE_FAILED', 'DATA_CORRUPTED', 'OUTCOME_UNKNOWN'] as const) {
+      it(`are unknown after ${code}, which says nothing about them`, async () => {
+        await start(2);
+        group.onAppend = () => code;
+        expect(await append({})).to.equal('OUTCOME_UNKNOWN');
+        expect(group.nodes.flatMap(({ unaryCalls }) => unaryCalls)).to.deep.equal(['append']);
+      });
+    }
+
+    it('have failed for certain when every node said so', async () => {
+      await start(2);
+      group.onAppend = () => 'NO_LEADER';
+      expect(await append({})).to.equal('NO_LEADER');
+      expect(group.nodes.flatMap(({ unaryCalls }) => unaryCalls).length).to.be.greaterThan(1);
+      expect(group.log).to.deep.equal([]);
+    });
+  });
 
   it('are not repeated after a refusal for good', async () => {
     await start(2);

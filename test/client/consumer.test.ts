@@ -131,9 +131,10 @@ describe('client: consumer', () => {
 
     it('begins at the latest message that the group has', async () => {
       const latest = read({ from: 'latest' }, 1);
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      group.put('t', 0, 'new');
-      expect((await latest).map(({ body }) => String(body))).to.deep.equal(['new']);
+      // Again, should the reader not have begun yet.
+      const timer = setInterval(() => group.put('t', 0, 'new'), 50);
+      const found = await latest.finally(() => clearInterval(timer));
+      expect(found.map(({ body }) => String(body))).to.deep.equal(['new']);
     });
 
     it('reads without a leader what the node knows, if that is enough', async () => {
@@ -279,6 +280,63 @@ describe('client: consumer', () => {
     };
     const failure = await read({ resumeTimeoutMs: 200 }).catch((error: TLedgerError) => error.code);
     expect(failure).to.equal('UNREACHABLE');
+  });
+
+  describe('whose messages are deleted meanwhile', () => {
+    const bodiesOf = async (options: Omit<ConsumeOptions, 'topic'>): Promise<string[]> => {
+      const bodies: string[] = [];
+      for await (const { body } of client.consume({ topic: 't', queues: [0], untilEnd: true, ...options })) {
+        bodies.push(String(body));
+      }
+      return bodies;
+    };
+
+    beforeEach(async () => {
+      await start();
+      for (let at = 0; at < 9; at++) group.put('t', 0, `m${at}`);
+    });
+
+    it('goes on behind them if it wants whatever is first, and has seen nothing yet', async () => {
+      let answers = 0;
+      group.onConsume = () => {
+        // They were there when the reader asked where to begin.
+        if (++answers === 1) group.minOffset = 4;
+        return answers === 1 ? 'OFFSET_OUT_OF_RANGE' : 'go on';
+      };
+      expect(await bodiesOf({})).to.deep.equal(['m4', 'm5', 'm6', 'm7', 'm8']);
+    });
+
+    it('ends at once when all that it wanted is gone', async () => {
+      let answers = 0;
+      group.onConsume = () => {
+        if (++answers > 1) return 'go on';
+        group.minOffset = 9;
+        return 'OFFSET_OUT_OF_RANGE';
+      };
+      expect(await bodiesOf({})).to.deep.equal([]);
+    });
+
+    for (const [who, options, read] of [
+      ['has seen some of them', {}, 3],
+      ['wants to begin at one of them', { from: 1 }, 0],
+      ['wants to begin there queue by queue', { positions: new Map([[0, 1]]) }, 0],
+    ] as const) {
+      it(`fails, and says which, if it ${who}`, async () => {
+        group.onConsume = (_node, sent) => {
+          if (sent < (read > 0 ? 1 : 0)) return 'go on';
+          group.minOffset = 5;
+          return 'OFFSET_OUT_OF_RANGE';
+        };
+        const beganMs = performance.now();
+        const error = await bodiesOf(options).catch((failure: TLedgerError) => failure);
+        expect(error).to.have.property('code', 'OFFSET_OUT_OF_RANGE');
+        const first = read > 0 ? read : 1;
+        expect((error as TLedgerError).message).to.equal(
+          `messages ${first} to 4 of queue 0 of topic "t" were deleted before they were read`,
+        );
+        expect(performance.now() - beganMs).to.be.below(5_000);
+      });
+    }
   });
 
   it('ends quietly when aborted', async () => {

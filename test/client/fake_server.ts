@@ -6,7 +6,7 @@ import { encodeMessageRecord } from '../../src/format/message.ts';
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../../src/format/message_layout.ts';
 import { RECORD_HEADER_BYTES, sizeAt } from '../../src/format/record.ts';
 import { writeUint64 } from '../../src/format/uint64.ts';
-import type { NodeStatus } from '../../src/wire/admin_messages.ts';
+import type { ChangeMembershipRequest, GroupMember, Membership, NodeStatus } from '../../src/wire/admin_messages.ts';
 import { clientPortOptions } from '../../src/wire/channel_options.ts';
 import type {
   AppendRequest,
@@ -26,12 +26,14 @@ import {
   ledgerService,
   wellFormed,
 } from '../../src/wire/services.ts';
-import { statusOf } from '../../src/wire/status.ts';
+import { ACKNOWLEDGED_METADATA, type FailureStatus, statusOf } from '../../src/wire/status.ts';
 
 /** What a node does with a frame. */
 export type Verdict =
   /** Appends and answers. */
   | { readonly kind: 'apply'; readonly delayMs?: number }
+  /** The same, but the answer gets lost before it is heard, as an error comes right behind it. */
+  | { readonly kind: 'apply-unheard' }
   /** Answers with an error and ends the stream. */
   | { readonly kind: 'refuse'; readonly code: ErrorCode }
   /**
@@ -67,8 +69,20 @@ export class FakeGroup {
   decide: (request: AppendRequest, node: FakeNode) => Verdict = () => ({ kind: 'apply' });
   /** Sends less than all in a Consume response, and may break it off: called before each response. */
   onConsume: (node: FakeNode, sent: number) => 'go on' | 'drop' | ErrorCode = () => 'go on';
+  /** What becomes of a single Append that arrives, before it is looked at. */
+  onAppend: (node: FakeNode) => 'go on' | 'apply, then drop' | 'drop' | ErrorCode = () => 'go on';
   /** What becomes of a CreateTopic that arrives, before it is looked at. */
   onCreateTopic: (node: FakeNode) => 'go on' | 'apply, then drop' | 'drop' | ErrorCode = () => 'go on';
+  /** What becomes of a change of members that arrives; by default it is done at once, an added one as a learner. */
+  onChangeMembership: (request: ChangeMembershipRequest) => 'go on' | 'apply, then drop' | 'drop' | ErrorCode = () =>
+    'go on';
+  /** Members by name; the nodes themselves until the first change. */
+  members: readonly GroupMember[] | undefined;
+  membershipIndex = 0;
+  isChangingOver = false;
+  isMembershipCommitted = true;
+  /** First offset that every queue still holds. */
+  minOffset = 0;
   leaderAt: number | undefined = 0;
   /** Whose log VerifyLog reports to differ. */
   divergedNode: number | undefined;
@@ -105,6 +119,51 @@ export class FakeGroup {
     return { nodeId: node.id, clientAddress: this.leaderAddress ?? node.address, term: String(this.term) };
   }
 
+  get membership(): Membership {
+    const members =
+      this.members ??
+      this.nodes.map(({ id, address }) => memberOf(id, { clientAddress: address, peerAddress: address }));
+    return {
+      index: String(this.membershipIndex),
+      committed: this.isMembershipCommitted,
+      changingOver: this.isChangingOver,
+      members,
+    };
+  }
+
+  /** Another list of members, by a new record. */
+  setMembers(members: readonly GroupMember[], isChangingOver = false): void {
+    this.members = members;
+    this.membershipIndex++;
+    this.isChangingOver = isChangingOver;
+    this.changed();
+  }
+
+  changeMembership(request: ChangeMembershipRequest): void {
+    const { nodeId, clientAddress, peerAddress, learnerOnly, replaces } = request;
+    const { members } = this.membership;
+    const known = members.find((member) => member.nodeId === nodeId);
+    if (known === undefined && ['PROMOTE', 'REMOVE', 'READDRESS'].includes(request.kind)) {
+      throw new TLedgerError('UNKNOWN_NODE', `no member ${nodeId}`);
+    }
+    switch (request.kind) {
+      case 'ADD': {
+        const learner = { clientAddress, peerAddress, role: 'learner', promote: !learnerOnly, replaces } as const;
+        return this.setMembers([...members, memberOf(nodeId, learner)]);
+      }
+      case 'PROMOTE':
+        return this.setMembers(members.map((one) => (one === known ? { ...one, promote: true } : one)));
+      case 'REMOVE':
+        return this.setMembers(members.filter((one) => one !== known));
+      case 'READDRESS':
+        return this.setMembers(members.map((one) => (one === known ? { ...one, clientAddress, peerAddress } : one)));
+      case 'CANCEL':
+        return this.setMembers(members.filter(({ role, promote }) => role !== 'learner' || !promote));
+      default:
+        throw new TLedgerError('INVALID_ARGUMENT', 'no kind of change');
+    }
+  }
+
   lead(at: number | undefined): void {
     this.leaderAt = at;
     this.term++;
@@ -135,6 +194,8 @@ export class FakeGroup {
     const queues = this.topics.get(request.topic);
     if (queues === undefined) throw new TLedgerError('TOPIC_NOT_FOUND', `no topic ${request.topic}`);
     const records = split(request.records);
+    // Without an id nothing is recognised.
+    if (request.producerId === '') return this.#append(request, records);
     const producer = this.producers.get(request.producerId) ?? { next: 1, runs: new Map() };
     if (!this.producers.has(request.producerId) && request.sequence !== 1) throw new TLedgerError('UNKNOWN_PRODUCER');
     if (request.sequence > producer.next) throw new TLedgerError('OUT_OF_ORDER_SEQUENCE');
@@ -145,13 +206,11 @@ export class FakeGroup {
       }
       return this.#answer(run.offset, run.count, true);
     }
-    const offset = this.entries(request.topic, request.queue).length;
-    for (const record of records) this.#store(request.topic, request.queue, record);
-    producer.runs.set(producer.next, { count: records.length, offset });
+    const answer = this.#append(request, records);
+    producer.runs.set(producer.next, { count: records.length, offset: Number(answer.queueOffset) });
     producer.next += records.length;
     this.producers.set(request.producerId, producer);
-    this.changed();
-    return this.#answer(offset, records.length, false);
+    return answer;
   }
 
   /** The stretch of the log that holds offsets [from, to) of a queue, with whatever lies between. */
@@ -176,6 +235,13 @@ export class FakeGroup {
   async stop(): Promise<void> {
     this.isStopped = true;
     for (const node of this.nodes) node.kill();
+  }
+
+  #append({ topic, queue }: AppendRequest, records: readonly Buffer[]): AppendResponse {
+    const offset = this.entries(topic, queue).length;
+    for (const record of records) this.#store(topic, queue, record);
+    this.changed();
+    return this.#answer(offset, records.length, false);
   }
 
   #store(topic: string, queue: number, source: Buffer): void {
@@ -211,6 +277,8 @@ export class FakeNode {
   refuseAll: ErrorCode | undefined;
   /** Does not know topics and messages that came later than so many records; undefined: lags behind nothing. */
   lagsAt: number | undefined;
+  /** How the leader is said to bring it up to date. */
+  replication = '';
   port = 0;
   #server: Server | undefined;
 
@@ -234,6 +302,10 @@ export class FakeNode {
     if (this.group.isStopped) this.kill();
   }
 
+  get isUp(): boolean {
+    return this.#server !== undefined;
+  }
+
   /** Breaks all connections and takes no new ones. */
   kill(): void {
     this.#server?.forceShutdown();
@@ -244,8 +316,13 @@ export class FakeNode {
     const { group } = this;
     return {
       append: (call, callback) => {
+        this.unaryCalls.push('append');
+        const verdict = group.onAppend(this);
+        if (verdict === 'drop') return callback(lostConnection());
+        if (verdict !== 'go on' && verdict !== 'apply, then drop') return callback(statusOf(new TLedgerError(verdict)));
         try {
-          callback(null, group.apply(wellFormed(call.request)));
+          const answer = group.apply(wellFormed(call.request));
+          callback(verdict === 'go on' ? null : lostConnection(), answer);
         } catch (error) {
           callback(statusOf(error));
         }
@@ -255,9 +332,11 @@ export class FakeNode {
         let isOver = false;
         let isLate = false;
         let producerId: string | undefined;
+        let acknowledged = 0;
         let chain = Promise.resolve();
-        const end = (failure: unknown) => {
+        const end = (failure: FailureStatus) => {
           isOver = true;
+          failure.metadata.set(ACKNOWLEDGED_METADATA, String(acknowledged));
           call.emit('error', failure);
         };
         const handle = async (incoming: Incoming<AppendRequest>) => {
@@ -273,6 +352,11 @@ export class FakeNode {
             case 'apply':
               if (verdict.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, verdict.delayMs));
               call.write({ acknowledged: [group.apply(request)], leader: null } satisfies AppendStreamResponse);
+              acknowledged++;
+              return;
+            case 'apply-unheard':
+              group.apply(request);
+              acknowledged++;
               return;
             case 'refuse-late':
               isLate = true;
@@ -344,11 +428,12 @@ export class FakeNode {
       group: 'g0',
       nodeId: this.id,
       leader: group.leader,
-      members: group.nodes.map(({ id, address }) => ({ nodeId: id, clientAddress: address, peerAddress: address })),
+      members: group.membership.members,
+      membershipIndex: group.membership.index,
       topics: known.map((name) => {
         const queues = group.topics.get(name)!;
         const ranges = Array.from({ length: queues }, (_, queue) => {
-          return { queue, minOffset: '0', maxOffset: String(heldBy(name, queue)) };
+          return { queue, minOffset: String(group.minOffset), maxOffset: String(heldBy(name, queue)) };
         });
         return { name, queues, createdTimestamp: '1700000000000', ranges };
       }),
@@ -363,7 +448,10 @@ export class FakeNode {
     const pump = (): void => {
       for (const [queue, from] of next) {
         const max = group.entries(topic, queue).length;
-        if (from > max) return void call.emit('error', statusOf(new TLedgerError('OFFSET_OUT_OF_RANGE')));
+        if (from > max || from < group.minOffset) {
+          off();
+          return void call.emit('error', statusOf(new TLedgerError('OFFSET_OUT_OF_RANGE')));
+        }
         for (let at = from; at < max; at = next.get(queue)!) {
           const verdict = group.onConsume(this, sent);
           if (verdict !== 'go on') {
@@ -400,9 +488,13 @@ export class FakeNode {
         const { localOnly } = wellFormed(call.request);
         // A client asks each node once who it is; what follows is what the test is about.
         if (!localOnly) this.unaryCalls.push('clusterStatus');
-        const asked = localOnly ? [this] : group.nodes;
-        const nodes = asked.map((node) => statusOfNode(node, leaderId()));
-        callback(null, { cluster: group.cluster, group: 'g0', leaderId: leaderId(), nodes });
+        const { membership } = group;
+        const asked = localOnly ? [this.id] : membership.members.map(({ nodeId }) => nodeId);
+        const nodes = asked.map((id) => {
+          const node = group.nodes.find((one) => one.id === id);
+          return node?.isUp === true ? statusOfNode(node, leaderId()) : silentNode(id, membership);
+        });
+        callback(null, { cluster: group.cluster, group: 'g0', leaderId: leaderId(), nodes, membership });
       },
       createTopic: (call, callback) => {
         this.unaryCalls.push('createTopic');
@@ -426,6 +518,20 @@ export class FakeNode {
         group.lead(at);
         callback(null, { leader: group.leader });
       },
+      changeMembership: (call, callback) => {
+        this.unaryCalls.push('changeMembership');
+        const request = wellFormed(call.request);
+        const verdict = group.onChangeMembership(request);
+        if (verdict === 'drop') return callback(lostConnection());
+        if (verdict !== 'go on' && verdict !== 'apply, then drop') return callback(statusOf(new TLedgerError(verdict)));
+        try {
+          group.changeMembership(request);
+        } catch (error) {
+          return callback(statusOf(error));
+        }
+        if (verdict === 'apply, then drop') return callback(lostConnection());
+        callback(null, { index: String(group.membershipIndex) });
+      },
       verifyLog: (call, callback) => {
         const index = String(group.log.length);
         wellFormed(call.request);
@@ -447,7 +553,7 @@ export class FakeNode {
 
 function statusOfNode(node: FakeNode, leaderId: string): NodeStatus {
   const isLeader = node.id === leaderId;
-  const end = String(node.group.log.length);
+  const end = String(node.group.log.slice(0, node.lagsAt).length);
   return {
     nodeId: node.id,
     reachable: true,
@@ -467,7 +573,24 @@ function statusOfNode(node: FakeNode, leaderId: string): NodeStatus {
     uptimeMs: '61000',
     version: '0.1.0',
     pid: process.pid,
+    membershipRole: node.group.membership.members.find(({ nodeId }) => nodeId === node.id)?.role ?? 'removed',
+    replication: node.replication,
   };
+}
+
+/** What is said of a member that does not answer. */
+function silentNode(nodeId: string, { members }: Membership): NodeStatus {
+  const { clientAddress, peerAddress } = members.find((member) => member.nodeId === nodeId)!;
+  const texts = { role: '', leaderId: '', version: '', membershipRole: '', replication: '' } as const;
+  const numbers = { term: '0', firstIndex: '0', lastIndex: '0', flushedIndex: '0', committedIndex: '0' };
+  const more = { appliedIndex: '0', flushedPosition: '0', endPosition: '0', uptimeMs: '0', pid: 0 };
+  return { nodeId, reachable: false, error: 'it is away', clientAddress, peerAddress, ...texts, ...numbers, ...more };
+}
+
+/** A member as the group tells of it: a voter unless `more` says otherwise. */
+export function memberOf(nodeId: string, more: Partial<GroupMember> = {}): GroupMember {
+  const addresses = { clientAddress: '127.0.0.1:1', peerAddress: '127.0.0.1:2' };
+  return { nodeId, role: 'voter', ...addresses, promote: false, replaces: '', ...more };
 }
 
 export function bodyOf(record: Buffer): string {

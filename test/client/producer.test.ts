@@ -1,13 +1,13 @@
 // A producer before real gRPC servers that fail in every way there is: what it says is true, and nothing is in the log
 // twice or out of order.
 import { expect } from 'chai';
-import type { TLedgerError } from '../../src/base/errors.ts';
+import { type ErrorCode, errorTable, type TLedgerError } from '../../src/base/errors.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { TLedgerClient } from '../../src/client/client.ts';
 import type { ProducerOptions } from '../../src/client/options.ts';
 import { queueOfKey } from '../../src/client/topics.ts';
 import { encodeMessageRecord } from '../../src/format/message.ts';
-import { FakeGroup, type Verdict } from './fake_server.ts';
+import { bodyOf, FakeGroup, type Verdict } from './fake_server.ts';
 
 const apply: Verdict = { kind: 'apply' };
 
@@ -192,6 +192,41 @@ describe('client: producer', () => {
     });
   });
 
+  describe('an error that overtakes acknowledgements', () => {
+    /** The second and third frame are in the log, and nobody hears of it; the fourth is refused, once or for ever. */
+    const script = (code: ErrorCode, isOnce: boolean, onRefused: () => void = () => {}) => {
+      let frames = 0;
+      group.decide = () => {
+        frames++;
+        if (frames === 2 || frames === 3) return { kind: 'apply-unheard' };
+        if (frames !== 4 && (isOnce || frames < 4)) return apply;
+        onRefused();
+        return { kind: 'refuse', code };
+      };
+    };
+
+    it('is not taken for the answer to a frame that is in the log already', async () => {
+      await start();
+      script('QUEUE_OUT_OF_RANGE', true);
+      const outcomes = await sendMany(small, 30);
+      expect(outcomes.map(({ error }) => error?.code)).to.deep.equal(outcomes.map(() => undefined));
+      expect(group.bodies('t', 0)).to.deep.equal(outcomes.map(({ body }) => body));
+    });
+
+    it('leaves unknown what may be in the log when nobody can be reached any more', async () => {
+      await start();
+      const [node] = group.nodes;
+      script('NO_LEADER', false, () => setTimeout(() => node!.kill(), 20));
+      const outcomes = await sendMany({ frameCountMax: 5, sendTimeoutMs: 300 }, 20);
+      const inLog = group.bodies('t', 0);
+      expect(inLog).to.have.length(15);
+      for (const { body, error } of outcomes.filter(({ error }) => error !== undefined)) {
+        if (inLog.includes(body)) expect(error?.code, body).to.equal('OUTCOME_UNKNOWN');
+      }
+      expect(outcomes.filter(({ error }) => error?.code === 'OUTCOME_UNKNOWN').length).to.be.at.least(10);
+    });
+  });
+
   describe('when a stream breaks', () => {
     for (const applied of [false, true]) {
       it(`sends again, ${applied ? 'and what had arrived is recognised' : 'as it had not arrived'}`, async () => {
@@ -335,7 +370,7 @@ describe('client: producer', () => {
 
     it('begins with a fresh id behind what was given up, so that nothing can be in the log twice', async () => {
       await start();
-      const producer = client.producer({ sendTimeoutMs: 300 });
+      const producer = client.producer({ sendTimeoutMs: 1_000 });
       const [node] = group.nodes;
       await send(producer, 'first');
       group.decide = () => {
@@ -350,6 +385,53 @@ describe('client: producer', () => {
       expect(producerId).not.to.equal(node!.seen[0]!.producerId);
       expect(sequence).to.equal(1);
       expect(group.bodies('t', 0)).to.deep.equal(['first', 'given up', 'next']);
+    });
+  });
+
+  describe('whatever is said to a second try, until the deadline,', () => {
+    const anyOf = Object.keys(errorTable) as ErrorCode[];
+    /** What is said of the bytes alone holds for every try: the first one cannot have been taken either. */
+    const ofContent = ['INVALID_ARGUMENT', 'ILLEGAL_TOPIC', 'ILLEGAL_TAG', 'ILLEGAL_KEY', 'ILLEGAL_PROPERTY'];
+    const ofSize = ['BODY_EMPTY', 'BODY_TOO_LARGE', 'PROPERTIES_TOO_LARGE', 'BATCH_TOO_LARGE'];
+    const definite: readonly string[] = [...ofContent, ...ofSize];
+
+    it('a message whose first try may be in the log is never said to have failed', async () => {
+      await start(2);
+      const seen = new Set<string>();
+      // Each body names what is said to it from its second try on.
+      group.decide = ({ records }) => {
+        const body = bodyOf(records);
+        if (!seen.has(body)) {
+          seen.add(body);
+          return { kind: 'drop', applied: true };
+        }
+        const [code, kind] = body.split(' ') as [ErrorCode, 'refuse' | 'refuse-late'];
+        return { kind, code };
+      };
+      const bodies = anyOf
+        .filter((one) => !definite.includes(one))
+        .flatMap((code) => [`${code} refuse`, `${code} refuse-late`]);
+      const outcomes = await Promise.all(
+        bodies.map(async (body) => [body, (await send(client.producer({ sendTimeoutMs: 3_000 }), body)).error?.code]),
+      );
+      expect(outcomes).to.deep.equal(bodies.map((body) => [body, 'OUTCOME_UNKNOWN']));
+      expect(group.bodies('t', 0).sort()).to.deep.equal([...bodies].sort());
+    }).timeout(20_000);
+
+    it('nor when the second try finds nobody, or gets no answer', async () => {
+      const last: readonly Verdict[] = [{ kind: 'drop', applied: false }, { kind: 'silence' }];
+      await start(2);
+      let tries = 0;
+      let later: Verdict = apply;
+      group.decide = () => (++tries === 1 ? { kind: 'drop', applied: true } : later);
+      for (later of last) {
+        tries = 0;
+        expect((await send(client.producer({ sendTimeoutMs: 100 }), later.kind)).error?.code).to.equal(
+          'OUTCOME_UNKNOWN',
+        );
+        expect(tries).to.be.greaterThan(1);
+      }
+      expect(group.bodies('t', 0)).to.deep.equal(last.map(({ kind }) => kind));
     });
   });
 

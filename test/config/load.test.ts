@@ -96,6 +96,20 @@ describe('configuration', () => {
     expect(loadConfig({ flags }).config).to.include({ electionTimeoutMsMax: 1500, shutdownTimeoutMs: 120_000 });
   });
 
+  it('lets a node join without telling it who the members are', () => {
+    const { config } = loadConfig({ flags: { join: true, nodeId: 'n3' } });
+    expect(config.join).to.equal(true);
+    expect(config.members).to.deep.equal([]);
+    expect(loadConfig({ env: { TLEDGER_JOIN: 'false' } }).config.members).to.have.length(1);
+    expect(loadConfig({ file: file('join: true\n') }).config.join).to.equal(true);
+  });
+
+  it('reads names from a list in either form', () => {
+    expect(loadConfig({ flags: { preferredLeaders: 'n1, n0' } }).config.preferredLeaders).to.deep.equal(['n1', 'n0']);
+    expect(loadConfig({ file: file('preferredLeaders: [n2]\n') }).config.preferredLeaders).to.deep.equal(['n2']);
+    expect(loadConfig({}).config.preferredLeaders).to.deep.equal([]);
+  });
+
   const wrong: readonly [string, ConfigSources & { yaml?: string }, RegExp][] = [
     [
       'a number below its bound',
@@ -173,6 +187,34 @@ describe('configuration', () => {
       'client addresses without peers',
       { flags: { clientAddresses: 'n5=c:2' } },
       /clientAddresses names n5, but peers is empty/,
+    ],
+    ['a join that is neither', { flags: { join: 'maybe' } }, /flag --join: must be true or false \(got "maybe"\)/],
+    [
+      'members told to a node that joins',
+      { flags: { join: true, peers: 'n0=a:1', clientAddresses: 'n0=c:1' } },
+      /peers and clientAddresses must be empty with join/,
+    ],
+    [
+      'a leader that is no name',
+      { flags: { preferredLeaders: 'n0,a b' } },
+      /--preferred-leaders: "a b" is not a legal/,
+    ],
+    ['a leader preferred twice', { flags: { preferredLeaders: 'n0,n0' } }, /--preferred-leaders: names n0 twice/],
+    ['a way to read that is none', { flags: { reads: 'hope' } }, /--reads: must be one of quorum, lease/],
+    [
+      'idle heartbeats faster than the others',
+      { flags: { idleHeartbeatIntervalMs: 50 } },
+      /idleHeartbeatIntervalMs \(50\) must not be below heartbeatIntervalMs \(100\)/,
+    ],
+    [
+      'idle heartbeats that come too late',
+      { flags: { idleHeartbeatIntervalMs: 500 } },
+      /idleHeartbeatIntervalMs \(500\) .* and below electionTimeoutMsMin \(500\)/,
+    ],
+    [
+      'less to keep than one segment',
+      { flags: { retentionBytes: '512MiB' } },
+      /retentionBytes \(536870912\) must hold one segment of segmentSizeBytes \(1073741824\), or be 0/,
     ],
     [
       'heartbeats too slow for the election timeout',

@@ -6,6 +6,7 @@ import { TLedgerClient, type TLedgerError } from '../../src/client/index.ts';
 import { messageLimits } from '../../src/format/limits.ts';
 import { encodeMessageRecord } from '../../src/format/message.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
+import { foundersGroupId } from '../../src/storage/identity.ts';
 import { answeredCode } from '../../src/wire/status.ts';
 
 const TOPIC = 'orders';
@@ -135,19 +136,22 @@ describe('bad input to a real group', function () {
     group: 'g0',
     from: 'n1',
     to: 'n0',
-    settings: 'members=n0,n1,n2;segmentSizeBytes=1073741824',
+    'group-id': foundersGroupId('tledger', 'g0', ['n0', 'n1', 'n2']),
+    settings: 'segmentSizeBytes=1073741824;reads=quorum',
   };
   const strangers: readonly { readonly what: string; readonly said: Partial<typeof member>; readonly code: string }[] =
     [
       { what: 'nobody', said: { cluster: '', group: '', from: '', to: '', settings: '' }, code: 'WRONG_CLUSTER' },
       { what: 'a member of another cluster', said: { cluster: 'other' }, code: 'WRONG_CLUSTER' },
       { what: 'a member of another group', said: { group: 'g1' }, code: 'UNKNOWN_GROUP' },
-      { what: 'a stranger', said: { from: 'n9' }, code: 'NOT_A_MEMBER' },
+      { what: 'a stranger', said: { from: 'n 9' }, code: 'NOT_A_MEMBER' },
+      { what: 'one without a group', said: { 'group-id': '' }, code: 'NOT_A_MEMBER' },
+      { what: 'one of a group founded by others', said: { 'group-id': '0123456789abcdef' }, code: 'WRONG_CLUSTER' },
       { what: 'the node itself', said: { from: 'n0' }, code: 'NOT_A_MEMBER' },
       { what: 'a member that means another node', said: { to: 'n2' }, code: 'WRONG_CLUSTER' },
       {
         what: 'a member with other settings',
-        said: { settings: 'members=n0,n1;segmentSizeBytes=1' },
+        said: { settings: 'segmentSizeBytes=1;reads=quorum' },
         code: 'WRONG_CLUSTER',
       },
     ];

@@ -12,10 +12,11 @@ import { type OpenGroup, openGroup } from '../../src/replica/open_group.ts';
 import { Replica } from '../../src/replica/replica.ts';
 import type { RecordBytes } from '../../src/replica/types.ts';
 import type { CommitLog } from '../../src/storage/commit_log.ts';
-import { type CrashMode, MemoryDisk } from '../../src/storage/memory_disk.ts';
+import { type CrashMode, type DiskOperation, MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
 import { LINK_DELAY_MS, Network } from './network.ts';
 import { NodeClock } from './node_clock.ts';
+import { ProcessDisk, ProcessGone } from './process_disk.ts';
 
 export const SEGMENT_SIZE_BYTES = 64 * 1024;
 export const DIRECTORY = '/data/g0';
@@ -53,7 +54,7 @@ export interface GroupOptions {
   readonly limits?: Partial<typeof limits>;
   /** Nodes beside the founders, n3 and so on, which wait to be added. */
   readonly spares?: number;
-  readonly retentionBytes?: number;
+  readonly retentionBytes?: number | ((id: NodeId) => number);
   readonly snapshotChunkBytes?: number;
   readonly diskStallMs?: number;
   readonly preferredLeaders?: readonly NodeId[];
@@ -110,16 +111,16 @@ export class Group {
     const member = this.member(id);
     const { disk, medium, clock } = member;
     const onWarning = (message: string): void => {
-      member.warnings.push(message);
+      if (member.life === life) member.warnings.push(message);
     };
+    const life = ++member.life;
     const open = await openGroup({
-      disk,
+      disk: new ProcessDisk(disk, () => member.life === life),
       directory: DIRECTORY,
       store: new MemoryStateStore(medium),
       segmentSizeBytes: SEGMENT_SIZE_BYTES,
       onWarning,
     });
-    const life = ++member.life;
     member.failure = null;
     member.told = [];
     member.open = open;
@@ -131,7 +132,7 @@ export class Group {
     member.replica = new Replica({
       ...open,
       membership: bootstrap(member.isFounder ? addresses : {}),
-      retentionBytes,
+      retentionBytes: typeof retentionBytes === 'number' ? retentionBytes : retentionBytes(id),
       diskStallMs,
       ...(snapshotChunkBytes === undefined ? {} : { snapshotChunkBytes }),
       raft: {
@@ -181,6 +182,15 @@ export class Group {
     member.open = null;
     member.life++;
     this.#tellPeers(id, 'onDown');
+  }
+
+  /** The process is gone when its disk is about to take a step that `fits`. */
+  crashAt(id: NodeId, mode: CrashMode | 'kill', fits: (step: DiskOperation) => boolean): void {
+    this.member(id).disk.onOperation = (step) => {
+      if (!fits(step)) return;
+      this.crash(id, mode);
+      throw new ProcessGone(`${step.kind} ${step.path}`);
+    };
   }
 
   /** The process is gone, and so is all that it had stored. */

@@ -188,6 +188,26 @@ describe('replica: changes of the membership', () => {
     expect(asked.code).to.equal('INVALID_ARGUMENT');
   });
 
+  it('turns joint consensus around when it is cancelled, even before it is committed', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = await group.elect();
+    await group.run(200);
+    const [removed, needed] = group.ids.filter((id) => id !== leader) as [NodeId, NodeId];
+    group.isolate(needed);
+    const asked = watch(change(group, { type: 'remove', id: removed }));
+    await group.run(50);
+    expect(group.replica(leader).membership.membership.outgoing).to.deep.equal(group.ids);
+    const cancelled = watch(change(group, { type: 'cancel' }));
+    await group.run(50);
+    expect([asked.code, cancelled.code]).to.deep.equal(['', '']);
+    group.cut.clear();
+    await group.run(300);
+    expect([asked.code, cancelled.code]).to.deep.equal(['INVALID_ARGUMENT', 'ok']);
+    const { membership } = group.replica(leader).membership;
+    expect([membership.voters, membership.outgoing]).to.deep.equal([group.ids, []]);
+  });
+
   it('readdresses a member, and tells every transport', async () => {
     const group = await Group.started();
     await group.createTopic('T');

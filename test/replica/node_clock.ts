@@ -5,6 +5,7 @@ import type { Clock, ManualClock, Timer } from '../../src/base/clock.ts';
 export class NodeClock implements Clock {
   readonly #clock: ManualClock;
   #stalledUntilMs = 0;
+  #isAwakening = false;
   #held: { readonly rank: number; readonly task: () => void }[] = [];
 
   constructor(clock: ManualClock) {
@@ -30,7 +31,8 @@ export class NodeClock implements Clock {
   }
 
   defer(task: () => void): void {
-    this.#clock.after(0, () => this.#run(2, task));
+    // What arrived after a stall comes to its end, promises and all, before what was deferred: a moment later here.
+    this.#clock.after(this.#isAwakening ? 1 : 0, () => this.#run(2, task));
   }
 
   /** Something arrives from outside: after the timers that are due, before what was deferred. */
@@ -44,7 +46,9 @@ export class NodeClock implements Clock {
     this.#clock.after(ms, () => {
       const held = this.#held;
       this.#held = [];
+      this.#isAwakening = true;
       for (const rank of [0, 1, 2]) for (const due of held) if (due.rank === rank) due.task();
+      this.#isAwakening = false;
     });
   }
 

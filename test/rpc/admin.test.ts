@@ -3,6 +3,7 @@ import { status } from '@grpc/grpc-js';
 import { expect } from 'chai';
 import { physicalOffset } from '../../src/format/record.ts';
 import { logIndex } from '../../src/raft/types.ts';
+import { codecs } from '../../src/wire/services.ts';
 import { adminService, ask, type Harness, ledgerService, refusal, startHarness } from './harness.ts';
 
 describe('Admin', () => {
@@ -20,6 +21,7 @@ describe('Admin', () => {
       ['n1', true, ''],
       ['n2', false, 'gone'],
     ]);
+    expect(answer.nodes.map((node) => node.replication)).to.deep.equal(['', 'snapshot', '']);
     expect(answer.nodes[0]).to.include({ role: 'follower', term: '3', uptimeMs: '5', clientAddress: '127.0.0.1:8081' });
   });
 
@@ -54,7 +56,7 @@ describe('Admin', () => {
   ];
   for (const [what, digests, identical] of verdicts) {
     it(`calls the logs ${identical ? '' : 'not '}identical with ${what}`, async () => {
-      harness.gateway.digests = harness.gateway.members.map((member, at) => {
+      harness.gateway.digests = harness.gateway.members.members.map((member, at) => {
         const one = digests[at] ?? null;
         return one === null
           ? { member, isReachable: false, digest: null, error: 'gone' }
@@ -66,6 +68,35 @@ describe('Admin', () => {
       expect(answer.replicas.find((replica) => replica.reachable)?.chainCrc ?? 5).to.equal(5);
     });
   }
+
+  it('tells who belongs to the group, by which record', async () => {
+    const { gateway, client } = harness;
+    gateway.members = { ...gateway.members, index: logIndex(12), isChangingOver: true };
+    const { membership } = await ask(client, adminService.clusterStatus, { localOnly: true });
+    expect(membership).to.deep.include({ index: '12', committed: true, changingOver: true });
+    expect(membership?.members.map(({ nodeId, role }) => `${nodeId} ${role}`)).to.deep.equal([
+      'n0 voter',
+      'n1 voter',
+      'n2 voter',
+    ]);
+    const metadata = await ask(client, ledgerService.metadata, { topics: ['orders'] });
+    expect(metadata.membershipIndex).to.equal('12');
+    expect(metadata.members[2]).to.deep.equal({
+      ...{ nodeId: 'n2', clientAddress: '127.0.0.1:8083', peerAddress: '127.0.0.1:40913', role: 'voter' },
+    });
+  });
+
+  it('passes on what is to be changed of the members, and refuses what is no change', async () => {
+    const { gateway, client } = harness;
+    const request = codecs.changeMembershipRequest.decode(Buffer.alloc(0));
+    const change = (fields: object) => ask(client, adminService.changeMembership, { ...request, ...fields });
+    expect(await change({ kind: 'REMOVE', nodeId: 'n1', force: true })).to.deep.equal({ index: '42' });
+    expect(gateway.orders).to.deep.equal([{ change: { type: 'remove', id: 'n1' }, force: true }]);
+    for (const fields of [{}, { kind: 'REMOVE' }, { kind: 'ADD', nodeId: 'n3' }]) {
+      expect(await refusal(change(fields))).to.include({ status: status.INVALID_ARGUMENT, code: 'INVALID_ARGUMENT' });
+    }
+    expect(gateway.orders).to.have.length(1);
+  });
 
   it('refuses an index beyond 2^53', async () => {
     const answer = await refusal(ask(harness.client, adminService.verifyLog, { index: '18446744073709551615' }));

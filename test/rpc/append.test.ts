@@ -7,6 +7,7 @@ import { term } from '../../src/raft/types.ts';
 import type { AppendDone } from '../../src/replica/types.ts';
 import { INFLIGHT_BYTES_MAX, INFLIGHT_COUNT_MAX } from '../../src/rpc/append_stream.ts';
 import type { AppendStreamResponse } from '../../src/wire/ledger_messages.ts';
+import { acknowledgedCount } from '../../src/wire/status.ts';
 import {
   appendOf,
   ask,
@@ -151,6 +152,7 @@ describe('AppendStream', () => {
       text: 'a gap',
     });
     expect(offsets()).to.have.length(1);
+    expect(acknowledgedCount(failure()), 'so that a client knows which request failed').to.equal(1);
   });
 
   it('takes nothing after a request it refused itself', async () => {
@@ -266,5 +268,6 @@ describe('AppendStream', () => {
     await until(() => failure() !== undefined, 'the stream ends');
     expect(offsets()).to.deep.equal(['0']);
     expect(failureOf(failure()).code).to.equal('SHUTTING_DOWN');
+    expect(acknowledgedCount(failure())).to.equal(1);
   });
 });

@@ -16,7 +16,8 @@ import { physicalOffset, RECORD_HEADER_BYTES, sizeAt } from '../../src/format/re
 import { writeUint64 } from '../../src/format/uint64.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
 import type { AppendDone } from '../../src/replica/types.ts';
-import type { Gateway, LeaderInfo, MemberDigest, MemberInfo, MemberStatus } from '../../src/rpc/gateway.ts';
+import type { Gateway, LeaderInfo, MemberDigest, MemberStatus } from '../../src/rpc/gateway.ts';
+import type { GroupMembers, MembershipOrder } from '../../src/rpc/members.ts';
 
 /** The part of a broker that services use. */
 class FakeBroker {
@@ -96,11 +97,22 @@ export class FakeGateway implements Gateway {
   readonly cluster = 'tledger';
   readonly group = 'g0';
   readonly nodeId = 'n0';
-  readonly members: readonly MemberInfo[] = ['n0', 'n1', 'n2'].map((nodeId, at) => ({
-    nodeId,
-    clientAddress: `127.0.0.1:${8081 + at}`,
-    peerAddress: `127.0.0.1:${40911 + at}`,
-  }));
+  members: GroupMembers = {
+    index: logIndex(0),
+    isCommitted: true,
+    isChangingOver: false,
+    members: ['n0', 'n1', 'n2'].map((nodeId, at) => ({
+      nodeId,
+      clientAddress: `127.0.0.1:${8081 + at}`,
+      peerAddress: `127.0.0.1:${40911 + at}`,
+      role: 'voter',
+      promote: false,
+      replaces: null,
+    })),
+  };
+  readonly self = { nodeId: 'n0', clientAddress: '127.0.0.1:8081', peerAddress: '127.0.0.1:40911' };
+  /** Changes of members that were asked for. */
+  readonly orders: MembershipOrder[] = [];
   readonly fake = new FakeBroker();
   readonly listeners = new Set<() => void>();
   /** Batches that were handed over, in order. */
@@ -116,6 +128,13 @@ export class FakeGateway implements Gateway {
 
   get broker(): Broker {
     return this.fake as unknown as Broker;
+  }
+
+  /** Whether this node belongs to the group. */
+  isOutside = false;
+
+  outside(): TLedgerError | null {
+    return this.isOutside ? new TLedgerError('NODE_REMOVED') : null;
   }
 
   leader(): LeaderInfo | null {
@@ -159,7 +178,7 @@ export class FakeGateway implements Gateway {
   }
 
   async transferLeadership(target: string | null): Promise<LeaderInfo> {
-    const member = this.members.find(({ nodeId }) => nodeId === (target ?? 'n2'));
+    const member = this.members.members.find(({ nodeId }) => nodeId === (target ?? 'n2'));
     if (member === undefined) throw new TLedgerError('UNKNOWN_NODE', `no member ${target}`);
     return { nodeId: member.nodeId, clientAddress: member.clientAddress, term: term(4) };
   }
@@ -187,11 +206,21 @@ export class FakeGateway implements Gateway {
       uptimeMs: 5,
       version: '0.0.0',
       pid: 1,
+      membershipRole: 'voter' as const,
     };
   }
 
+  async changeMembership(order: MembershipOrder) {
+    this.orders.push(order);
+    return logIndex(42);
+  }
+
+  replication() {
+    return new Map([['n1', 'snapshot']]);
+  }
+
   async clusterStatus(): Promise<MemberStatus[]> {
-    return this.members.map((member) =>
+    return this.members.members.map((member) =>
       member.nodeId === 'n2'
         ? { member, status: null, error: 'gone' }
         : { member, status: { ...this.localStatus(), nodeId: member.nodeId }, error: null },

@@ -5,6 +5,7 @@ import { expect } from 'chai';
 import { ManualClock } from '../../src/base/clock.ts';
 import type { TLedgerError } from '../../src/base/errors.ts';
 import type { Replica } from '../../src/replica/replica.ts';
+import type { ForwardingLink } from '../../src/rpc/forwarder.ts';
 import type { LeaderCall } from '../../src/rpc/leader_calls.ts';
 import { LeaderRoute } from '../../src/rpc/leader_route.ts';
 import { Parking } from '../../src/rpc/parking.ts';
@@ -44,6 +45,8 @@ class Fixture {
   isLeader = false;
   leaderId: string | null = null;
   readonly up = new Set<string>();
+  /** Of the leader: another one has a link of its own. */
+  address = 'here';
   readonly #listeners: (() => void)[] = [];
   readonly route: LeaderRoute;
 
@@ -61,9 +64,12 @@ class Fixture {
         return () => {};
       },
     };
-    const linkTo = (nodeId: string) => {
+    const links = new Map<string, ForwardingLink>();
+    const linkTo = (nodeId: string): ForwardingLink => {
       const { up, streams } = this;
-      return {
+      const known = links.get(`${nodeId} ${this.address}`);
+      if (known !== undefined) return known;
+      const link: ForwardingLink = {
         get isUp() {
           return up.has(nodeId);
         },
@@ -73,6 +79,8 @@ class Fixture {
           return stream as unknown as ClientDuplexStream<ForwardRequest, ForwardResponse>;
         },
       };
+      links.set(`${nodeId} ${this.address}`, link);
+      return link;
     };
     this.route = new LeaderRoute({ replica: replica as unknown as Replica, linkTo, clock: this.clock });
   }
@@ -156,6 +164,20 @@ describe('the way to the leader', () => {
     fixture.led(null);
     fixture.isLeader = false;
     expect(fixture.call('d'), 'a new search begins').to.deep.equal([]);
+  });
+
+  it('goes to a leader that moved over its new link, and calls what went over the old one unknown', () => {
+    const fixture = new Fixture();
+    fixture.led('n1');
+    const lost = fixture.call('a');
+    fixture.clock.advance(1);
+    fixture.address = 'there';
+    const arrived = fixture.call('b');
+    fixture.clock.advance(1);
+    expect(lost).to.deep.equal(['OUTCOME_UNKNOWN']);
+    expect(fixture.sent(1)).to.deep.equal(['b']);
+    fixture.streams[1]!.answer('B');
+    expect(arrived).to.deep.equal(['B']);
   });
 
   it('calls what was sent unknown when the stream breaks, and what was not, undone', () => {

@@ -8,14 +8,19 @@ import { TLedgerError } from '../../src/base/errors.ts';
 import { CONNECTIONS_MAX } from '../../src/rpc/port.ts';
 import { startClientServer } from '../../src/rpc/server.ts';
 import { clientPortOptions } from '../../src/wire/channel_options.ts';
+import { healthMethod } from '../../src/wire/health.ts';
+import type { Method } from '../../src/wire/services.ts';
 import { FakeGateway } from './fake_gateway.ts';
 import {
+  adminService,
   appendOf,
   ask,
+  failureOf,
   type Harness,
   ledgerService,
   openAppendStream,
   openConsume,
+  openWatch,
   refusal,
   startHarness,
   until,
@@ -82,6 +87,59 @@ describe('client port', () => {
     } finally {
       health.close();
     }
+  });
+
+  it('of a node that is removed serves nobody, ends what is open, and still says who the members are', async () => {
+    const { gateway, client } = harness;
+    const codeWhenOver = (stream: {
+      on(event: 'error', listener: (error: unknown) => void): unknown;
+      resume(): void;
+    }) =>
+      new Promise<string>((resolve) => {
+        stream.on('error', (error) => resolve(failureOf(error).code));
+        stream.resume();
+      });
+    const watch = openWatch(client);
+    const consume = openConsume(client, {
+      topic: 'orders',
+      positions: [],
+      start: 'EARLIEST',
+      maxBytes: 0,
+      packed: false,
+    });
+    const ends = [codeWhenOver(watch), codeWhenOver(consume)];
+    await until(() => gateway.listeners.size === 2 && gateway.fake.listenerCount === 4, 'both are open');
+    gateway.isOutside = true;
+    gateway.changed();
+    for (const code of await Promise.all(ends)) expect(code).to.be.oneOf(['NODE_REMOVED', 'SHUTTING_DOWN']);
+    const again = openConsume(client, {
+      topic: 'orders',
+      positions: [],
+      start: 'EARLIEST',
+      maxBytes: 0,
+      packed: false,
+    });
+    expect(await codeWhenOver(again)).to.equal('NODE_REMOVED');
+    const late = openWatch(client);
+    const told: unknown[] = [];
+    late.on('data', (metadata: { members: unknown[] }) => told.push(...metadata.members));
+    expect(await codeWhenOver(late)).to.equal('NODE_REMOVED');
+    expect(told).to.have.length(3);
+    const { status: health } = await ask(
+      client,
+      healthMethod as Method<{ service: string }, never, { status: string }>,
+      { service: '' },
+    );
+    expect(health).to.equal('NOT_SERVING');
+    gateway.isOutside = false;
+    gateway.changed();
+    expect(await ask(client, adminService.clusterStatus, { localOnly: true })).to.include({ group: 'g0' });
+    const { status: healthy } = await ask(
+      client,
+      healthMethod as Method<{ service: string }, never, { status: string }>,
+      { service: '' },
+    );
+    expect(healthy, 'a node may be added again').to.equal('SERVING');
   });
 
   it('reflects its services, and not those of the peer port', async () => {

@@ -117,6 +117,45 @@ describe('local cluster', function () {
     }
   });
 
+  it('starts a node that waits to be added: it serves nobody, keeps waiting over a restart, and is forgotten', async () => {
+    const cluster = await LocalCluster.start({ nodes: 1, settings });
+    try {
+      await cluster.waitForLeader();
+      const { clientAddress, dataDir } = await cluster.startJoining('n1');
+      expect((await refusal(cluster.startJoining('n1'))).code).to.equal('INVALID_ARGUMENT');
+      expect((await refusal(cluster.startJoining('n0'))).code).to.equal('INVALID_ARGUMENT');
+      expect(cluster.members.map(({ nodeId }) => nodeId)).to.deep.equal(['n0', 'n1']);
+      for (let start = 0; start < 2; start++) {
+        const alone = new TLedgerClient({ endpoints: [clientAddress], timeoutMs: 500 });
+        const { nodes, membership } = await alone.admin.clusterStatus({ localOnly: true });
+        expect(nodes[0]).to.include({ nodeId: 'n1', membershipRole: 'joining', clientAddress });
+        expect(membership?.members).to.deep.equal([]);
+        expect((await refusal(alone.admin.createTopic('orders'))).code).to.equal('NODE_REMOVED');
+        await alone.close();
+        await cluster.kill('n1', 'SIGTERM');
+        await cluster.restart('n1');
+      }
+      expect(readFileSync(join(dataDir, 'node.log'), 'utf8')).to.contain('waiting to be added to a group');
+      await cluster.forget('n1');
+      expect(cluster.members.map(({ nodeId }) => nodeId)).to.deep.equal(['n0']);
+      expect(existsSync(dataDir)).to.equal(false);
+    } finally {
+      await cluster.stop();
+    }
+  });
+
+  it('refuses data of a group that other members founded', async () => {
+    const dataDir = mkdtempSync(join(tmpdir(), 'tledger-test-'));
+    try {
+      await (await LocalCluster.start({ nodes: 3, dataDir, settings })).stop();
+      const error = await refusal(LocalCluster.start({ nodes: 2, dataDir, settings }));
+      expect(error.code).to.equal('DATA_DIR_FOREIGN');
+      expect(error.message).to.contain('belongs to the group that n0, n1, n2 founded, not n0, n1');
+    } finally {
+      rmSync(dataDir, { recursive: true, force: true });
+    }
+  });
+
   it('restarts a node that was killed from outside, if asked to', async () => {
     const events: ClusterEvent[] = [];
     const options = { nodes: 1, restart: true, settings, onEvent: (event: ClusterEvent) => events.push(event) };

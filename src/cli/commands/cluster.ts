@@ -1,7 +1,10 @@
 // tledger cluster status
 import type { Command } from 'commander';
+import { lagOf } from '../../client/membership.ts';
+import { shortly } from '../../client/shortly.ts';
 import type { ClusterStatusResponse, NodeStatus } from '../../wire/admin_messages.ts';
 import { type CliContext, withSession } from '../context.ts';
+import { exitCodes, QuietExit } from '../failure.ts';
 import { duration, grouped, table } from '../output.ts';
 
 /** Adds the command. */
@@ -9,11 +12,12 @@ export function register(program: Command, context: CliContext): void {
   const cluster = program.command('cluster').description('look at the group as a whole');
   cluster
     .command('status')
-    .description('show every member: role, term, how far its log goes; answers without a majority, too')
+    .description('show every member: role, term, how far its log goes; without a leader, too (exit code 3)')
     .option('--local', 'only the node that is asked, without asking the others')
     .addHelpText(
       'after',
       `
+ROLE is that of Raft for voters; others are called learner, leaving, joining (not a member yet) or removed.
 LAG is how many records a member's log is behind the longest one; FLUSHED the byte up to which it is on disk.
 
 Examples:
@@ -24,14 +28,9 @@ Examples:
       withSession(command, context, async ({ client, output, timeoutMs }) => {
         const status = await client.admin.clusterStatus({ localOnly: options.local === true, timeoutMs });
         await output.result(documentOf(status), () => textOf(status));
+        if (status.leaderId === '') throw new QuietExit(exitCodes.unavailable);
       }),
     );
-}
-
-function lagOf(node: NodeStatus, status: ClusterStatusResponse): number | null {
-  if (!node.reachable) return null;
-  const longest = Math.max(...status.nodes.filter((one) => one.reachable).map((one) => Number(one.lastIndex)));
-  return longest - Number(node.lastIndex);
 }
 
 function documentOf(status: ClusterStatusResponse) {
@@ -46,13 +45,14 @@ function documentOf(status: ClusterStatusResponse) {
         nodeId,
         reachable,
         role: node.role,
+        membershipRole: node.membershipRole,
         term: Number(node.term),
         firstIndex: Number(node.firstIndex),
         lastIndex: Number(node.lastIndex),
         flushedIndex: Number(node.flushedIndex),
         committedIndex: Number(node.committedIndex),
         appliedIndex: Number(node.appliedIndex),
-        lag: lagOf(node, status),
+        lag: lagOf(node, status.nodes),
         flushedPosition: Number(node.flushedPosition),
         endPosition: Number(node.endPosition),
         clientAddress,
@@ -65,17 +65,22 @@ function documentOf(status: ClusterStatusResponse) {
   };
 }
 
+/** What Raft makes of a voter at the moment; of others, what they are in the group. */
+function roleOf({ role, membershipRole }: NodeStatus): string {
+  return role === 'leader' || membershipRole === 'voter' || membershipRole === '' ? role : membershipRole;
+}
+
 function textOf(status: ClusterStatusResponse): string {
   const rows = status.nodes.map((node) => {
     if (!node.reachable) return [node.nodeId, 'unreachable', '', '', '', '', '', '', node.clientAddress, ''];
     return [
       node.nodeId,
-      node.role,
+      roleOf(node),
       node.term,
       grouped(node.lastIndex),
       grouped(node.committedIndex),
       grouped(node.appliedIndex),
-      grouped(lagOf(node, status) ?? ''),
+      grouped(lagOf(node, status.nodes) ?? ''),
       grouped(node.flushedPosition),
       node.clientAddress,
       duration(Number(node.uptimeMs)),
@@ -83,6 +88,8 @@ function textOf(status: ClusterStatusResponse): string {
   });
   const head = ['NODE', 'ROLE', 'TERM', 'LAST', 'COMMITTED', 'APPLIED', 'LAG', 'FLUSHED', 'ADDRESS', 'UPTIME'];
   const leader = status.leaderId === '' ? 'no leader' : `leader ${status.leaderId}`;
-  const silent = status.nodes.filter(({ reachable }) => !reachable).map(({ nodeId, error }) => `${nodeId}: ${error}`);
+  const silent = status.nodes
+    .filter(({ reachable }) => !reachable)
+    .map(({ nodeId, error }) => `${nodeId}: ${shortly(error)}`);
   return [`cluster ${status.cluster}, group ${status.group}, ${leader}`, '', table(head, rows), ...silent].join('\n');
 }

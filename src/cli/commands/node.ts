@@ -1,4 +1,4 @@
-// tledger node start | health
+// tledger node start | health | force-recover
 import type { Command } from 'commander';
 import { messageOf, TLedgerError } from '../../base/errors.ts';
 import type { NodeConfig } from '../../config/load.ts';
@@ -8,6 +8,7 @@ import { type CliContext, globalOptionsOf } from '../context.ts';
 import { describeFailure, exitCodes, QuietExit } from '../failure.ts';
 import { Output } from '../output.ts';
 import { addSettingOptions, configOf, type SettingOptions } from '../settings.ts';
+import { registerForceRecover } from './force_recover.ts';
 
 /** A node that has stopped serving but keeps its process alive is ended after this. */
 const LINGER_MS = 2_000;
@@ -17,7 +18,9 @@ type Options = SettingOptions & { readonly supervised?: boolean };
 
 /** Adds the commands. */
 export function register(program: Command, context: CliContext): void {
-  const node = program.command('node').description('run a node, and ask one whether it serves');
+  const node = program
+    .command('node')
+    .description('run a node, ask one whether it serves, recover what is left of a group');
   node
     .command('health')
     .description('ask the node at the first of --endpoints whether it serves; exit code 0 if so, 3 if not')
@@ -29,6 +32,7 @@ export function register(program: Command, context: CliContext): void {
       await new Output(context.stdout, format).result({ status }, () => status);
       if (status !== 'SERVING') throw new QuietExit(exitCodes.unavailable);
     });
+  registerForceRecover(node, context);
   addSettingOptions(node.command('start'))
     .description('run one node of a group in this process until SIGTERM or SIGINT, which let it finish its work')
     .option('--supervised', 'report to the parent process over its IPC channel, and stop when that closes')
@@ -42,12 +46,14 @@ Examples:
   tledger node start --node-id n0 \\
     --peers n0=10.0.0.1:40911,n1=10.0.0.2:40911,n2=10.0.0.3:40911 \\
     --client-addresses n0=10.0.0.1:8081,n1=10.0.0.2:8081,n2=10.0.0.3:8081 \\
-    --peer-listen 0.0.0.0:40911 --client-listen 0.0.0.0:8081 --data-dir /var/lib/tledger`,
+    --peer-listen 0.0.0.0:40911 --client-listen 0.0.0.0:8081 --data-dir /var/lib/tledger
+  tledger node start --join --node-id n3 --data-dir /var/lib/tledger \\
+    --peer-listen 10.0.0.4:40911 --client-listen 10.0.0.4:8081     then: tledger member add n3 …`,
     )
-    .action(async (options: Options) => {
+    .action(async (options: Options, command: Command) => {
       const parent = options.supervised === true ? process : undefined;
       try {
-        await runNode(configFrom(options, context), context, parent);
+        await runNode(configFrom(options, command, context), context, parent);
       } catch (error) {
         const code = error instanceof TLedgerError ? error.code : 'INTERNAL';
         await tell(parent, { kind: 'failed', code, message: messageOf(error) });
@@ -59,12 +65,12 @@ Examples:
     });
 }
 
-function configFrom(options: Options, context: CliContext): NodeConfig {
+function configFrom(options: Options, command: Command, context: CliContext): NodeConfig {
   try {
     return configOf(options, context.env).config;
   } catch (error) {
     if (options.supervised === true) throw error;
-    context.stderr.write(`${describeFailure(error, 'text')}\n`);
+    context.stderr.write(`${describeFailure(error, globalOptionsOf(command).format)}\n`);
     throw new QuietExit(exitCodes.usage);
   }
 }

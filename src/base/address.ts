@@ -1,6 +1,6 @@
 // Network addresses as people write them: `host:port`, IPv6 in brackets. gRPC takes the same text on both ends.
-import type { Brand } from '../base/brand.ts';
-import { TLedgerError } from '../base/errors.ts';
+import type { Brand } from './brand.ts';
+import { TLedgerError } from './errors.ts';
 
 /** A checked `host:port`; an IPv6 host stands in brackets. */
 export type Address = Brand<string, 'Address'>;

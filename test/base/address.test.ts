@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { joinAddress, parseAddress, splitAddress } from '../../src/config/address.ts';
+import { joinAddress, parseAddress, splitAddress } from '../../src/base/address.ts';
 import { formatQuantity, parseQuantity } from '../../src/config/quantity.ts';
 
 describe('addresses and quantities', () => {

@@ -1,0 +1,157 @@
+// Real processes whose group changes its members while it serves.
+import { expect } from 'chai';
+import { TLedgerClient } from '../../src/client/index.ts';
+import { GapMeter } from '../../src/server/demo/gap_meter.ts';
+import { LocalCluster } from '../../src/server/local_cluster.ts';
+import { History } from '../chaos/history.ts';
+import { clean, judge } from '../chaos/judge.ts';
+import { Load } from '../chaos/load.ts';
+import { pause, until } from '../chaos/pause.ts';
+import { readLog, verifyReplicas } from '../chaos/replicas.ts';
+
+const TOPIC = 'orders';
+const QUEUES = 3;
+/** Longest silence a change may cause: one election timeout. */
+const GAP_MS_MAX = 1_000;
+const CHANGED_WITHIN_MS = 20_000;
+
+describe('a group whose members change', function () {
+  this.timeout(120_000);
+  let cluster: LocalCluster;
+  let client: TLedgerClient;
+  let history: History;
+  let load: Load;
+  let gap: GapMeter;
+
+  beforeEach(async () => {
+    cluster = await LocalCluster.start({ settings: { segmentSizeBytes: '8MiB' } });
+    await cluster.waitForLeader();
+    client = new TLedgerClient({ endpoints: cluster.endpoints });
+    await client.admin.createTopic(TOPIC, { queues: QUEUES });
+    history = new History(QUEUES);
+    gap = new GapMeter();
+    const onAcknowledged = (nowMs: number): void => gap.acknowledged(nowMs);
+    load = new Load({ endpoints: cluster.endpoints, topic: TOPIC, history, onAcknowledged });
+  });
+  afterEach(async () => {
+    await load.stop();
+    await client.close();
+    await cluster.stop();
+  });
+
+  async function add(nodeId: string, replaces?: string): Promise<void> {
+    const { clientAddress, peerAddress } = await cluster.startJoining(nodeId);
+    const addresses = { client: clientAddress, peer: peerAddress };
+    await client.admin.changeMembers({ kind: 'add', nodeId, addresses, replaces }, { timeoutMs: CHANGED_WITHIN_MS });
+  }
+
+  async function roles(): Promise<string[]> {
+    const { membership } = await client.admin.clusterStatus();
+    return membership!.members.map(({ nodeId, role }) => `${nodeId} ${role}`);
+  }
+
+  /** What a node says of itself when it is asked alone. */
+  async function ownRole(nodeId: string): Promise<string> {
+    const { clientAddress } = cluster.members.find((member) => member.nodeId === nodeId)!;
+    const alone = new TLedgerClient({ endpoints: [clientAddress] });
+    try {
+      return (await alone.admin.clusterStatus({ localOnly: true })).nodes[0]!.membershipRole;
+    } finally {
+      await alone.close();
+    }
+  }
+
+  async function expectClean(): Promise<void> {
+    await load.stop();
+    const verdict = judge(history, await readLog(client, TOPIC, QUEUES));
+    expect(verdict.faults, verdict.examples.join('\n')).to.deep.equal(clean);
+    expect(verdict.read).to.be.at.least(verdict.acknowledged);
+    const { identical, why } = await verifyReplicas(client, 5_000);
+    expect(identical, why).to.equal(true);
+  }
+
+  it('replaces every member one after another under load, and nobody notices', async () => {
+    for (let at = 0; at < 2; at++) load.startProducer({ window: 16, sendTimeoutMs: 20_000 });
+    await pause(500);
+    const gaps: string[] = [];
+    for (let at = 0; at < 3; at++) {
+      const [old, fresh] = [`n${at}`, `n${at + 3}`];
+      const wasLeader = (await cluster.waitForLeader()).nodeId === old;
+      gap.open();
+      await add(fresh, old);
+      await until(async () => (await ownRole(old)) === 'removed', 5_000);
+      await pause(300);
+      const longestMs = gap.close();
+      gaps.push(`${old} by ${fresh}${wasLeader ? ', the leader,' : ''} ${Math.round(longestMs)} ms`);
+      expect(longestMs, gaps.at(-1)).to.be.below(GAP_MS_MAX);
+      expect(await ownRole(old), 'it knows that it is out').to.equal('removed');
+      await cluster.forget(old);
+    }
+    console.log(`    longest silence: ${gaps.join('; ')}`);
+    expect(await roles()).to.deep.equal(['n3 voter', 'n4 voter', 'n5 voter']);
+    const before = history.acknowledged;
+    await pause(500);
+    expect(history.acknowledged, 'by clients that were told of n0, n1 and n2 only').to.be.greaterThan(before);
+    const { nodeId } = await cluster.waitForLeader();
+    await cluster.kill(nodeId);
+    await pause(2_000);
+    await cluster.restart(nodeId);
+    await expectClean();
+    expect([...load.codes.keys()], 'no sender was told of a failure').to.deep.equal([]);
+  });
+
+  it('takes its leader out, and a dead member, and a learner in and out', async () => {
+    load.startProducer({ window: 16, sendTimeoutMs: 20_000 });
+    const { nodeId: leader } = await cluster.waitForLeader();
+    gap.open();
+    await client.admin.changeMembers({ kind: 'remove', nodeId: leader }, { timeoutMs: CHANGED_WITHIN_MS });
+    await pause(500);
+    const longestMs = gap.close();
+    console.log(`    longest silence while the leader left: ${Math.round(longestMs)} ms`);
+    expect(longestMs).to.be.below(GAP_MS_MAX);
+    expect((await cluster.waitForLeader()).nodeId).not.to.equal(leader);
+    expect(await roles()).to.have.length(2);
+    await cluster.forget(leader);
+
+    await add('n3');
+    const { nodeId: second } = await cluster.waitForLeader();
+    const dead = ['n0', 'n1', 'n2'].find((id) => id !== leader && id !== second)!;
+    await cluster.kill(dead);
+    await pause(200);
+    const risky = await client.admin
+      .changeMembers({ kind: 'remove', nodeId: 'n3' }, { timeoutMs: CHANGED_WITHIN_MS })
+      .catch((error: { code: string }) => error.code);
+    expect(risky, 'the dead one and the leader would be left').to.equal('NO_HEALTHY_MAJORITY');
+    await client.admin.changeMembers({ kind: 'remove', nodeId: dead }, { timeoutMs: CHANGED_WITHIN_MS });
+    expect(await roles()).to.deep.equal([second, 'n3'].sort().map((id) => `${id} voter`));
+
+    const { clientAddress, peerAddress } = await cluster.startJoining('n4');
+    const addresses = { client: clientAddress, peer: peerAddress };
+    const learner = { kind: 'add', nodeId: 'n4', addresses, learnerOnly: true } as const;
+    await client.admin.changeMembers(learner, { timeoutMs: CHANGED_WITHIN_MS });
+    expect(await roles()).to.include('n4 learner');
+    await until(async () => (await ownRole('n4')) === 'learner', 5_000);
+    await client.admin.changeMembers({ kind: 'promote', nodeId: 'n4' }, { timeoutMs: CHANGED_WITHIN_MS });
+    expect(await roles()).to.include('n4 voter');
+    await expectClean();
+  });
+
+  it('does not let a member that was removed while it was dead disturb the others', async () => {
+    load.startProducer({ window: 16, sendTimeoutMs: 20_000 });
+    const { nodeId: leader, term } = await cluster.waitForLeader();
+    const dead = ['n0', 'n1', 'n2'].find((id) => id !== leader)!;
+    await cluster.kill(dead);
+    await client.admin.changeMembers({ kind: 'remove', nodeId: dead }, { timeoutMs: CHANGED_WITHIN_MS });
+    await cluster.restart(dead);
+    gap.open();
+    await pause(3_000);
+    expect(gap.close(), 'longest silence').to.be.below(GAP_MS_MAX);
+    expect(await cluster.waitForLeader()).to.deep.equal({ nodeId: leader, term });
+    expect(await ownRole(dead), 'it was told').to.equal('removed');
+    // Its name is free for a new node, whatever the old one held.
+    await cluster.forget(dead);
+    await add(dead);
+    expect(await roles()).to.include(`${dead} voter`);
+    await expectClean();
+  });
+});
