@@ -128,8 +128,16 @@ describe('a snapshot that is installed', () => {
     harness.applyTo();
     await harness.receive(lastIndex, await from.snapshot());
     await install(harness, from.log, lastIndex);
-    const tables = (all: Map<string, string>) => [...all].filter(([key]) => !/^(q|base)/.test(key));
-    expect(tables((await stateOf(harness)).tables)).to.deep.equal(tables((await stateOf(from)).tables));
+    // There is nothing left to store.
+    harness.medium.unsynced.push = () => expect.fail('something is stored');
+    expect(await harness.broker.checkpoint()).to.equal(lastIndex);
+    const expected = [...(await stateOf(from)).tables].map(([key, value]) => [
+      key,
+      key.startsWith('q/') ? value.replace(/^\[\d+,(\d+)\]$/, '[$1,$1]') : value,
+    ]);
+    const tables = [...(await stateOf(harness)).tables];
+    expect(tables).to.deep.include(['base', String(lastIndex)]);
+    expect(tables.filter(([key]) => key !== 'base')).to.deep.equal(expected);
     harness.broker.startLeading();
     const unknown = batch(['y'], { producerId: PRODUCER_B, sequence: 2 });
     expect(codeOf(() => harness.admit(unknown))).to.equal('UNKNOWN_PRODUCER');
@@ -391,6 +399,31 @@ describe('the files of a queue whose messages are gone', () => {
     await second.crash(1);
     expect(second.warnings).to.deep.equal([]);
     expect(second.bodies(0)).to.deep.equal(['z']);
+  });
+
+  it('are there as long as the store says they are read', async () => {
+    const harness = await longQueue(2 * UNITS_PER_FILE - 2);
+    const store = new MemoryStateStore(harness.medium);
+    await harness.open(store);
+    await install(harness, harness.log, 3);
+    harness.broker.startLeading();
+    for (const body of ['x', 'y', 'z']) harness.append(batch([body]));
+    await harness.snapshot();
+    harness.cutTo(6);
+    store.write = () => Promise.reject(new Error('the store fails'));
+    const outcome = await harness.broker.checkpoint().catch((error: Error) => error.message);
+    expect(outcome).to.equal('the store fails');
+    expect(harness.disk.exists(file(1))).to.equal(true);
+  });
+
+  it('are removed by a later process when a crash left them', async () => {
+    const harness = await longQueue(UNITS_PER_FILE + 7);
+    await install(harness, harness.log, 3);
+    harness.disk.makeDirectory(`${DIRECTORY}/T/0`);
+    harness.disk.open(file(0), { create: true });
+    await harness.crash(1);
+    await harness.broker.checkpoint();
+    expect(harness.disk.exists(file(0))).to.equal(false);
   });
 
   it('are there until a checkpoint knows of the cut, and are removed by the next one after a crash', async () => {
