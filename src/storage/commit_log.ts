@@ -251,7 +251,6 @@ export class CommitLog implements RecordSizer {
       segments.removeHead(number);
       index.cutTo(boundary);
     });
-    this.#flusher.raiseMarkTo(tip);
     runs.cutTo(boundary);
   }
 

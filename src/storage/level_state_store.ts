@@ -17,8 +17,8 @@ const ENTRY_PREFIX = '=';
 const SUM_KEY = '!sum';
 /** There while all entries are being replaced: what lies beside it is neither the old nor the new ones. */
 const REPLACING_KEY = '!replacing';
-/** One batch while entries are replaced, in characters. */
-const REPLACE_BATCH_CHARACTERS = 256 * 1024;
+/** One batch while entries are replaced, in characters: one keeps the process busy for a millisecond or two. */
+const REPLACE_BATCH_CHARACTERS = 64 * 1024;
 /** LevelDB's names for the lock of a database and for the file that all others are found by. */
 const LOCK_FILE = 'LOCK';
 const CURRENT_FILE = 'CURRENT';

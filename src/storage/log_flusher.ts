@@ -7,7 +7,7 @@ import { TLedgerError } from '../base/errors.ts';
 import type { LogIndex, Term } from '../raft/types.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { LogParts } from './log_reader.ts';
-import { earlier, type LogTip, later } from './log_tip.ts';
+import { earlier, type LogTip } from './log_tip.ts';
 
 /** A restart scans at most about this much: one or two tenths of a second. */
 const CHECKPOINT_EVERY_BYTES = 64 * 1024 * 1024;
@@ -24,7 +24,7 @@ export class LogFlusher {
   readonly #checkpoint: Checkpoint;
   /** Durable for certain; never beyond the log's end. */
   #flushed: LogTip;
-  /** Where the next recovery begins; at or before `#flushed`. */
+  /** Where the next recovery begins, unless that is below the base by then; at or before `#flushed`. */
   #mark: LogTip;
   /** The flush under way and what it will vouch for. */
   #running: { target: LogTip; rolled: boolean; readonly done: Promise<unknown> } | null = null;
@@ -92,11 +92,6 @@ export class LogFlusher {
     this.#flushed = tip;
     this.#mark = earlier(this.#mark, tip);
     this.#checkpoint.lower({ flushed: this.#flushed, mark: this.#mark });
-  }
-
-  /** The log begins behind `base` now, all of which is durable. */
-  raiseMarkTo(base: LogTip): void {
-    this.#mark = later(this.#mark, base);
   }
 
   /** The log begins anew behind `base`: durably, nothing but that is vouched for, by no flush under way either. */

@@ -13,7 +13,7 @@ import {
 } from '../format/record.ts';
 import type { LogIndex, Term, TermRun } from '../raft/types.ts';
 
-/** The record before the ones to check; (0, 0, 0) before the first. */
+/** The record before the ones to check: the base of the log they are from, or (0, 0, 0), before the first one. */
 export interface Predecessor {
   readonly prevIndex: LogIndex;
   readonly prevTerm: Term;

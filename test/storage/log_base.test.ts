@@ -20,10 +20,15 @@ const BODY_BYTES = 204;
 const open = (disk: MemoryDisk, more: Partial<CommitLogOptions> = {}): CommitLog =>
   openLog(disk, { ...options, ...more });
 
-/** A log of `count` such records, all flushed, each term twice. */
-async function logOf(count: number, disk = new MemoryDisk()): Promise<{ disk: MemoryDisk; log: CommitLog }> {
-  const log = open(disk);
-  for (let index = 1; index <= count; index++) append(log, [BODY_BYTES], Math.ceil(index / 2), index);
+/** A log of `count` such records, all flushed, each term twice. Another seed makes another log. */
+async function logOf(
+  count: number,
+  more: Partial<CommitLogOptions> = {},
+  seed = 0,
+): Promise<{ disk: MemoryDisk; log: CommitLog }> {
+  const disk = new MemoryDisk();
+  const log = open(disk, more);
+  for (let index = 1; index <= count; index++) append(log, [BODY_BYTES], Math.ceil(index / 2), seed + index);
   await log.flush();
   return { disk, log };
 }
@@ -155,9 +160,22 @@ describe('the base of a log: cutting', () => {
     expectConsistent(again);
   });
 
+  it('flushes the log index of what it holds with the next checkpoint', async () => {
+    const { disk, log } = await logOf(11);
+    log.cutTo(logIndex(6));
+    await log.advanceCheckpoint();
+    disk.crash({ mode: 'lost' });
+    expect(open(disk).recovery).to.include({ scannedAfter: 11, indexRebuilt: false });
+  });
+
   it('scans from the base when the checkpoint is older, and when it is lost', async () => {
-    for (const isLost of [false, true]) {
-      const { disk, log } = await logOf(4);
+    for (const [isLost, indexUnitsPerFile] of [
+      [false, 4],
+      [false, 100],
+      [true, 4],
+      [true, 100],
+    ] as const) {
+      const { disk, log } = await logOf(4, { indexUnitsPerFile });
       const old = disk.bytes(`${DIRECTORY}/checkpoint`);
       append(log, [BODY_BYTES, BODY_BYTES, BODY_BYTES, BODY_BYTES], 4);
       await log.flush();
@@ -166,7 +184,7 @@ describe('the base of a log: cutting', () => {
       log.close();
       if (isLost) disk.remove(`${DIRECTORY}/checkpoint`);
       else disk.corrupt(`${DIRECTORY}/checkpoint`, 0, old);
-      const again = open(disk);
+      const again = open(disk, { indexUnitsPerFile });
       expect(again.recovery.scannedAfter).to.equal(6);
       expect(recordsOf(again)).to.deep.equal(records);
       expectConsistent(again);
@@ -236,6 +254,45 @@ describe('the base of a log: cutting', () => {
       .with.property('code', 'DATA_CORRUPTED');
   });
 
+  it('is the same log, or is refused, whatever bit of its base flips in one slot or in both', async () => {
+    const { disk, log } = await logOf(11);
+    log.cutTo(logIndex(6));
+    const records = recordsOf(log);
+    log.close();
+    const path = `${DIRECTORY}/base`;
+    for (let bit = 0; bit < 61 * 8; bit++) {
+      for (const slots of [[0], [4096], [0, 4096]]) {
+        const copy = disk.clone();
+        for (const slot of slots) copy.flip(path, slot + (bit >> 3), bit & 7);
+        if (slots.length === 2)
+          expect(
+            codeOf(() => open(copy)),
+            `bit ${bit}`,
+          ).to.equal('DATA_CORRUPTED');
+        else expect(recordsOf(open(copy)), `bit ${bit}`).to.deep.equal(records);
+      }
+    }
+  });
+
+  it('says so when a sector cannot be read: opening, reading and cutting change nothing then', async () => {
+    const { disk, log } = await logOf(11);
+    log.close();
+    const segment = `${DIRECTORY}/commitlog/${String(800).padStart(20, '0')}`;
+    const again = open(disk);
+    disk.breakReads(segment, 600);
+    expect(codeOf(() => again.read(logIndex(6), logIndex(6)))).to.equal('STORAGE_FAILED');
+    expect(codeOf(() => again.cutTo(logIndex(6)))).to.equal('STORAGE_FAILED');
+    expect(again.base.index).to.equal(0);
+    again.cutTo(logIndex(3));
+    disk.kill();
+    for (const name of disk.list(`${DIRECTORY}/index`)) disk.lose(`${DIRECTORY}/index/${name}`);
+    const before = contentOf(disk, `${DIRECTORY}/commitlog`);
+    expect(codeOf(() => open(disk))).to.equal('STORAGE_FAILED');
+    expect(contentOf(disk, `${DIRECTORY}/commitlog`)).to.deep.equal(before);
+    for (const slot of [0, 4096]) disk.breakReads(`${DIRECTORY}/base`, slot);
+    expect(codeOf(() => open(disk))).to.equal('STORAGE_FAILED');
+  });
+
   it('does not take over a damaged checksum into the base', async () => {
     const { disk, log } = await logOf(11);
     log.close();
@@ -279,10 +336,12 @@ describe('the base of a log: beginning anew', () => {
   it('discards everything and goes on behind the base, as the log goes on that the base is from', async () => {
     const { log: leader } = await logOf(21);
     for (const own of [0, 2, 8, 30]) {
-      const { disk, log } = own === 0 ? { disk: new MemoryDisk(), log: open(new MemoryDisk()) } : await logOf(own);
+      const { disk, log } =
+        own === 0 ? { disk: new MemoryDisk(), log: open(new MemoryDisk()) } : await logOf(own, {}, 7);
       log.restart(leader.tipAt(logIndex(18)));
       expect([log.lastIndex, log.flushedIndex, log.lastTerm]).to.deep.equal([18, 18, 9]);
       expect(log.lastChain).to.equal(leader.chainAt(logIndex(18)));
+      if (own > 0) expect([names(disk, 'commitlog'), names(disk, 'index')]).to.deep.equal([[4800], []]);
       expectConsistent(log);
       replicate(leader, log);
       expect(recordsOf(log)).to.deep.equal(recordsOf(leader).slice(18));
@@ -307,6 +366,36 @@ describe('the base of a log: beginning anew', () => {
     expect([again.firstIndex, again.lastIndex, again.flushedIndex]).to.deep.equal([10, 9, 9]);
     replicate(leader, again);
     expect(recordsOf(again)).to.deep.equal(recordsOf(leader).slice(9));
+  });
+
+  it('begins in the segment behind the base, also with a record that would have fitted before', async () => {
+    const roomy = { segmentSizeBytes: 900 };
+    const { log: other } = await logOf(21, roomy);
+    const [leader, follower] = [open(new MemoryDisk(), roomy), open(new MemoryDisk(), roomy)];
+    for (const log of [leader, follower]) log.restart(other.tipAt(logIndex(9)));
+    append(leader, [1], 9);
+    replicate(leader, follower);
+    for (const log of [leader, follower]) expect(log.locate(logIndex(10)).position).to.equal(2700);
+  });
+
+  it('leaves no trace of the old log in any slot when it finishes after a crash', async () => {
+    const { log: leader } = await logOf(21);
+    const { disk, log } = await logOf(14, {}, 7);
+    disk.onOperation = ({ kind, path }) => {
+      if (kind === 'remove' && path.includes('/commitlog/')) throw new Error('crash');
+    };
+    expect(() => log.restart(leader.tipAt(logIndex(9)))).to.throw('crash');
+    disk.crash({ mode: 'lost' });
+    open(disk);
+    disk.crash({ mode: 'lost' });
+    for (const file of ['base', 'checkpoint']) {
+      for (const slot of [0, 4096]) {
+        const copy = disk.clone();
+        copy.corrupt(`${DIRECTORY}/${file}`, slot + 30, Buffer.from('!'));
+        const again = open(copy);
+        expect([again.base.index, again.lastIndex]).to.deep.equal([9, 9]);
+      }
+    }
   });
 
   it('refuses records that do not continue the chain of the base', async () => {

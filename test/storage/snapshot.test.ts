@@ -462,6 +462,23 @@ describe('snapshots: arriving', () => {
     expect(again.completeIncoming(at(40), term(3))).to.equal(true);
   });
 
+  it('does not rely on bytes of a process whose flush failed before it was killed', async () => {
+    const { store: sender } = await storeWith(3);
+    const { disk, store } = receiver();
+    await sendSnapshot(sender, store, 40, { chunksMax: 1 });
+    disk.failAt(2, 'EIO');
+    disk.onOperation = ({ kind }) => {
+      if (kind === 'remove') throw new Error('killed');
+    };
+    expect(await failureOf(sendSnapshot(sender, store, 40, { chunksMax: 1 }))).to.equal('STORAGE_FAILED');
+    disk.kill();
+    const again = openSnapshots(disk);
+    expect(again.incomingSize(at(40), term(3))).to.equal(sender.open(at(40)).sizeBytes);
+    expect(again.completeIncoming(at(40), term(3))).to.equal(true);
+    disk.crash({ mode: 'lost' });
+    expect(contentOfSnapshot(openSnapshots(disk), 40)).to.deep.equal(contentOfSnapshot(sender, 40));
+  });
+
   it('says of a snapshot that is there already that it is complete, unless it cannot be opened', async () => {
     const { store: sender } = await storeWith(1);
     const { disk, store } = receiver();
