@@ -63,19 +63,33 @@ export class Retention {
    * @returns the new base, or null when everything stays.
    */
   cut(retainFrom: LogIndex): LogIndex | null {
-    const { log, broker, snapshots } = this.#options;
+    const { log, snapshots } = this.#options;
     const boundary = this.#boundary(retainFrom);
     if (boundary === null) return null;
-    // What stands for the records is opened before they go: a damaged snapshot leaves everything as it is.
-    const snapshot = snapshots.open(boundary);
-    try {
-      broker.cut(snapshot);
-    } finally {
-      snapshot.close();
-    }
+    // What stands for the records is read before they go.
+    if (!this.#cutQueues(boundary)) return null;
     log.cutTo(boundary);
     for (const older of snapshots.list()) if (older < boundary) snapshots.remove(older);
     return boundary;
+  }
+
+  /** @returns false when the snapshot is damaged: it stands for nothing and is removed, and the records stay. */
+  #cutQueues(boundary: LogIndex): boolean {
+    const { broker, snapshots, onWarning } = this.#options;
+    try {
+      const snapshot = snapshots.open(boundary);
+      try {
+        broker.cut(snapshot);
+      } finally {
+        snapshot.close();
+      }
+      return true;
+    } catch (error) {
+      if (!(error instanceof TLedgerError) || error.code !== 'DATA_CORRUPTED') throw error;
+      onWarning(`the log is not cut at ${boundary}: ${messageOf(error)}`);
+      snapshots.remove(boundary);
+      return false;
+    }
   }
 
   async #take(boundary: LogIndex): Promise<void> {

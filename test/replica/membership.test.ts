@@ -188,6 +188,26 @@ describe('replica: changes of the membership', () => {
     expect(asked.code).to.equal('INVALID_ARGUMENT');
   });
 
+  it('is waited for longer than its record stays in the log', async () => {
+    const group = await Group.started({ spares: 1, retentionBytes: 128 * 1024 });
+    await group.createTopic('T');
+    await group.run(200);
+    group.isolate('n3');
+    const asked = watch(change(group, add('n3'), undefined, 600_000));
+    await group.run(50);
+    const { index } = group.replica(group.leader()!).membership;
+    const load = new Load(group).start();
+    await load.more(400);
+    expect(group.replica(group.leader()!).status().firstIndex).to.be.greaterThan(index);
+    expect(asked.code).to.equal('');
+    group.cut.clear();
+    await group.until('the answer', () => asked.code !== '');
+    expect(asked.code).to.equal('ok');
+    await load.stop();
+    await expectConverged(group);
+    expectAcknowledged(group, load);
+  });
+
   it('turns joint consensus around when it is cancelled, even before it is committed', async () => {
     const group = await Group.started();
     await group.createTopic('T');

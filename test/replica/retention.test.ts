@@ -192,6 +192,28 @@ describe('replica: retention', () => {
     await expectConverged(group);
   });
 
+  for (const position of [40, 100]) {
+    it(`does not cut at a snapshot that is damaged (byte ${position}), and cuts at a later one`, async () => {
+      const group = await Group.started({ retentionBytes: RETENTION_BYTES });
+      await group.createTopic('T');
+      const load = new Load(group).start();
+      const follower = group.ids.find((id) => id !== group.leader())!;
+      const { disk } = group.member(follower);
+      const snapshots = (): string[] => disk.files().filter((path) => /snapshot\/\d{20}$/.test(path));
+      await group.until('a snapshot', () => snapshots().length === 2, 20_000);
+      for (const path of snapshots()) disk.flip(path, position, 3);
+      await load.more(300);
+      await load.stop();
+      expect(group.member(follower).warnings.join()).to.include('the log is not cut at');
+      expect(group.replica(follower).status().firstIndex).to.be.greaterThan(100);
+      await expectConverged(group);
+      group.crash(follower, 'kill');
+      await group.start(follower);
+      await expectConverged(group);
+      expectAcknowledged(group, load);
+    });
+  }
+
   it('takes one snapshot at a time, however fast segments fill', async () => {
     const group = await Group.started({ retentionBytes: RETENTION_BYTES });
     await group.createTopic('T');
