@@ -133,11 +133,6 @@ export class Leading {
     );
   }
 
-  /** The log is replaced by a snapshot: whether what waits here is part of it cannot be told. */
-  restarted(): void {
-    this.#waiters.failAll(new TLedgerError('OUTCOME_UNKNOWN', 'this node fell behind and took over a snapshot'));
-  }
-
   #drain(): void {
     const { limits, clock, log, raft, broker, unappliedBytes } = this.#options;
     if (!this.#isServing || raft.isTransferring) return;

@@ -204,11 +204,6 @@ export class ReplicaLoop implements PeerEvents {
     return this.#state === 'running' && this.raft.isLeader;
   }
 
-  /** Resolves when no snapshot is being installed. */
-  whenInstalled(): Promise<void> {
-    return this.#installing;
-  }
-
   /** Answers all that waits and saves state; leadership was handed over before, if it could be. */
   async stop(): Promise<void> {
     if (!this.isUp) return;
@@ -311,8 +306,6 @@ export class ReplicaLoop implements PeerEvents {
     if (!this.raft.needsSnapshot(point)) return;
     this.#state = 'installing';
     this.#alarm.cancel();
-    this.leading.restarted();
-    this.callers.changes.failAll(new TLedgerError('OUTCOME_UNKNOWN', 'This node fell behind the log.'));
     this.#installing = this.#install(point).catch((error: unknown) => this.#fail(error));
   }
 
@@ -321,11 +314,11 @@ export class ReplicaLoop implements PeerEvents {
     await this.#applying.pause();
     await this.#retention.whenIdle();
     if (this.#state !== 'installing') return;
-    const isInstalled = await installSnapshot({ ...this.#options, point });
+    await installSnapshot({ ...this.#options, point });
     if (this.#state !== 'installing') return;
     this.#state = 'running';
     this.#hearsSinceMs = this.#clock.monotonicMs();
-    this.#turn(() => (isInstalled ? this.#restored(point) : this.#notInstalled(point)));
+    this.#turn(() => this.#restored(point));
     for (const input of this.#missed.splice(0)) this.#turn(input);
     this.#applying.start();
   }
@@ -336,13 +329,8 @@ export class ReplicaLoop implements PeerEvents {
     const membership = broker.membership ?? { index: logIndex(0), membership: bootstrap };
     this.#applying.restarted();
     this.raft.restore({ ...point, membership }, this.#clock.monotonicMs());
+    this.leading.onApplied();
     this.callers.reads.onApplied(broker.appliedIndex);
-  }
-
-  /** Nothing has changed, but for the last flush, for which consensus was deaf. */
-  #notInstalled({ index, term }: SnapshotPoint): void {
-    this.raft.flushed(this.#log.flushedIndex, this.#log.termAt(this.#log.flushedIndex));
-    this.raft.snapshotStored(index, this.#options.snapshots.incomingSize(index, term), this.#clock.monotonicMs());
   }
 
   #onStateChanged(): void {
@@ -359,7 +347,7 @@ export class ReplicaLoop implements PeerEvents {
   #followMembership({ membership, commit }: Ready): void {
     const { committedMembership, isLeader } = this.raft;
     const { changes } = this.callers;
-    const termAt = (index: LogIndex): Term => this.#log.termAt(index);
+    const termAt = (index: LogIndex): Term | null => (index < this.#log.base.index ? null : this.#log.termAt(index));
     if (changes.length > 0) changes.onCommitted({ commit, committedMembership, isLeader, termAt });
     if (membership === null && committedMembership.index === this.#toldMembership) return;
     this.#toldMembership = committedMembership.index;

@@ -26,7 +26,8 @@ export interface CommittedLog {
   readonly committedMembership: MembershipEntry;
   /** A leader sees each membership when it is committed; others may see only the last of several. */
   readonly isLeader: boolean;
-  readonly termAt: (index: LogIndex) => Term;
+  /** Null when the log does not hold that record any more. */
+  readonly termAt: (index: LogIndex) => Term | null;
 }
 
 type Progress = 'finished' | 'waiting' | 'undone';
@@ -59,8 +60,9 @@ export class MembershipChanges {
   onCommitted({ commit, committedMembership, isLeader, termAt }: CommittedLog): void {
     this.#answer((caller) => {
       if (commit < caller.index) return false;
-      if (!caller.isBegun && termAt(caller.index) !== caller.term) {
-        caller.reject(new TLedgerError('NOT_LEADER', 'leadership was lost; the change had no effect'));
+      const refusal = caller.isBegun ? null : refusalOf(caller, termAt(caller.index));
+      if (refusal !== null) {
+        caller.reject(refusal);
         return true;
       }
       caller.isBegun = true;
@@ -95,6 +97,17 @@ export class MembershipChanges {
     const waiting = callers.filter((caller) => !isAnswered(caller));
     this.#callers.unshift(...waiting);
   }
+}
+
+/** Why a change did not begin; null when it did. @param term of the committed record in its place, null if unknown. */
+function refusalOf(caller: Caller, term: Term | null): TLedgerError | null {
+  if (term === caller.term) return null;
+  return term === null
+    ? new TLedgerError(
+        'OUTCOME_UNKNOWN',
+        'this node fell behind and took over a snapshot; the change may be part of it',
+      )
+    : new TLedgerError('NOT_LEADER', 'leadership was lost; the change had no effect');
 }
 
 /** The change is not there: it was cancelled, or it was finished and then another one took it back. */
