@@ -264,6 +264,7 @@ export class World implements ClientWorld {
         this.marks.reach('a leader gives way because its event loop stood still');
       }
     }
+    if (message.includes('cannot be sent')) this.marks.reach('a damaged snapshot is not sent');
     if (message.startsWith('the state is damaged')) {
       this.marks.reach(node.damage.has('queues') ? 'damaged queues are made anew' : 'damaged state is made anew');
     }
