@@ -305,7 +305,11 @@ export class ReplicaLoop implements PeerEvents {
   /** A snapshot became durable: what it stands for may go. */
   #cutLog(): void {
     const base = this.#retention.cut(this.raft.retainFrom);
-    if (base !== null) this.raft.logCut(base, this.#log.termAt(base), this.#clock.monotonicMs());
+    if (base === null) return;
+    // The log flushes a segment when it closes it; consensus hears of that with the next flush, which may hang.
+    const { flushedIndex } = this.#log;
+    this.raft.flushed(flushedIndex, this.#log.termAt(flushedIndex));
+    this.raft.logCut(base, this.#log.termAt(base), this.#clock.monotonicMs());
   }
 
   /** A snapshot has arrived. It is installed outside of any turn, and nothing else happens here meanwhile. */

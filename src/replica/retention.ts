@@ -98,9 +98,9 @@ export class Retention {
       await broker.takeSnapshot(log.tipAt(boundary));
     } catch (error) {
       if (!(error instanceof TLedgerError)) return onFailure(error);
-      // The snapshot alone is lost, unless the broker is: then its next checkpoint fails, too.
+      // The snapshot alone is lost, unless the broker is: then its next checkpoint fails, too, and this is why.
       onWarning(`there is no snapshot at ${boundary}: ${messageOf(error)}`);
-      await broker.checkpoint().catch(onFailure);
+      await broker.checkpoint().catch(() => onFailure(error));
       return;
     }
     onSnapshot();

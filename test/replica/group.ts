@@ -54,6 +54,7 @@ export interface GroupOptions {
   readonly limits?: Partial<typeof limits>;
   /** Nodes beside the founders, n3 and so on, which wait to be added. */
   readonly spares?: number;
+  readonly checkpointIntervalMs?: number;
   readonly retentionBytes?: number | ((id: NodeId) => number);
   readonly snapshotChunkBytes?: number;
   readonly diskStallMs?: number;
@@ -149,7 +150,7 @@ export class Group {
       },
       limits: { ...limits, ...this.#options.limits },
       flush: this.#options.flush ?? 'sync',
-      checkpointIntervalMs: 200,
+      checkpointIntervalMs: this.#options.checkpointIntervalMs ?? 200,
       clock,
       random: this.#random,
       transport: {

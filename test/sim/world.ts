@@ -94,6 +94,8 @@ export class World implements ClientWorld {
   readonly #diskFailed = new Set<SimNode>();
   #acted: SimNode | null = null;
   #failure: Error | null = null;
+  /** In the event under way: what follows from that must not be mistaken for a state that lasts. */
+  #hasDiskFailed = false;
   #nowMs = 0;
   #events = 0;
   isCalm = false;
@@ -262,6 +264,7 @@ export class World implements ClientWorld {
         this.marks.reach('a leader gives way because its event loop stood still');
       }
     }
+    if (message.includes('cannot be sent')) this.marks.reach('a damaged snapshot is not sent');
     if (message.startsWith('the state is damaged')) {
       this.marks.reach(node.damage.has('queues') ? 'damaged queues are made anew' : 'damaged state is made anew');
     }
@@ -270,6 +273,7 @@ export class World implements ClientWorld {
 
   diskFailed(node: SimNode, operation: DiskOperation, effect: DiskFailure): void {
     this.count(`disk ${effect}`);
+    this.#hasDiskFailed = true;
     this.#diskFailed.add(node);
     this.#sights.onDiskFailure(node, operation, effect);
     this.trace.say(() => `${node.id}: ${effect} at ${operation.kind} ${operation.path}`);
@@ -388,7 +392,8 @@ export class World implements ClientWorld {
       this.#nowMs = event.atMs;
       this.trace.nowMs = event.atMs;
       this.#perform(event);
-      const isLong = event.owner !== null && event.kind !== 'immediate';
+      const isLong = (event.owner !== null && event.kind !== 'immediate') || this.#hasDiskFailed;
+      this.#hasDiskFailed = false;
       await (isLong ? allMicrotasks() : microtasks(MICROTASKS_PER_EVENT));
       this.#afterEvent(event);
       // A message storm, or timers that are due for ever, would not let time pass at all.
