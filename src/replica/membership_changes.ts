@@ -24,8 +24,11 @@ interface Caller {
 export interface CommittedLog {
   readonly commit: LogIndex;
   readonly committedMembership: MembershipEntry;
-  /** A leader sees each membership when it is committed; others may see only the last of several. */
-  readonly isLeader: boolean;
+  /**
+   * The term that this replica leads, if it does. It sees each membership of that term when it is committed; of those
+   * that others made, perhaps only the last of several.
+   */
+  readonly leadingTerm: Term | null;
   readonly termAt: (index: LogIndex) => Term;
 }
 
@@ -56,7 +59,7 @@ export class MembershipChanges {
   }
 
   /** More may be committed than before. */
-  onCommitted({ commit, committedMembership, isLeader, termAt }: CommittedLog): void {
+  onCommitted({ commit, committedMembership, leadingTerm, termAt }: CommittedLog): void {
     this.#answer((caller) => {
       if (commit < caller.index) return false;
       if (!caller.isBegun && termAt(caller.index) !== caller.term) {
@@ -66,7 +69,7 @@ export class MembershipChanges {
       caller.isBegun = true;
       const progress = progressOf(caller.change, committedMembership.membership);
       if (progress === 'finished') caller.resolve(committedMembership);
-      if (progress === 'undone') caller.reject(undone(isLeader));
+      if (progress === 'undone') caller.reject(undone(caller.term === leadingTerm));
       return progress !== 'waiting';
     });
   }
@@ -98,8 +101,8 @@ export class MembershipChanges {
 }
 
 /** The change is not there: it was cancelled, or it was finished and then another one took it back. */
-function undone(isLeader: boolean): TLedgerError {
-  return isLeader
+function undone(wasSeen: boolean): TLedgerError {
+  return wasSeen
     ? new TLedgerError('INVALID_ARGUMENT', 'the change was cancelled before it was finished')
     : new TLedgerError('OUTCOME_UNKNOWN', 'the change was cancelled or, once finished, undone');
 }
