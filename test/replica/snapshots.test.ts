@@ -243,8 +243,8 @@ describe('replica: while a snapshot is being installed', () => {
     const install = broker.install.bind(broker);
     let isHeld = false;
     let release = (): void => {};
-    broker.install = async (snapshot) => {
-      const done = install(snapshot);
+    broker.install = async (...given) => {
+      const done = install(...given);
       isHeld = true;
       await new Promise<void>((resolve) => {
         release = resolve;
