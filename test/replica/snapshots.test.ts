@@ -139,34 +139,41 @@ describe('replica: snapshots for those who fell behind', () => {
     await expectRecovered(behind);
   });
 
-  it('is dropped half-way when a leader takes over whose log goes back further', async () => {
-    const group = await Group.started({
-      retentionBytes: (id) => (id === 'n0' ? 128 * 1024 : 0),
-      snapshotChunkBytes: 300,
-      preferredLeaders: ['n0'],
+  for (const isRestarted of [false, true]) {
+    it(`is dropped half-way when a leader takes over whose log goes back further${isRestarted ? ', by the next process, too' : ''}`, async () => {
+      const group = await Group.started({
+        retentionBytes: (id) => (id === 'n0' ? 128 * 1024 : 0),
+        snapshotChunkBytes: 300,
+        preferredLeaders: ['n0'],
+      });
+      await group.createTopic('T');
+      await group.until('n0 to lead', () => group.leader() === 'n0', 20_000);
+      group.crash('n2', 'kill');
+      await createTopics(group, 20);
+      const load = new Load(group).start();
+      await load.more(350);
+      const parts = (): string[] =>
+        group
+          .member('n2')
+          .disk.files()
+          .filter((path) => path.endsWith('.part'));
+      await group.start('n2');
+      await group.until('some of it', () => parts().length > 0 && count(group, 'snapshot') > 4);
+      group.crash('n0', 'kill');
+      if (isRestarted) {
+        group.crash('n2', 'kill');
+        await group.start('n2');
+        expect(parts()).to.have.length(1);
+      }
+      await load.more(20);
+      expect(group.leader()).to.equal('n1');
+      await load.stop();
+      await expectConverged(group);
+      expectAcknowledged(group, load);
+      expect(group.replica('n2').status().firstIndex, 'by the log').to.equal(1);
+      expect(parts()).to.deep.equal([]);
     });
-    await group.createTopic('T');
-    await group.until('n0 to lead', () => group.leader() === 'n0', 20_000);
-    group.crash('n2', 'kill');
-    await createTopics(group, 20);
-    const load = new Load(group).start();
-    await load.more(350);
-    const parts = (): string[] =>
-      group
-        .member('n2')
-        .disk.files()
-        .filter((path) => path.endsWith('.part'));
-    await group.start('n2');
-    await group.until('some of it', () => parts().length > 0 && count(group, 'snapshot') > 4);
-    group.crash('n0', 'kill');
-    await load.more(20);
-    expect(group.leader()).to.equal('n1');
-    await load.stop();
-    await expectConverged(group);
-    expectAcknowledged(group, load);
-    expect(group.replica('n2').status().firstIndex, 'by the log').to.equal(1);
-    expect(parts()).to.deep.equal([]);
-  });
+  }
 
   it('is told apart from its late duplicates, which do no harm', async () => {
     const behind = await fallenBehind({}, 10);
