@@ -226,13 +226,14 @@ export class Broker {
   }
 
   /**
-   * The log was cut to the snapshot's tip (`CommitLog.cutTo`): each queue's minimum becomes its length there. Pulls below
-   * it are refused from now on; files of units below go with the next checkpoint.
-   * @throws TLedgerError DATA_CORRUPTED, STORAGE_FAILED when the snapshot cannot be read; the next start makes up for it.
+   * The log is cut to the snapshot's tip (`CommitLog.cutTo`) before anything else happens: each queue's minimum becomes
+   * its length there. Pulls below it are refused from now on; files of units below go with the next checkpoint.
+   * @throws TLedgerError DATA_CORRUPTED, STORAGE_FAILED when the snapshot cannot be read; nothing has changed then.
    */
   cut(snapshot: Snapshot): void {
     const { index } = snapshot.meta.tip;
     assert(index <= this.#applied, () => `the log is cut at ${index} where ${this.#applied} is applied`);
+    const cuts: { readonly queue: Queue; readonly length: QueueOffset }[] = [];
     for (const { topic, queueId, length } of queueLengths(snapshot)) {
       const queue = this.#topics.get(topic)?.queues[queueId];
       if (queue === undefined || length > queue.units.max) {
@@ -241,8 +242,9 @@ export class Broker {
           `queue ${queueId} of topic ${topic} had ${length} messages at ${index}`,
         );
       }
-      if (length > queue.units.min) this.#cutQueue(queue, length);
+      if (length > queue.units.min) cuts.push({ queue, length });
     }
+    for (const { queue, length } of cuts) this.#cutQueue(queue, length);
     this.#dirty.base(index);
   }
 

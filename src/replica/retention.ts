@@ -58,20 +58,28 @@ export class Retention {
   }
 
   /**
-   * Cuts the log to the latest snapshot that leaves `bytesMax` behind it. Call when a snapshot became durable.
+   * Cuts the log to the latest snapshot that leaves `bytesMax` behind it. Call when a snapshot became durable. A damaged
+   * one stands for nothing: it goes, and the log stays until another snapshot is.
    * @param retainFrom first record that somebody within reach still needs.
    * @returns the new base, or null when everything stays.
    */
   cut(retainFrom: LogIndex): LogIndex | null {
-    const { log, broker, snapshots } = this.#options;
+    const { log, broker, snapshots, onWarning } = this.#options;
     const boundary = this.#boundary(retainFrom);
     if (boundary === null) return null;
-    // What stands for the records is opened before they go: a damaged snapshot leaves everything as it is.
-    const snapshot = snapshots.open(boundary);
     try {
-      broker.cut(snapshot);
-    } finally {
-      snapshot.close();
+      // What stands for the records is read before they go.
+      const snapshot = snapshots.open(boundary);
+      try {
+        broker.cut(snapshot);
+      } finally {
+        snapshot.close();
+      }
+    } catch (error) {
+      if (!(error instanceof TLedgerError) || error.code !== 'DATA_CORRUPTED') throw error;
+      onWarning(`the log is not cut at ${boundary}: ${messageOf(error)}`);
+      snapshots.remove(boundary);
+      return null;
     }
     log.cutTo(boundary);
     for (const older of snapshots.list()) if (older < boundary) snapshots.remove(older);

@@ -192,6 +192,32 @@ describe('replica: retention', () => {
     await expectConverged(group);
   });
 
+  for (const [where, at] of [
+    ['at its beginning', 0],
+    ['in the middle', 0.5],
+  ] as const) {
+    it(`does without a snapshot that was damaged on disk ${where}, and cuts at a later one`, async () => {
+      const { group, load } = await cutGroup();
+      const victim = group.ids.find((id) => id !== group.leader())!;
+      const { disk, log, open } = group.member(victim);
+      const before = log!.base.index;
+      const damaged = open!.snapshots.list().filter((index) => index > before);
+      expect(damaged.length).to.be.greaterThan(0);
+      for (const index of damaged) {
+        const path = `/data/g0/snapshot/${String(index).padStart(20, '0')}`;
+        disk.flip(path, Math.floor(at * disk.open(path).sizeBytes()), 0);
+      }
+      load.start();
+      await load.more(400);
+      await load.stop();
+      expect(group.member(victim).failure).to.equal(null);
+      expect(group.member(victim).warnings.join()).to.include('the log is not cut at');
+      expect(log!.base.index).to.be.greaterThan(before);
+      expect(damaged).not.to.include(log!.base.index);
+      await expectConverged(group);
+    });
+  }
+
   it('takes one snapshot at a time, however fast segments fill', async () => {
     const group = await Group.started({ retentionBytes: RETENTION_BYTES });
     await group.createTopic('T');
