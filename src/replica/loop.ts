@@ -286,6 +286,7 @@ export class ReplicaLoop implements PeerEvents {
     if (ready.stateChanged) this.#onStateChanged();
     this.#followMembership(ready);
     if (this.#options.broker.appliedIndex < ready.commit) this.#apply(ready.commit);
+    if (this.leading.waitingCount > 0 && this.#isOut(ready.commit)) this.leading.left();
     const vouched = this.#flusher.written();
     if (vouched === null || vouched.index <= this.raft.flushedIndex) return false;
     this.raft.flushed(vouched.index, vouched.term);
@@ -297,6 +298,13 @@ export class ReplicaLoop implements PeerEvents {
     this.#traffic.onCommit(commit);
     this.leading.onApplied();
     this.callers.reads.onApplied(this.#options.broker.appliedIndex);
+  }
+
+  /** Whether this replica was removed, leads no more, and has told its callers all that it knows. */
+  #isOut(commit: LogIndex): boolean {
+    const { committedMembership, isLeader } = this.raft;
+    if (isLeader || this.#options.broker.appliedIndex < commit) return false;
+    return committedMembership.membership.addresses[this.#options.raft.id] === undefined;
   }
 
   /** A snapshot became durable: what it stands for may go. */

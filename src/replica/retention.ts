@@ -58,32 +58,38 @@ export class Retention {
   }
 
   /**
-   * Cuts the log to the latest snapshot that leaves `bytesMax` behind it. Call when a snapshot became durable. A damaged
-   * one stands for nothing: it goes, and the log stays until another snapshot is.
+   * Cuts the log to the latest snapshot that leaves `bytesMax` behind it. Call when a snapshot became durable.
    * @param retainFrom first record that somebody within reach still needs.
    * @returns the new base, or null when everything stays.
    */
   cut(retainFrom: LogIndex): LogIndex | null {
-    const { log, broker, snapshots, onWarning } = this.#options;
+    const { log, snapshots } = this.#options;
     const boundary = this.#boundary(retainFrom);
     if (boundary === null) return null;
+    // What stands for the records is read before they go.
+    if (!this.#cutQueues(boundary)) return null;
+    log.cutTo(boundary);
+    for (const older of snapshots.list()) if (older < boundary) snapshots.remove(older);
+    return boundary;
+  }
+
+  /** @returns false when the snapshot is damaged: it stands for nothing and is removed, and the records stay. */
+  #cutQueues(boundary: LogIndex): boolean {
+    const { broker, snapshots, onWarning } = this.#options;
     try {
-      // What stands for the records is read before they go.
       const snapshot = snapshots.open(boundary);
       try {
         broker.cut(snapshot);
       } finally {
         snapshot.close();
       }
+      return true;
     } catch (error) {
       if (!(error instanceof TLedgerError) || error.code !== 'DATA_CORRUPTED') throw error;
       onWarning(`the log is not cut at ${boundary}: ${messageOf(error)}`);
       snapshots.remove(boundary);
-      return null;
+      return false;
     }
-    log.cutTo(boundary);
-    for (const older of snapshots.list()) if (older < boundary) snapshots.remove(older);
-    return boundary;
   }
 
   async #take(boundary: LogIndex): Promise<void> {

@@ -25,7 +25,9 @@ export class Network {
   #diallers: Diallers | undefined;
   /** By who dials and who is dialled. */
   readonly #ways = new Map<string, Way>();
-  readonly #nodes = new Map<string, { readonly client: TcpProxy; readonly peer: TcpProxy }>();
+  readonly #proxies = new Map<string, readonly TcpProxy[]>();
+  /** Of all nodes that ever were: founders go on naming each other. */
+  readonly #addresses = new Map<string, Addresses>();
 
   /** Makes ways to the nodes that found the group; hand it to `LocalClusterOptions.routes`. */
   async open(members: readonly LocalMember[]): Promise<ClusterRoutes> {
@@ -42,23 +44,25 @@ export class Network {
       const dialler = this.#diallers?.nodeAt(port);
       return dialler === undefined ? undefined : this.#way(dialler, nodeId);
     });
-    this.#nodes.set(nodeId, { client, peer });
-    return this.addressesOf(nodeId);
+    const addresses = { client: client.address, peer: peer.address };
+    this.#proxies.set(nodeId, [client, peer]);
+    this.#addresses.set(nodeId, addresses);
+    return addresses;
   }
 
   /** Ends the ways to a node for good. */
   async remove(nodeId: string): Promise<void> {
-    const node = this.#nodes.get(nodeId);
-    this.#nodes.delete(nodeId);
+    const proxies = this.#proxies.get(nodeId) ?? [];
+    this.#proxies.delete(nodeId);
     for (const [key, way] of this.#ways) if (key.endsWith(`>${nodeId}`)) way.close();
-    await Promise.all([node?.client.close(), node?.peer.close()]);
+    await Promise.all(proxies.map((proxy) => proxy.close()));
   }
 
-  /** Where a node is said to be. */
+  /** Where a node is said to be, or was. */
   addressesOf(nodeId: string): Addresses {
-    const node = this.#nodes.get(nodeId);
-    if (node === undefined) throw new Error(`there is no way to ${nodeId}`);
-    return { client: node.client.address, peer: node.peer.address };
+    const addresses = this.#addresses.get(nodeId);
+    if (addresses === undefined) throw new Error(`there is no way to ${nodeId}`);
+    return addresses;
   }
 
   /** Nothing that any of `from` sends reaches any of `to`. */
@@ -108,7 +112,7 @@ export class Network {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#nodes.keys()].map((nodeId) => this.remove(nodeId)));
+    await Promise.all([...this.#proxies.keys()].map((nodeId) => this.remove(nodeId)));
   }
 
   #between(one: readonly string[], other: readonly string[]): Way[] {

@@ -47,7 +47,7 @@ export function compareConsumeQueues(nodeDirectories: readonly string[], group: 
   const roots = nodeDirectories.map((directory) => join(directory, group, 'consumequeue'));
   const names = new Set(roots.flatMap((root) => filesBelow(root)));
   const differing: string[] = [];
-  if (names.size === 0) differing.push('no node has a consume queue');
+  if (names.size === 0 && roots.length > 0) differing.push('no node has a consume queue');
   for (const name of names) {
     const [first, ...rest] = roots.map((root) => contentOf(join(root, name)));
     rest.forEach((bytes, at) => {

@@ -122,7 +122,7 @@ export function textOf(report: ChaosReport): string {
   const { verdict } = report;
   const kinds = Object.entries(report.faultsByKind).map(([kind, one]) => {
     const gaps = one.medianGapMs === null ? '' : `gap median ${one.medianGapMs} ms, longest ${one.longestGapMs} ms`;
-    return `  ${kind.padEnd(18)} ${String(one.count).padStart(4)}  ${gaps}`;
+    return `  ${kind.padEnd(23)} ${String(one.count).padStart(4)}  ${gaps}`;
   });
   const broken = (Object.entries(verdict.faults) as [keyof Faults, number][]).map(
     ([kind, count]) => `${kind} ${count}`,

@@ -302,7 +302,8 @@ export class Checker {
     seen.flushCount = node.flushCount;
     if (!isWaiting) seen.waitsSinceMs = nowMs;
     const { life, replica } = node.process!;
-    if (role === 'follower' || nowMs - seen.waitsSinceMs < this.#options.hangMsMax) return;
+    // One that stops waits for its flush, and takes part in nothing any more.
+    if (role === 'follower' || node.isStopping || nowMs - seen.waitsSinceMs < this.#options.hangMsMax) return;
     if (nowMs - life.stalledUntilMs < this.#options.hangMsMax) return;
     const { voters, outgoing } = replica.membership.membership;
     hold(
@@ -385,6 +386,8 @@ export class Checker {
     const chain = log.chainAt(commit as LogIndex);
     const isHeld = (id: NodeId): boolean => {
       const number = numberOf(id);
+      // What a damaged disk holds cannot be seen.
+      if (this.#options.nodes[number]!.isDamaged) return true;
       if (this.#options.isSync && this.#flushed[number]! < commit) return false;
       return this.#chains[number]![commit] === chain || this.#base(number) >= commit;
     };
@@ -452,9 +455,12 @@ export class Checker {
   #checkCandidate(node: SimNode): void {
     if (node.process === null) return;
     const { index, membership } = node.process.replica.membership;
-    const before = this.truth.memberships.findLast((entry) => entry.index < index)?.membership;
-    const isLeaving = index > node.process.replica.status().committedIndex && before !== undefined;
-    const mayCampaign = isVoter(membership, node.id) || (isLeaving && isVoter(before, node.id));
+    const { memberships } = this.truth;
+    const commit = node.process.replica.status().committedIndex;
+    const from = memberships.findLastIndex((entry) => entry.index <= commit);
+    const until = memberships.findIndex((entry) => entry.index >= index);
+    const since = memberships.slice(Math.max(0, from), until < 0 ? undefined : until);
+    const mayCampaign = [membership, ...since.map((entry) => entry.membership)].some((one) => isVoter(one, node.id));
     const { sights } = this.#options;
     if (this.truth.membership.addresses[node.id] === undefined) sights.reach('a removed node campaigns');
     if (!isVoter(membership, node.id)) sights.reach('a leader whose removal is not committed campaigns');
