@@ -1,6 +1,6 @@
 // Puts a snapshot that has arrived in the place of the log and of the state. Each step leaves something from which the
-// next start goes on: first the snapshot is durable, then the log is empty behind it, then the state is what it says
-// (a state that is behind its log's base is restored from the snapshot there; see open_group.ts).
+// next start goes on: first the snapshot is durable, and found to make sense; then the log is empty behind it; then the
+// state is what it says (a state that is behind its log's base is restored from the snapshot there; see open_group.ts).
 import { assert } from '../base/assert.ts';
 import type { Broker } from '../broker/broker.ts';
 import type { SnapshotPoint } from '../raft/types.ts';
@@ -21,8 +21,7 @@ export async function installSnapshot({ log, broker, snapshots, point }: Parts):
   assert(snapshots.completeIncoming(index, term), 'a snapshot is installed when all of it has arrived');
   const snapshot = snapshots.open(index);
   try {
-    log.restart(snapshot.meta.tip);
-    await broker.install(snapshot);
+    await broker.install(snapshot, () => log.restart(snapshot.meta.tip));
   } finally {
     snapshot.close();
   }

@@ -357,10 +357,11 @@ export class ReplicaLoop implements PeerEvents {
 
   /** Tells who waits for memberships, or wants to know of them. */
   #followMembership({ membership, commit }: Ready): void {
-    const { committedMembership, isLeader } = this.raft;
+    const { committedMembership, isLeader, term } = this.raft;
     const { changes } = this.callers;
+    const leadingTerm = isLeader ? term : null;
     const termAt = (index: LogIndex): Term | null => (index < this.#log.base.index ? null : this.#log.termAt(index));
-    if (changes.length > 0) changes.onCommitted({ commit, committedMembership, isLeader, termAt });
+    if (changes.length > 0) changes.onCommitted({ commit, committedMembership, leadingTerm, termAt });
     if (membership === null && committedMembership.index === this.#toldMembership) return;
     this.#toldMembership = committedMembership.index;
     this.memberListeners.tell();

@@ -24,8 +24,11 @@ interface Caller {
 export interface CommittedLog {
   readonly commit: LogIndex;
   readonly committedMembership: MembershipEntry;
-  /** A leader sees each membership when it is committed; others may see only the last of several. */
-  readonly isLeader: boolean;
+  /**
+   * The term that this replica leads, if it does. It sees each membership of that term when it is committed; of those
+   * that others made, perhaps only the last of several.
+   */
+  readonly leadingTerm: Term | null;
   /** Null when the log does not hold that record any more. */
   readonly termAt: (index: LogIndex) => Term | null;
 }
@@ -57,7 +60,7 @@ export class MembershipChanges {
   }
 
   /** More may be committed than before. */
-  onCommitted({ commit, committedMembership, isLeader, termAt }: CommittedLog): void {
+  onCommitted({ commit, committedMembership, leadingTerm, termAt }: CommittedLog): void {
     this.#answer((caller) => {
       if (commit < caller.index) return false;
       const refusal = caller.isBegun ? null : refusalOf(caller, termAt(caller.index));
@@ -68,7 +71,7 @@ export class MembershipChanges {
       caller.isBegun = true;
       const progress = progressOf(caller.change, committedMembership.membership);
       if (progress === 'finished') caller.resolve(committedMembership);
-      if (progress === 'undone') caller.reject(undone(isLeader));
+      if (progress === 'undone') caller.reject(undone(caller.term === leadingTerm));
       return progress !== 'waiting';
     });
   }
@@ -111,8 +114,8 @@ function refusalOf(caller: Caller, term: Term | null): TLedgerError | null {
 }
 
 /** The change is not there: it was cancelled, or it was finished and then another one took it back. */
-function undone(isLeader: boolean): TLedgerError {
-  return isLeader
+function undone(wasSeen: boolean): TLedgerError {
+  return wasSeen
     ? new TLedgerError('INVALID_ARGUMENT', 'the change was cancelled before it was finished')
     : new TLedgerError('OUTCOME_UNKNOWN', 'the change was cancelled or, once finished, undone');
 }

@@ -25,8 +25,6 @@ export class SnapshotTraffic {
   /** The one that is being sent; followers that need one need the same. */
   #sending: { readonly index: LogIndex; readonly snapshot: Snapshot } | null = null;
   #storing: Promise<void> | null = null;
-  /** The one that is arriving. */
-  #arriving: LogIndex | null = null;
   #lastWarning = '';
 
   constructor(options: SnapshotTrafficOptions) {
@@ -47,7 +45,6 @@ export class SnapshotTraffic {
   /** Stores a piece; one at a time, the leader repeats what came too early. */
   store({ index, term, offset }: SnapshotChunk, { buffer, start, end }: RecordBytes): void {
     if (this.#storing !== null) return;
-    this.#arriving = index;
     // The bytes are the transport's; what is kept beyond this call is a copy.
     const bytes = Buffer.from(buffer.subarray(start, end));
     this.#storing = this.#store(index, term, offset, bytes).finally(() => {
@@ -57,9 +54,9 @@ export class SnapshotTraffic {
 
   /** A snapshot that is arriving is of no use any more once the log has come as far by itself. */
   onCommit(commit: LogIndex): void {
-    if (this.#arriving === null || commit < this.#arriving || this.#storing !== null) return;
-    this.#arriving = null;
-    this.#options.snapshots.dropIncoming();
+    const { snapshots } = this.#options;
+    if (snapshots.arriving === null || commit < snapshots.arriving || this.#storing !== null) return;
+    snapshots.dropIncoming();
   }
 
   /** Resolves when nothing is being stored any more. */

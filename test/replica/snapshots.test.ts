@@ -139,8 +139,8 @@ describe('replica: snapshots for those who fell behind', () => {
     await expectRecovered(behind);
   });
 
-  for (const when of ['half-way', 'right before it is installed'] as const) {
-    it(`is dropped ${when} when a leader takes over whose log goes back further`, async () => {
+  for (const when of ['half-way', 'half-way, by the next process', 'right before it is installed'] as const) {
+    it(`is dropped ${when}, when a leader takes over whose log goes back further`, async () => {
       const group = await Group.started({
         retentionBytes: (id) => (id === 'n0' ? 128 * 1024 : 0),
         snapshotChunkBytes: 300,
@@ -164,17 +164,21 @@ describe('replica: snapshots for those who fell behind', () => {
       const append = snapshots.appendIncoming.bind(snapshots);
       snapshots.appendIncoming = async (...piece) => {
         const progress = await append(...piece);
-        if (!progress.isComplete || when === 'half-way') return progress;
+        if (!progress.isComplete || when !== 'right before it is installed') return progress;
         isHeld = true;
         await new Promise<void>((resolve) => {
           release = resolve;
         });
         return progress;
       };
-      if (when === 'half-way')
-        await group.until('some of it', () => parts().length > 0 && count(group, 'snapshot') > 4);
-      else await group.until('all of it', () => isHeld);
+      if (when === 'right before it is installed') await group.until('all of it', () => isHeld);
+      else await group.until('some of it', () => parts().length > 0 && count(group, 'snapshot') > 4);
       group.crash('n0', 'kill');
+      if (when === 'half-way, by the next process') {
+        group.crash('n2', 'kill');
+        await group.start('n2');
+        expect(parts()).to.have.length(1);
+      }
       await load.more(20);
       await group.run(300);
       release();
@@ -263,8 +267,8 @@ describe('replica: while a snapshot is being installed', () => {
     const install = broker.install.bind(broker);
     let isHeld = false;
     let release = (): void => {};
-    broker.install = async (snapshot) => {
-      const done = install(snapshot);
+    broker.install = async (...given) => {
+      const done = install(...given);
       isHeld = true;
       await new Promise<void>((resolve) => {
         release = resolve;
