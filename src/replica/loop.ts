@@ -341,7 +341,6 @@ export class ReplicaLoop implements PeerEvents {
     const membership = broker.membership ?? { index: logIndex(0), membership: bootstrap };
     this.#applying.restarted();
     this.raft.restore({ ...point, membership }, this.#clock.monotonicMs());
-    this.leading.onApplied();
     this.callers.reads.onApplied(broker.appliedIndex);
   }
 

@@ -116,7 +116,6 @@ export class Retention {
       index > log.base.index &&
       sealed.has(index) &&
       index < broker.appliedIndex &&
-      index <= log.flushedIndex &&
       (!isPatient || index < retainFrom) &&
       log.endPosition - log.tipAt(index).end >= bytesMax;
     return snapshots.list().findLast(mayGo) ?? null;

@@ -45,9 +45,8 @@ export class SnapshotTraffic {
   /** Stores a piece; one at a time, the leader repeats what came too early. */
   store({ index, term, offset }: SnapshotChunk, { buffer, start, end }: RecordBytes): void {
     if (this.#storing !== null) return;
-    // The bytes are the transport's; what is kept beyond this call is a copy.
-    const bytes = Buffer.from(buffer.subarray(start, end));
-    this.#storing = this.#store(index, term, offset, bytes).finally(() => {
+    // The bytes are the transport's; they are written before this call returns.
+    this.#storing = this.#store(index, term, offset, buffer.subarray(start, end)).finally(() => {
       this.#storing = null;
     });
   }
@@ -79,9 +78,8 @@ export class SnapshotTraffic {
       else onStored(index, sizeBytes);
     } catch (error) {
       if (!(error instanceof TLedgerError) || error.code !== 'STORAGE_FAILED') return onFailure(error);
-      // What was held of it is gone, and nothing else: the leader begins again, now and then.
+      // What was held of it is gone, and nothing else: the leader asks again, now and then.
       this.#warn(`the snapshot at ${index} cannot be stored: ${messageOf(error)}`);
-      onStored(index, 0);
     }
   }
 

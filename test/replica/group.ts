@@ -312,6 +312,8 @@ export class Group {
       if (member.life !== toLife || this.member(from).life !== fromLife) return;
       member.clock.arrive(() => {
         if (member.life === toLife) member.replica?.onMessage(message, copy);
+        // Records belong to the log from then on; pieces of snapshots stay the transport's, which uses the buffer again.
+        if (message.type === 'snapshot') copy?.buffer.fill(0xff);
       });
     });
   }

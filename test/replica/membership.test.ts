@@ -222,6 +222,11 @@ describe('replica: changes of the membership', () => {
     group.cut.clear();
     await group.until('the answer', () => asked.code !== '');
     expect(asked.code).to.equal('ok');
+    const [, learned] = group.member('n3').told;
+    expect(
+      learned?.learners.map(({ id }) => id),
+      'by the snapshot, before any record',
+    ).to.deep.equal(['n3']);
     await load.stop();
     await expectConverged(group);
     expectAcknowledged(group, load);

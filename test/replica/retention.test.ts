@@ -271,6 +271,25 @@ describe('replica: retention', () => {
     });
   }
 
+  it('takes snapshots at the ends of segments that lie in the middle of what is applied at once', async () => {
+    const group = await Group.started({ retentionBytes: 100 * SEGMENT_SIZE_BYTES });
+    await group.createTopic('T');
+    const load = new Load(group, { bodyBytes: 300 }).start();
+    await load.more(10);
+    const follower = group.ids.find((id) => id !== group.leader())!;
+    group.isolate(follower);
+    await load.more(900);
+    await load.stop();
+    group.cut.clear();
+    await expectConverged(group);
+    await group.run(500);
+    const { sealedBoundaries } = group.member(follower).log!;
+    expect(sealedBoundaries.length).to.be.greaterThan(3);
+    const taken = group.member(follower).open!.snapshots.list();
+    expect(taken.length).to.be.greaterThan(1);
+    for (const index of taken) expect(sealedBoundaries).to.include(index);
+  });
+
   it('takes one snapshot at a time, however fast segments fill', async () => {
     const group = await Group.started({ retentionBytes: RETENTION_BYTES });
     await group.createTopic('T');

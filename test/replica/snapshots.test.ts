@@ -34,6 +34,16 @@ describe('replica: snapshots for those who fell behind', () => {
     await expectRecovered(behind);
     expect(count(group, 'snapshot'), 'no second snapshot').to.equal(sent);
     const { broker } = group.replica(follower);
+    const { checkpoint } = broker;
+    let saves = 0;
+    broker.checkpoint = () => {
+      saves++;
+      return checkpoint.call(broker);
+    };
+    behind.load.start();
+    await group.run(2_000);
+    await behind.load.stop();
+    expect(saves, 'one every 200 ms, as ever').to.be.within(8, 14);
     const { min } = broker.range('T', 0);
     const below = { topic: 'T', queueId: 0, offset: queueOffset(min - 1), countMax: 10, bytesMax: 10_000 };
     expect(() => broker.pull(below))
@@ -338,6 +348,7 @@ describe('replica: while a snapshot is being installed', () => {
       release();
       await expectConverged(group);
       expect(group.replica(follower).status().firstIndex).to.be.greaterThan(firstIndex);
+      expect(open!.snapshots.list()[0], 'older ones are gone').to.equal(log.base.index);
       expectAcknowledged(group, load);
     });
   }
