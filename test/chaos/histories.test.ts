@@ -18,10 +18,10 @@ describe('histories of chaos', () => {
     const history = new History(1);
     prepare();
     const nodes = group.nodes.map(({ id, address }) => ({ nodeId: id, address }));
-    const histories = new Histories(() => nodes, history, ROUND_MS);
-    await pause(2 * ROUND_MS);
     const client = new TLedgerClient({ endpoints: group.endpoints });
-    await histories.judge(client);
+    const histories = new Histories({ client: () => client, nodes: () => nodes, history, roundMs: ROUND_MS });
+    await pause(2 * ROUND_MS);
+    await histories.judge();
     await histories.close();
     await client.close();
     return { sightings: history.sightings.map(({ kind }) => kind), histories };

@@ -20,12 +20,7 @@ import {
 } from '../sim/linearizability.ts';
 import type { History } from './history.ts';
 import { pause } from './pause.ts';
-
-/** A node as one client reaches it. */
-export interface Access {
-  readonly nodeId: string;
-  readonly address: string;
-}
+import type { Access } from './readers.ts';
 
 /** What the histories of a run came to. */
 export interface HistoryCounts {
@@ -38,6 +33,9 @@ export interface HistoryCounts {
 
 const CLIENTS_MAX = 4;
 const ROUND_MS = 2_500;
+/** A finished round is read out while it is still kept, if the group can be read at all. */
+const READ_OUT_WITHIN_MS = 15_000;
+const READ_OUT_RETRY_MS = 500;
 const CALL_TIMEOUT_MS = 400;
 const THINK_MS_MIN = 40;
 const THINK_MS_MAX = 200;
@@ -60,26 +58,38 @@ interface Round {
   readonly queue: Operation[];
   /** Some client knows that it exists. */
   isMade: boolean;
+  /** What its queue held when it was read last. */
+  last: Operation | undefined;
 }
 
 /** Makes histories until it is closed. */
 export class Histories {
   readonly counts: HistoryCounts = { judged: 0, operations: 0, undecided: 0 };
   readonly #history: History;
+  readonly #client: () => TLedgerClient;
   readonly #nodes: () => readonly Access[];
   /** By address. */
   readonly #endpoints = new Map<string, Endpoint>();
   readonly #roundMs: number;
   readonly #stop = new AbortController();
   readonly #rounds: Round[] = [];
+  readonly #readings: Promise<void>[] = [];
   readonly #running: Promise<void>;
 
   /**
-   * @param nodes asked before each round: members may come and go.
-   * @param history told of what is not linearizable.
+   * @param options.client reaches the group whatever happens to the ways of the others.
+   * @param options.nodes asked before each round: members may come and go.
+   * @param options.history told of what is not linearizable.
    */
-  constructor(nodes: () => readonly Access[], history: History, roundMs = ROUND_MS) {
+  constructor(options: {
+    readonly client: () => TLedgerClient;
+    readonly nodes: () => readonly Access[];
+    readonly history: History;
+    readonly roundMs?: number;
+  }) {
+    const { client, nodes, history, roundMs = ROUND_MS } = options;
     this.#history = history;
+    this.#client = client;
     this.#roundMs = roundMs;
     this.#nodes = nodes;
     this.#running = this.#run();
@@ -91,16 +101,13 @@ export class Histories {
     await this.#running;
   }
 
-  /**
-   * Reads every queue once more, now that nothing is under way any more, and judges all histories.
-   * @param client reaches the group whatever happened to the ways of the others.
-   */
-  async judge(client: TLedgerClient): Promise<void> {
+  /** Reads every queue once more, now that nothing is under way any more, and judges all histories. */
+  async judge(): Promise<void> {
     await this.stop();
     for (const round of this.#rounds) {
-      const last = await this.#readOut(client, round);
+      await this.#readOut(round);
       this.#judge(round.topic, registerModel, merged(round.topics));
-      this.#judge(`queue of ${round.topic}`, logModel, settled(round.queue, last));
+      this.#judge(`queue of ${round.topic}`, logModel, round.last === undefined ? round.queue : settled(round));
     }
   }
 
@@ -112,13 +119,16 @@ export class Histories {
   async #run(): Promise<void> {
     for (let number = 0; !this.#stop.signal.aborted; number++) {
       const untilMs = performance.now() + this.#roundMs;
-      const round: Round = { topic: `history-${number}`, untilMs, topics: [], queue: [], isMade: false };
+      const topic = `history-${number}`;
+      const round: Round = { topic, untilMs, topics: [], queue: [], isMade: false, last: undefined };
       this.#rounds.push(round);
       const endpoints = this.#nodes().map(({ address }) => this.#endpointAt(address));
       const first = number % endpoints.length;
       const inTurn = [...endpoints.slice(first), ...endpoints.slice(0, first)];
-      await Promise.all(inTurn.slice(0, CLIENTS_MAX).map((endpoint, client) => this.#client(round, client, endpoint)));
+      await Promise.all(inTurn.slice(0, CLIENTS_MAX).map((endpoint, client) => this.#play(round, client, endpoint)));
+      this.#readings.push(this.#readOutSoon(round));
     }
+    await Promise.all(this.#readings);
   }
 
   #endpointAt(address: string): Endpoint {
@@ -127,7 +137,7 @@ export class Histories {
     return endpoint;
   }
 
-  async #client(round: Round, client: number, endpoint: Endpoint): Promise<void> {
+  async #play(round: Round, client: number, endpoint: Endpoint): Promise<void> {
     const { signal } = this.#stop;
     for (let count = 0; !signal.aborted && performance.now() < round.untilMs; count++) {
       await pause(THINK_MS_MIN + Math.random() * (THINK_MS_MAX - THINK_MS_MIN), signal);
@@ -216,22 +226,33 @@ export class Histories {
     if (operation !== undefined) history.push(operation);
   }
 
-  /** @returns the last read of the queue. */
-  async #readOut(client: TLedgerClient, { topic, topics, queue }: Round): Promise<Operation> {
+  /** Reads a round out as soon as the group can be read: it may cut the messages later. */
+  async #readOutSoon(round: Round): Promise<void> {
+    const untilMs = performance.now() + READ_OUT_WITHIN_MS;
+    while (round.last === undefined && performance.now() < untilMs) {
+      await quietly(() => this.#readOut(round));
+      if (round.last === undefined) await pause(READ_OUT_RETRY_MS, this.#stop.signal);
+      if (this.#stop.signal.aborted) return;
+    }
+  }
+
+  /** Reads all that the queue holds, unless its beginning has been cut. */
+  async #readOut(round: Round): Promise<void> {
+    const { topic, topics, queue } = round;
     const callMs = performance.now();
+    const { topics: found } = await this.#client().admin.metadata();
+    const range = found.find(({ name }) => name === topic)?.ranges[0];
+    const read = { client: CLIENTS_MAX, callMs, input: { kind: 'read' } } as const;
+    topics.push({ ...read, returnMs: performance.now(), output: range === undefined ? '' : MADE });
+    if (range !== undefined && range.minOffset !== '0') return;
     const values: string[] = [];
-    const { topics: found } = await client.admin.metadata();
-    const isThere = found.some(({ name }) => name === topic);
-    if (isThere) {
-      for await (const { messages } of client.consumeBatches({ topic, untilEnd: true })) {
+    if (range !== undefined) {
+      for await (const { messages } of this.#client().consumeBatches({ topic, untilEnd: true })) {
         for (const { body } of messages) values.push(body.toString());
       }
     }
-    const last = { client: CLIENTS_MAX, callMs, returnMs: performance.now(), input: { kind: 'read' } } as const;
-    topics.push({ ...last, output: isThere ? MADE : '' });
-    const lastOfQueue = { ...last, output: values };
-    queue.push(lastOfQueue);
-    return lastOfQueue;
+    round.last = { ...read, returnMs: performance.now(), output: values };
+    queue.push(round.last);
   }
 
   #judge(what: string, model: typeof logModel, operations: readonly Operation[]): void {
@@ -248,12 +269,13 @@ export class Histories {
  * What the last read tells of calls without an answer, so that the search need not guess: an append whose value lies in
  * the queue took effect, at that offset and before that read; any other did not, as far as anybody has seen.
  */
-function settled(queue: readonly Operation[], last: Operation): Operation[] {
-  const values = last.output as readonly string[];
+function settled({ queue, last }: Round): Operation[] {
+  const { returnMs, output } = last!;
+  const values = output as readonly string[];
   return queue.flatMap((operation) => {
     if (operation.returnMs !== Number.POSITIVE_INFINITY || operation.input.kind !== 'append') return [operation];
     const offset = values.indexOf(operation.input.value);
-    return offset < 0 ? [] : [{ ...operation, returnMs: last.returnMs, output: offset }];
+    return offset < 0 ? [] : [{ ...operation, returnMs, output: offset }];
   });
 }
 

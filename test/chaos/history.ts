@@ -25,7 +25,10 @@ export interface Operation extends MessageName {
   offset: number | null;
 }
 
-/** What a group holds in the end: by queue, then by offset, the keys of the messages. */
+/**
+ * What a group holds in the end: by queue, then by offset, the keys of the messages. What it has cut by then stands there as
+ * readers were shown it.
+ */
 export type FinalLog = readonly (readonly number[])[];
 
 /** A contradiction that was seen while the group ran, as a sentence. */
@@ -35,7 +38,7 @@ export interface Sighting {
 }
 
 /** Bytes of a message. */
-export const BODY_BYTES = 64;
+export const BODY_BYTES = 512;
 /** In place of a message's name: bytes that no sender made. */
 export const FOREIGN = -1;
 

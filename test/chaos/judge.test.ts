@@ -256,6 +256,7 @@ describe('the validity of a run', () => {
     acknowledgedPerSecondAfter: 400,
     faultsByKind: { transfer: kind },
     histories,
+    ...{ isCut: false, cut: 0 },
     ...{ acknowledged: 1_000, failed: 10, unknown: 10 },
   };
   const runs = [
@@ -266,6 +267,8 @@ describe('the validity of a run', () => {
     { what: 'many unknown outcomes', change: { unknown: 500 }, reasons: 1 },
     { what: 'many histories without a verdict', change: { histories: { ...histories, undecided: 6 } }, reasons: 1 },
     { what: 'no histories', change: { histories: { judged: 0, operations: 0, undecided: 0 } }, reasons: 1 },
+    { what: 'nothing deleted though it should be', change: { isCut: true }, reasons: 1 },
+    { what: 'much deleted as it should be', change: { isCut: true, cut: 1_000 }, reasons: 0 },
     { what: 'no faults', change: { faultsByKind: {} }, reasons: 1 },
     {
       what: 'a fault without a trace',

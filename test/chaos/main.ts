@@ -1,16 +1,22 @@
 // `npm run test:chaos -- [--minutes 10] [--nodes 3,5] [--seed S] [--rate 1200] [--kinds kill-leader,halves]
-// [--report reports/chaos.json]`: real processes, faults from a seed, everything judged; half of the time with three nodes
-// and half with five, unless told otherwise. What happens goes to stderr, the report to stdout as text and to a file as
-// JSON. Exit code 0 only if every run is valid and broke no promise.
+// [--set retentionBytes=16MiB] [--report reports/chaos.json]`: real processes, faults from a seed, everything judged; half
+// of the time with three nodes and the defaults, half with five that cut their log and read by lease, unless told
+// otherwise. What happens goes to stderr, the report to stdout as text and to a file as JSON. Exit code 0 only if every run
+// is valid and broke no promise.
 import { randomInt } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
+import type { SettingKey } from '../../src/config/schema.ts';
 import { type FaultKind, faultKinds } from './faults.ts';
 import { type ChaosReport, textOf } from './report.ts';
 import { runChaos } from './run.ts';
 
+type Settings = Partial<Record<SettingKey, string>>;
+
 const MINUTE_MS = 60_000;
+/** What a group of so many nodes is set to when nothing else is said. */
+const settingsOf: Readonly<Record<number, Settings>> = { 5: { retentionBytes: '16MiB', reads: 'lease' } };
 
 const { values } = parseArgs({
   options: {
@@ -19,6 +25,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: String(randomInt(2 ** 31)) },
     rate: { type: 'string', default: '1200' },
     kinds: { type: 'string', default: faultKinds.join(',') },
+    set: { type: 'string', multiple: true },
     report: { type: 'string', default: 'reports/chaos.json' },
   },
 });
@@ -27,6 +34,8 @@ const kinds = values.kinds.split(',') as FaultKind[];
 const strangers = kinds.filter((kind) => !faultKinds.includes(kind));
 if (strangers.length > 0)
   throw new Error(`no such faults: ${strangers.join(', ')}; there are ${faultKinds.join(', ')}`);
+const given = values.set?.map((one) => one.split('='));
+const settings = given === undefined ? undefined : (Object.fromEntries(given) as Settings);
 const sizes = values.nodes.split(',').map(Number);
 
 const reports: ChaosReport[] = [];
@@ -36,6 +45,7 @@ for (const nodes of sizes) {
     seed: Number(values.seed),
     faultsMs: (Number(values.minutes) * MINUTE_MS) / sizes.length,
     kinds,
+    settings: settings ?? settingsOf[nodes] ?? {},
     rate: Number(values.rate),
     onLine: (line) => console.error(line),
   });

@@ -12,6 +12,12 @@ import { answeredCode, errorOf } from '../../src/wire/status.ts';
 import { type History, keyOfBody } from './history.ts';
 import { pause } from './pause.ts';
 
+/** A node as one reader reaches it. */
+export interface Access {
+  readonly nodeId: string;
+  readonly address: string;
+}
+
 const RETRY_MS = 100;
 const PROBE_TIMEOUT_MS = 1_000;
 /** A stream without a byte for so long is opened again: a silent cut may have eaten its end. */
@@ -26,11 +32,14 @@ export class Reader {
   readonly #stop = new AbortController();
   readonly #next: number[];
   readonly #running: Promise<void>;
+  readonly #isCut: boolean;
 
-  constructor(at: { readonly nodeId: string; readonly address: string }, topic: string, history: History) {
+  /** @param isCut whether the group cuts old messages away, so that a slow reader misses some. */
+  constructor(at: Access, topic: string, history: History, isCut: boolean) {
     this.nodeId = at.nodeId;
     this.#topic = topic;
     this.#history = history;
+    this.#isCut = isCut;
     this.#endpoint = new Endpoint(at.address);
     this.#next = Array.from({ length: history.queues }, () => 0);
     this.#running = this.#run();
@@ -62,7 +71,7 @@ export class Reader {
           this.#take(queue, records);
         }
       } catch (error) {
-        if (!signal.aborted) this.#failed(error);
+        if (!signal.aborted) await this.#failed(error);
       } finally {
         clearTimeout(silence);
         signal.removeEventListener('abort', abort);
@@ -86,11 +95,29 @@ export class Reader {
   }
 
   /** Most failures are the faults' doing. What was read before must not have gone, and bytes must be whole. */
-  #failed(error: unknown): void {
+  async #failed(error: unknown): Promise<void> {
     const { code, message } = errorOf(error);
     if (code === 'DATA_CORRUPTED') this.#history.sight('broken', `${this.nodeId}: ${message}`);
-    if (code === 'OFFSET_OUT_OF_RANGE')
-      this.#history.sight('stale', `${this.nodeId} forgot what it showed: ${message}`);
+    if (code !== 'OFFSET_OUT_OF_RANGE' || (this.#isCut && (await this.#skipWhatIsCut()))) return;
+    this.#history.sight('stale', `${this.nodeId} forgot what it showed: ${message}`);
+  }
+
+  /** @returns whether something was cut, or that is not known: then the offset asked for may be out of range. */
+  async #skipWhatIsCut(): Promise<boolean> {
+    const call = { deadlineMs: Date.now() + PROBE_TIMEOUT_MS };
+    const metadata = await unary(this.#endpoint, ledgerService.metadata, { topics: [this.#topic] }, call).catch(
+      () => undefined,
+    );
+    const ranges = metadata?.topics[0]?.ranges;
+    if (ranges === undefined) return true;
+    let isSkipped = false;
+    for (const { queue, minOffset } of ranges) {
+      const min = int64ToNumber(minOffset, 'minOffset');
+      if (min <= this.#next[queue]!) continue;
+      isSkipped = true;
+      this.#next[queue] = min;
+    }
+    return isSkipped;
   }
 }
 
@@ -110,7 +137,7 @@ export class Prober {
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
 
-  constructor(at: { readonly nodeId: string; readonly address: string }, topic: string, history: History) {
+  constructor(at: Access, topic: string, history: History) {
     this.#nodeId = at.nodeId;
     this.#topic = topic;
     this.#history = history;

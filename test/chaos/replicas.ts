@@ -29,13 +29,43 @@ export async function verifyReplicas(client: TLedgerClient, timeoutMs: number): 
   return agreement;
 }
 
-/** Reads a topic from its first message to its end. */
+/** Reads a topic from its first message to its end. @throws Error when the beginning was cut. */
 export async function readLog(client: TLedgerClient, topic: string, queues: number): Promise<FinalLog> {
+  return (await readCutLog(client, topic, queues, () => [])).log;
+}
+
+/** What a group holds, and how many messages of it are known from readers only, as they have been cut. */
+export interface CutLog {
+  readonly log: FinalLog;
+  readonly cut: number;
+}
+
+/**
+ * Reads a topic from the first message that is kept to its end.
+ * @param shown what readers were shown of a queue, by offset: it stands for what the group has cut.
+ * @throws Error when something was cut that nobody was shown.
+ */
+export async function readCutLog(
+  client: TLedgerClient,
+  topic: string,
+  queues: number,
+  shown: (queue: number) => readonly (number | undefined)[],
+): Promise<CutLog> {
   const log: number[][] = Array.from({ length: queues }, () => []);
   for await (const { queue, messages } of client.consumeBatches({ topic, untilEnd: true })) {
     for (const message of messages) log[queue]![message.queueOffset] = keyOfBody(message.body);
   }
-  return log;
+  let cut = 0;
+  log.forEach((keys, queue) => {
+    for (let offset = 0; offset < keys.length; offset++) {
+      if (keys[offset] !== undefined) continue;
+      const key = shown(queue)[offset];
+      if (key === undefined) throw new Error(`queue ${queue}: nobody was shown what was cut at ${offset}`);
+      keys[offset] = key;
+      cut++;
+    }
+  });
+  return { log, cut };
 }
 
 /**

@@ -17,11 +17,16 @@ export interface FaultFigures {
 export interface ChaosFigures {
   readonly nodes: number;
   readonly seed: number;
+  /** Of all nodes, where they are not the defaults. */
+  readonly settings: Readonly<Record<string, string>>;
   readonly seconds: number;
   /** Messages sent. */
   readonly operations: number;
   /** Messages shown to readers on all nodes. */
   readonly observed: number;
+  /** Whether the group was to delete old messages, and how many it had deleted in the end. */
+  readonly isCut: boolean;
+  readonly cut: number;
   readonly probesAnswered: number;
   readonly probesUnanswered: number;
   /** Small histories that were held against the definition of linearizability. */
@@ -58,7 +63,7 @@ const UNDECIDED_SHARE_MAX = 0.05;
 export function voidReasons(
   figures: Pick<
     ChaosFigures,
-    'acknowledgedPerSecondBefore' | 'acknowledgedPerSecondAfter' | 'faultsByKind' | 'histories'
+    'acknowledgedPerSecondBefore' | 'acknowledgedPerSecondAfter' | 'faultsByKind' | 'histories' | 'isCut' | 'cut'
   >,
   verdict: Pick<Verdict, 'acknowledged' | 'failed' | 'unknown'>,
 ): string[] {
@@ -74,6 +79,7 @@ export function voidReasons(
   if (judged === 0 || undecided / judged > UNDECIDED_SHARE_MAX) {
     reasons.push(`${undecided} of ${judged} histories have no verdict`);
   }
+  if (figures.isCut && figures.cut === 0) reasons.push('nothing was deleted');
   const kinds = Object.entries(figures.faultsByKind);
   if (kinds.length === 0) reasons.push('no fault was made');
   for (const [kind, { leftTrace }] of kinds) if (leftTrace === 0) reasons.push(`${kind} left no trace`);
@@ -127,10 +133,12 @@ export function textOf(report: ChaosReport): string {
   const broken = (Object.entries(verdict.faults) as [keyof Faults, number][]).map(
     ([kind, count]) => `${kind} ${count}`,
   );
+  const settings = Object.entries(report.settings).map(([key, value]) => `${key}=${value}`);
+  const again = ['--nodes', report.nodes, '--seed', report.seed, ...settings.flatMap((one) => ['--set', one])];
   return [
-    `${report.nodes} nodes, ${report.seconds} s, seed ${report.seed}`,
+    `${report.nodes} nodes, ${report.seconds} s, seed ${report.seed}${settings.map((one) => `, ${one}`).join('')}`,
     `${report.operations} messages sent: ${verdict.acknowledged} acknowledged, ${verdict.failed} failed, ${verdict.unknown} unknown`,
-    `${verdict.read} in the log (${verdict.repeats} allowed repeats), shown ${report.observed} times; probes: ${report.probesAnswered} answered, ${report.probesUnanswered} not`,
+    `${verdict.read} in the log (${verdict.repeats} allowed repeats, ${report.cut} deleted again), shown ${report.observed} times; probes: ${report.probesAnswered} answered, ${report.probesUnanswered} not`,
     `${report.histories.judged} histories of ${report.histories.operations} calls held against the definition of linearizability, ${report.histories.undecided} without a verdict`,
     `served ${report.acknowledgedPerSecondBefore}/s before and ${report.acknowledgedPerSecondAfter}/s after the faults`,
     `${report.leaderChanges} leader changes, ${report.faults} faults; silence: median ${report.medianGapMs} ms, longest ${report.longestGapMs} ms`,
@@ -140,6 +148,6 @@ export function textOf(report: ChaosReport): string {
     ...verdict.examples.map((example) => `  ${example}`),
     ...report.voids.map((reason) => `VOID: ${reason}`),
     ...(report.dataDir === null ? [] : [`data kept in ${report.dataDir}`]),
-    report.ok ? 'OK' : `FAILED; again with: npm run test:chaos -- --nodes ${report.nodes} --seed ${report.seed}`,
+    report.ok ? 'OK' : `FAILED; again with: npm run test:chaos -- ${again.join(' ')}`,
   ].join('\n');
 }

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SeededRandom } from '../../src/base/random.ts';
+import type { SettingKey } from '../../src/config/schema.ts';
 import { GapMeter } from '../../src/server/demo/gap_meter.ts';
 import { LocalCluster, type LocalMember } from '../../src/server/local_cluster.ts';
 import { Cast } from './cast.ts';
@@ -17,7 +18,7 @@ import { Network } from './network.ts';
 import { pause, until } from './pause.ts';
 import { planOf, type Step } from './plan.ts';
 import { type ProbeCounts, Prober, Reader } from './readers.ts';
-import { compareConsumeQueues, readLog, verifyReplicas } from './replicas.ts';
+import { compareConsumeQueues, readCutLog, verifyReplicas } from './replicas.ts';
 import { type ChaosReport, FaultStatistics, voidReasons } from './report.ts';
 import { Stage } from './stage.ts';
 
@@ -30,6 +31,8 @@ export interface ChaosOptions {
   /** Ends the faults after so many steps (see plan.ts), even if there is time left. */
   readonly stepsMax?: number;
   readonly kinds: readonly FaultKind[];
+  /** Settings of all nodes, beside those that a run needs. */
+  readonly settings?: Readonly<Partial<Record<SettingKey, string>>>;
   /** Messages a second of all senders together. */
   readonly rate: number;
   /** Told what happens, as lines. */
@@ -92,7 +95,7 @@ class Run {
     const history = this.#history;
     const stage = await this.#setUp();
     const { cluster, leaders } = stage;
-    const load = this.#startLoad(cluster);
+    const load = this.#startLoad(stage);
     await pause(WARM_UP_MS);
     const calmBefore = await this.#calm();
     this.#runMeter.open();
@@ -105,30 +108,32 @@ class Run {
     const { client } = stage;
     const agreement = await verifyReplicas(client, CONVERGED_WITHIN_MS);
     if (!agreement.identical) history.sight('diverged', `the replicas do not agree: ${agreement.why}`);
-    const log = await readLog(client, TOPIC, QUEUES).catch((error: unknown) => {
+    const found = await readCutLog(client, TOPIC, QUEUES, (queue) => history.shown(queue)).catch((error: unknown) => {
       history.sight('broken', `the group could not be read back: ${error}`);
       return undefined;
     });
-    const ends = log?.map((keys) => keys.length) ?? [];
+    const ends = found?.log.map((keys) => keys.length) ?? [];
     for (const [nodeId, { reader }] of this.#witnesses) {
       const isThere = await until(() => reader.hasReached(ends), CONVERGED_WITHIN_MS);
       if (!isThere) history.sight('broken', `the reader of ${nodeId} did not reach the end`);
     }
-    await this.#histories?.judge(client).catch((error: unknown) => {
+    await this.#histories?.judge().catch((error: unknown) => {
       history.sight('broken', `the histories could not be read back: ${error}`);
     });
     const leaderChanges = leaders.changes;
     await this.close();
-    // Nodes that do not agree have been seen above; their files would only say so again.
-    const directories = agreement.identical ? cluster.members.map(({ dataDir }) => dataDir) : [];
+    // Nodes that do not agree have been seen above; and each cuts its files where its own snapshots lie.
+    const isComparable = agreement.identical && !this.#isCut;
+    const directories = isComparable ? cluster.members.map(({ dataDir }) => dataDir) : [];
     for (const what of compareConsumeQueues(directories, GROUP)) history.sight('diverged', what);
 
-    const verdict = judge(history, log);
+    const verdict = judge(history, found?.log);
     const figures = {
-      ...{ nodes: this.#options.nodes, seed: this.#options.seed },
+      ...{ nodes: this.#options.nodes, seed: this.#options.seed, settings: this.#options.settings ?? {} },
       seconds: Math.round((performance.now() - this.#startMs) / 1_000),
       operations: verdict.acknowledged + verdict.failed + verdict.unknown,
       observed: history.observed,
+      ...{ isCut: this.#isCut, cut: found?.cut ?? 0 },
       ...{ probesAnswered: this.#probes.answered, probesUnanswered: this.#probes.unanswered },
       histories: this.#histories?.counts ?? { judged: 0, operations: 0, undecided: 0 },
       acknowledgedPerSecondBefore: calmBefore,
@@ -154,7 +159,7 @@ class Run {
     const cluster = await LocalCluster.start({
       nodes: this.#options.nodes,
       dataDir: this.#dataDir,
-      settings: { segmentSizeBytes: '8MiB' },
+      settings: { segmentSizeBytes: '8MiB', ...this.#options.settings },
       routes: (members) => this.#network.open(members),
       onEvent: (event) => {
         if (event.kind === 'exited') stage?.exited(event.nodeId, event);
@@ -179,7 +184,7 @@ class Run {
   /** Reads from a member and probes it. */
   #watch(nodeId: string): void {
     const at = { nodeId, address: this.#network.addressesOf(nodeId).client };
-    const reader = new Reader(at, TOPIC, this.#history);
+    const reader = new Reader(at, TOPIC, this.#history, this.#isCut);
     this.#witnesses.set(nodeId, { reader, prober: new Prober(at, TOPIC, this.#history) });
   }
 
@@ -193,7 +198,8 @@ class Run {
     this.#probes.unanswered += prober.counts.unanswered;
   }
 
-  #startLoad(cluster: LocalCluster): Load {
+  #startLoad(stage: Stage): Load {
+    const { cluster } = stage;
     const load = new Load({
       endpoints: cluster.members.map(({ nodeId }) => this.#network.addressesOf(nodeId).client),
       topic: TOPIC,
@@ -215,7 +221,7 @@ class Run {
         address: this.#network.addressesOf(nodeId).client,
       }));
     };
-    const histories = new Histories(accesses, this.#history);
+    const histories = new Histories({ client: () => stage.client, nodes: accesses, history: this.#history });
     this.#histories = histories;
     this.#open.push(() => histories.close());
     return load;
@@ -264,6 +270,11 @@ class Run {
     this.#statistics.gap(met, gapMs);
     this.#say(`longest silence ${gapMs} ms`);
     await pause(step.quietMs);
+  }
+
+  /** Whether the group deletes old messages. */
+  get #isCut(): boolean {
+    return this.#options.settings?.retentionBytes !== undefined;
   }
 
   #say(text: string): void {
