@@ -236,8 +236,10 @@ export class World implements ClientWorld {
 
   ended(node: SimNode, how: 'failed' | 'died' | 'refused', error: Error): void {
     this.trace.say(() => `${node.id} ${how}: ${messageOf(error)}`);
-    // Only a damaged log may make a node refuse; all else that it stores is there twice, or can be made anew.
-    const isDamage = error instanceof TLedgerError && error.code === 'DATA_CORRUPTED' && node.damage.has('log');
+    // Only a damaged log may make a node refuse, or a damaged snapshot that the state has to be made from; all else that
+    // it stores is there twice, or can be made anew.
+    const isLoss = node.damage.has('log') || node.damage.has('snapshots');
+    const isDamage = error instanceof TLedgerError && error.code === 'DATA_CORRUPTED' && isLoss;
     if (isDamage) this.#giveUp(node, how);
     else if (how !== 'died' && !(this.#diskFailed.has(node) && !(error instanceof InvariantError))) {
       this.fail(error instanceof Violation ? error : new Violation(`${node.id} ${how}: ${error.stack ?? error}`));
@@ -264,11 +266,21 @@ export class World implements ClientWorld {
         this.marks.reach('a leader gives way because its event loop stood still');
       }
     }
-    if (message.includes('cannot be sent')) this.marks.reach('a damaged snapshot is not sent');
+    if (message.includes('cannot be sent') && node.damage.has('snapshots')) {
+      this.marks.reach('a damaged snapshot is not sent');
+      // Nobody gets it from this node any more: its operator takes it away.
+      this.later(0, () => this.#takeAway(node));
+    }
     if (message.startsWith('the state is damaged')) {
       this.marks.reach(node.damage.has('queues') ? 'damaged queues are made anew' : 'damaged state is made anew');
     }
     this.trace.say(() => `${node.id} warns: ${message}`);
+  }
+
+  #takeAway(node: SimNode): void {
+    if (node.isGone) return;
+    this.kill(node, 'kill');
+    this.#giveUp(node, 'failed');
   }
 
   diskFailed(node: SimNode, operation: DiskOperation, effect: DiskFailure): void {
