@@ -185,8 +185,8 @@ export const memberMutants: readonly Mutant[] = [
   ...inFile('src/replica/incoming.ts', [
     {
       name: 'memberships-not-found-in-appends',
-      original: 'memberships: membershipsIn(buffer, start, end) };',
-      replacement: 'memberships: [] };',
+      original: 'verified.hasMembership ? membershipsIn(buffer, start, end) : []',
+      replacement: '[]',
       breaks: 'Followers do not see the membership records that they store.',
     },
   ]),

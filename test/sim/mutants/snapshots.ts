@@ -103,14 +103,14 @@ export const snapshotMutants: readonly Mutant[] = [
   ...inFile('src/replica/install.ts', [
     {
       name: 'state-installed-before-the-log',
-      original: '    log.restart(snapshot.meta.tip);\n    await broker.install(snapshot);\n',
-      replacement: '    await broker.install(snapshot);\n    log.restart(snapshot.meta.tip);\n',
+      original: '    await broker.install(snapshot, () => log.restart(snapshot.meta.tip));\n',
+      replacement: '    await broker.install(snapshot, () => {});\n    log.restart(snapshot.meta.tip);\n',
       breaks: 'A crash leaves a state that is ahead of its log.',
     },
     {
       name: 'state-installed-without-the-log',
-      original: '    log.restart(snapshot.meta.tip);\n',
-      replacement: '',
+      original: '() => log.restart(snapshot.meta.tip)',
+      replacement: '() => {}',
       breaks: 'The log goes on where it ended, and the state is ahead of it.',
     },
   ]),
@@ -147,8 +147,8 @@ export const snapshotMutants: readonly Mutant[] = [
     },
     {
       name: 'cut-queue-keeps-its-minimum',
-      original: 'if (length > queue.units.min) this.#cutQueue(queue, length);',
-      replacement: 'if (length > queue.units.min + 1) this.#cutQueue(queue, length);',
+      original: 'if (length > queue.units.min) cuts.push({ queue, length });',
+      replacement: 'if (length > queue.units.min + 1) cuts.push({ queue, length });',
       breaks: 'A queue shows that it holds a message that was cut.',
     },
     {
