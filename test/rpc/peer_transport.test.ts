@@ -265,6 +265,21 @@ describe('peer transport', () => {
     expect([n1.promised, n2.promised, n0.promised]).to.deep.equal([['n0'], ['n0'], []]);
   });
 
+  it('tells a peer of it that takes a stream only later, which was introduced before', async () => {
+    const n0 = await start('n0');
+    const n1 = new TestNode('n1');
+    nodes.push(n1);
+    const placeholder = await start('n9');
+    await placeholder.stop();
+    n1.address = placeholder.address;
+    n0.transport.setMembers(membersOf(n0, n1));
+    await wait(50);
+    n0.isBlank = false;
+    n0.transport.announce();
+    await n1.start();
+    await until(() => n1.promised.length === 1, 'n1 knows');
+  });
+
   it('announces it until it is heard', async () => {
     const [n0, n1] = await pair();
     const { memory } = n1.identity;
@@ -300,10 +315,11 @@ describe('peer transport', () => {
     n0.transport.setMembers(membersOf(n0, n1));
     await until(() => n1.lost.length > 0, 'called, it is told');
     expect(n1.lost[0]).to.match(/^n1 has lost its data/);
-    const told = n1.lost.length;
     n0.transport.setMembers(membersOf(n0));
-    n1.transport.setMembers(membersOf(n0, n1));
     await until(() => n0.transport.link('n1') === undefined, 'n0 calls no more');
+    await wait(50);
+    const told = n1.lost.length;
+    n1.transport.setMembers(membersOf(n0, n1));
     await until(() => n1.lost.length > told, 'calling, it is told');
     askVote(n0, n1);
     await wait(100);
@@ -314,8 +330,9 @@ describe('peer transport', () => {
     const n0 = await start('n0');
     const n1 = new TestNode('n1');
     nodes.push(n1);
-    const { address } = await (await start('n9')).stop().then(() => nodes.at(-1)!);
-    n1.address = address;
+    const placeholder = await start('n9');
+    await placeholder.stop();
+    n1.address = placeholder.address;
     n0.isBlank = false;
     n0.transport.setMembers(membersOf(n0, n1));
     await wait(50);
