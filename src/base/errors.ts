@@ -66,6 +66,12 @@ export const errorTable = {
     40300,
     false,
   ),
+  DATA_LOST: kind(
+    'The node has promised what it does not remember: its data is gone.',
+    grpc.failedPrecondition,
+    40300,
+    false,
+  ),
   UNKNOWN_GROUP: kind('This node hosts no replica of that group.', grpc.notFound, 40400, false),
   UNKNOWN_NODE: kind('The group has no member of that name.', grpc.notFound, 40400, false),
   NO_HEALTHY_MAJORITY: kind(

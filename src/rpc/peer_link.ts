@@ -2,6 +2,7 @@
 // The stream reopens by itself; whoever sends learns of a loss by `onDown` before anything newer goes out.
 import { Client, type ClientDuplexStream, credentials, type Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import type { Clock, Timer } from '../base/clock.ts';
+import { messageOf } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
 import type { AppendResponse, NodeId, SnapshotResponse } from '../raft/types.ts';
 import { clientChannelOptions } from '../wire/channel_options.ts';
@@ -17,7 +18,8 @@ import type {
   VoteResponse,
 } from '../wire/peer_messages.ts';
 import { peerService } from '../wire/services.ts';
-import { introduce, type PeerIdentity } from './peer_identity.ts';
+import { answeredCode } from '../wire/status.ts';
+import { heedAnswer, introduce, type PeerIdentity } from './peer_identity.ts';
 
 /** Whom to link with, and whom to tell. */
 export interface PeerLinkOptions {
@@ -36,6 +38,8 @@ export interface PeerLinkOptions {
 /** Reopening a lost stream waits this long at first, doubling up to the maximum, with jitter. */
 const REOPEN_DELAY_MS_MIN = 20;
 const REOPEN_DELAY_MS_MAX = 500;
+/** How long telling the peer of the first promise may take, before it is told again. */
+const ANNOUNCE_TIMEOUT_MS = 2_000;
 
 /** The way to one member. */
 export class PeerLink {
@@ -43,6 +47,10 @@ export class PeerLink {
   readonly #client: Client;
   #stream: ClientDuplexStream<Buffer, Buffer> | null = null;
   #isUp = false;
+  /** What the peer was told last: that this node is blank. */
+  #saidBlank = false;
+  /** What the peer said when it took the stream. */
+  #hasPeerPromised = false;
   #isClosed = false;
   #reopenDelayMs = REOPEN_DELAY_MS_MIN;
   #reopenTimer: Timer | null = null;
@@ -60,7 +68,8 @@ export class PeerLink {
     const metadata = this.#metadata({ waitForReady: true });
     const stream = this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata);
     this.#stream = stream;
-    stream.on('metadata', () => this.#onOpen());
+    this.#saidBlank = this.#options.identity.memory.isBlank;
+    stream.on('metadata', (answer) => this.#onOpen(stream, answer));
     stream.on('data', (frame: Buffer) => this.#onFrame(frame));
     stream.on('error', (error: ServiceError) => this.#onLost(stream, error));
     stream.on('end', () => this.#onLost(stream, null));
@@ -68,6 +77,22 @@ export class PeerLink {
 
   get isUp(): boolean {
     return this.#isUp;
+  }
+
+  /** The stream is open to a process of the peer that has promised something. */
+  get isUpToPromised(): boolean {
+    return this.#isUp && this.#hasPeerPromised;
+  }
+
+  /** Makes sure that the peer knows that this node is not blank any more, if the stream was opened while it was. */
+  announce(): void {
+    if (!this.#isUp || !this.#saidBlank || this.#options.identity.memory.isBlank) return;
+    this.#saidBlank = false;
+    // Any call will do: it comes with an introduction.
+    this.inspect({ index: '0' }, ANNOUNCE_TIMEOUT_MS).catch(() => {
+      this.#saidBlank = true;
+      this.#options.clock.after(REOPEN_DELAY_MS_MAX, () => this.announce());
+    });
   }
 
   /** host:port under which the peer is reached. */
@@ -131,6 +156,7 @@ export class PeerLink {
         metadata,
         { deadline },
         (error, response) => {
+          if (error !== null) this.#heedRefusal(error);
           if (error !== null || response === undefined) reject(error);
           else resolve(response);
         },
@@ -142,11 +168,29 @@ export class PeerLink {
     return introduce(this.#options.identity, this.#options.peer, options);
   }
 
-  #onOpen(): void {
+  #onOpen(stream: ClientDuplexStream<Buffer, Buffer>, answer: Metadata): void {
+    if (this.#stream !== stream) return;
+    const { identity, peer, onUp } = this.#options;
+    try {
+      // A stream that waited for the peer was introduced by what was known then.
+      const said = heedAnswer(identity, peer, answer);
+      if (said === 'lost') return stream.cancel();
+      this.#hasPeerPromised = said === 'promised';
+    } catch (error) {
+      this.#warn(`cannot remember that ${peer} is a member with data: ${messageOf(error)}`);
+      return stream.cancel();
+    }
     this.#isUp = true;
     this.#reopenDelayMs = REOPEN_DELAY_MS_MIN;
     this.#lastWarning = '';
-    this.#options.onUp();
+    onUp();
+    this.announce();
+  }
+
+  /** Only who is blank still is meant: the introduction may be older than the first promise. */
+  #heedRefusal(error: ServiceError): void {
+    const { memory } = this.#options.identity;
+    if (answeredCode(error) === 'DATA_LOST' && memory.isBlank) memory.onDataLost(error.details);
   }
 
   #onFrame(frame: Buffer): void {
@@ -166,6 +210,7 @@ export class PeerLink {
       this.#options.onDown();
     }
     if (this.#isClosed) return;
+    if (error !== null) this.#heedRefusal(error);
     if (error !== null && (error.code === status.PERMISSION_DENIED || error.code === status.FAILED_PRECONDITION)) {
       this.#warn(`${this.#options.peer} refuses this node: ${error.details}`);
     }

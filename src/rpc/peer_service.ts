@@ -1,6 +1,5 @@
 // The server side of tledger.v1.Peer: what other members ask of this node. Every call is checked for who makes it.
-import type { ServerDuplexStream, ServerUnaryCall, sendUnaryData, UntypedHandleCall } from '@grpc/grpc-js';
-import { Metadata } from '@grpc/grpc-js';
+import type { Metadata, ServerDuplexStream, ServerUnaryCall, sendUnaryData, UntypedHandleCall } from '@grpc/grpc-js';
 import { TLedgerError } from '../base/errors.ts';
 import { type LogIndex, logIndex, type NodeId, term } from '../raft/types.ts';
 import type { Replica } from '../replica/replica.ts';
@@ -12,7 +11,7 @@ import { statusOf } from '../wire/status.ts';
 import type { ForwardService } from './forward_service.ts';
 import type { Gateway } from './gateway.ts';
 import { toNodeStatus } from './node_status.ts';
-import { identify, type PeerIdentity } from './peer_identity.ts';
+import { identify, introduceBack, type PeerIdentity } from './peer_identity.ts';
 import type { GrpcPeerTransport } from './peer_transport.ts';
 
 /** What the service stands on. */
@@ -117,7 +116,7 @@ function replicate(
   stream.on('error', leave);
   stream.on('cancelled', leave);
   transport.attach(from, stream);
-  stream.sendMetadata(new Metadata());
+  stream.sendMetadata(introduceBack(identity));
 }
 
 /** The calling member, or null after the stream was refused. */

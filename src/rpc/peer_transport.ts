@@ -44,16 +44,27 @@ export class GrpcPeerTransport implements PeerTransport {
 
   /** Opens ways to all members but this node, by their present addresses; those to others close after a while. */
   setMembers({ addresses }: Pick<Membership, 'addresses'>): void {
+    const { nodeId, memory } = this.#options.identity;
     for (const peer of this.#links.keys()) if (addresses[peer] === undefined) this.#closeLater(peer);
     for (const [peer, { peer: address }] of Object.entries(addresses)) {
-      if (peer === this.#options.identity.nodeId) continue;
+      if (peer === nodeId) continue;
       this.#stay(peer);
-      if (this.#links.get(peer)?.address === address) continue;
+      const present = this.#links.get(peer);
+      if (present?.address === address) {
+        // It may have said so before it was a member, or its name was forgotten in between.
+        if (present.isUpToPromised) memory.notePromised(peer);
+        continue;
+      }
       this.#close(peer);
       const link = this.#newLink(peer, address);
       this.#links.set(peer, link);
       if (this.#events !== null) link.start();
     }
+  }
+
+  /** This node has made its first promise: those who were told that it is blank hear of it. */
+  announce(): void {
+    for (const link of this.#links.values()) link.announce();
   }
 
   /** Begins to connect; from now on `events` hears of peers and messages. */

@@ -1,5 +1,5 @@
 // What a node makes of the group's members: remembers that it became one, says who they are whenever that changes, and
-// notices that it is out, by its own log or by the word of a member.
+// notices that it is out, by its own log or by the word of a member. Names of others that are out are free for new nodes.
 import type { Clock } from '../base/clock.ts';
 import type { Membership, MembershipEntry, NodeId } from '../raft/types.ts';
 
@@ -17,8 +17,12 @@ export interface WatchedReplica {
 export interface MembershipWatchOptions {
   readonly nodeId: NodeId;
   readonly clock: Clock;
-  /** Keeps for ever that the node was a member. */
-  readonly belonging: { readonly wasMember: boolean; noteMember(): void };
+  /** Keeps for ever that the node was a member, and which others had something to lose. */
+  readonly belonging: {
+    readonly wasMember: boolean;
+    noteMember(): void;
+    forgetAllBut(isMember: (nodeId: NodeId) => boolean): void;
+  };
   readonly info: (message: string, fields: Readonly<Record<string, unknown>>) => void;
   readonly warn: (message: string, fields: Readonly<Record<string, unknown>>) => void;
   /** The log says that this node is out, for good unless it is added anew. */
@@ -107,6 +111,9 @@ export class MembershipWatch {
     const { index, membership } = replica.membership;
     const isInside = membership.addresses[this.#options.nodeId] !== undefined;
     const isFinal = replica.status().committedIndex >= index;
+    if (isFinal && membership.voters.length > 0) {
+      this.#options.belonging.forgetAllBut((nodeId) => membership.addresses[nodeId] !== undefined);
+    }
     if (isInside || !this.#options.belonging.wasMember) {
       this.#wasOutside = false;
     } else if (!isFinal) {

@@ -25,6 +25,7 @@ import { LevelStateStore } from '../storage/level_state_store.ts';
 import { RealDisk } from '../storage/real_disk.ts';
 import { forgetOwner, lockDirectory } from './data_directory.ts';
 import { MembershipWatch } from './membership_watch.ts';
+import { Promises } from './promises.ts';
 
 /** What one flush may have to carry before the leader takes no further batch: more only makes flushes slower. */
 const UNFLUSHED_BYTES_MAX = 1024 * 1024;
@@ -43,7 +44,7 @@ export interface RunningNode {
 
 /**
  * Starts a node; resolves when its ports are bound and it takes part in the group.
- * @throws TLedgerError DATA_DIR_LOCKED, DATA_DIR_FOREIGN, DATA_CORRUPTED, STORAGE_FAILED, PORT_IN_USE; everything
+ * @throws TLedgerError DATA_DIR_LOCKED, DATA_DIR_FOREIGN, DATA_CORRUPTED, DATA_LOST, STORAGE_FAILED, PORT_IN_USE; everything
  * opened before is closed again.
  */
 export async function startNode(config: NodeConfig, logger: Logger): Promise<RunningNode> {
@@ -58,16 +59,21 @@ export async function startNode(config: NodeConfig, logger: Logger): Promise<Run
 
 async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle): Promise<RunningNode> {
   const { claimed, parts } = await openStorage(config, logger, lifecycle);
-  const identity: PeerIdentity = {
-    cluster: config.cluster,
-    group: config.group,
-    nodeId: config.nodeId,
-    belonging: claimed,
-    settings: settingsOf(config),
-  };
+  const onWarning = (message: string): void => logger.warn(message);
+  const memory = new Promises({
+    ...parts,
+    claimed,
+    members: () => replica.membership.membership,
+    onWarning,
+    onLost: (error) => {
+      transport.close();
+      void replica.stop(0);
+      fail(error);
+    },
+  });
+  const identity = identityOf(config, claimed, memory);
   const clock = systemClock;
   const random = new SeededRandom(randomInt(2 ** 32));
-  const onWarning = (message: string): void => logger.warn(message);
   const watch = new MembershipWatch({
     nodeId: config.nodeId,
     clock,
@@ -120,11 +126,18 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   const clientServer = await startClientServer(gateway, { address: config.clientListen, flush: config.flush, logger });
   lifecycle.attach(() => gateway.close());
   lifecycle.attach(() => clientServer.stop(config.shutdownTimeoutMs));
+  memory.check();
   watch.start(replica);
+  replica.onChange(() => transport.announce());
   replica.start();
   transport.start(replica);
   logStateChanges(gateway, logger);
   return { stop: () => lifecycle.close(), failed };
+}
+
+function identityOf(config: NodeConfig, belonging: ClaimedDirectory, memory: Promises): PeerIdentity {
+  const { cluster, group, nodeId } = config;
+  return { cluster, group, nodeId, belonging, memory, settings: settingsOf(config) };
 }
 
 /**

@@ -7,8 +7,11 @@ import { TLedgerError } from '../base/errors.ts';
 import type { MemberAddress, NodeId } from '../raft/types.ts';
 import type { Disk } from './disk.ts';
 
-/** Version 1 named the founding members in the place of the group id, which is made from them. */
-const FORMAT_VERSION = 2;
+/**
+ * Version 1 named the founding members in the place of the group id, which is made from them. Version 2 had no `promised`;
+ * software that knows no more than that would drop it with its next change.
+ */
+const FORMAT_VERSION = 3;
 const IDENTITY_BYTES_MAX = 64 * 1024;
 const GROUP_ID = /^[0-9a-f]{16}$/;
 
@@ -32,6 +35,8 @@ interface Belonging {
   readonly wasMember: boolean;
   /** The members that the group was founded with, as this node was told at its first start; empty if it joined. */
   readonly founders: Founders;
+  /** Members that are known to have promised something: should they come back empty, they have lost their data. */
+  readonly promised: readonly NodeId[];
 }
 
 /** The first members of a group and how they were reached then. */
@@ -72,6 +77,27 @@ export class ClaimedDirectory {
     return this.#belonging.founders;
   }
 
+  /** Members that are known to have voted or to hold records, in the order in which they were noted. */
+  get promised(): readonly NodeId[] {
+    return this.#belonging.promised;
+  }
+
+  /** Remembers that a member has promised something. @throws Error when the file cannot be written. */
+  notePromised(nodeId: NodeId): void {
+    if (!this.promised.includes(nodeId)) {
+      this.#save({ ...this.#belonging, promised: [...this.promised, nodeId] });
+    }
+  }
+
+  /**
+   * Forgets those that are no members any more: their names are free for new nodes.
+   * @throws Error when the file cannot be written.
+   */
+  forgetAllBut(isMember: (nodeId: NodeId) => boolean): void {
+    const promised = this.promised.filter(isMember);
+    if (promised.length < this.promised.length) this.#save({ ...this.#belonging, promised });
+  }
+
   /** Joins the group of that id, once and for ever. @throws Error when the file cannot be written. */
   adopt(groupId: string): void {
     assert(this.groupId === null && GROUP_ID.test(groupId), 'a node without a group joins one, once');
@@ -83,10 +109,10 @@ export class ClaimedDirectory {
     if (!this.wasMember) this.#save({ ...this.#belonging, wasMember: true });
   }
 
-  /** Leaves the group for one of its own making (forced recovery). @throws Error when the file cannot be written. */
+  /** Leaves the group for one of its own making (forced recovery), in which nobody has promised anything yet. @throws Error when the file cannot be written. */
   secede(groupId: string): void {
     assert(GROUP_ID.test(groupId), 'a group id is 16 hex digits');
-    this.#save({ ...this.#belonging, groupId, wasMember: true });
+    this.#save({ ...this.#belonging, groupId, wasMember: true, promised: [] });
   }
 
   #save(belonging: Belonging): void {
@@ -118,7 +144,7 @@ export function claimDirectory(options: {
     const names = Object.keys(founders);
     const isFounder = names.length > 0;
     const groupId = isFounder ? foundersGroupId(identity.cluster, identity.group, names) : null;
-    const belonging = { groupId, wasMember: isFounder, founders };
+    const belonging = { groupId, wasMember: isFounder, founders, promised: [] };
     writeWhole(disk, path, encode(identity, belonging));
     return new ClaimedDirectory(disk, path, identity, belonging);
   }
@@ -141,7 +167,7 @@ export function readIdentity(disk: Disk, directory: string): ClaimedDirectory {
   const path = `${directory}/identity`;
   if (!disk.exists(path)) throw new TLedgerError('DATA_DIR_FOREIGN', `${directory} holds no data of a node`);
   const found = decode(path, readWhole(disk, path));
-  const { formatVersion, groupId, wasMember, founders, members, ...rest } = found;
+  const { formatVersion, groupId, wasMember, founders, promised, members, ...rest } = found;
   if (typeof formatVersion !== 'number' || formatVersion > FORMAT_VERSION) {
     throw new TLedgerError(
       'DATA_DIR_FOREIGN',
@@ -153,12 +179,14 @@ export function readIdentity(disk: Disk, directory: string): ClaimedDirectory {
     const names = String(members).split(',');
     const founded = foundersGroupId(identity.cluster, identity.group, names);
     const unknown = Object.fromEntries(names.map((id) => [id, { peer: '', client: '' }]));
-    return new ClaimedDirectory(disk, path, identity, { groupId: founded, wasMember: true, founders: unknown });
+    const belonging = { groupId: founded, wasMember: true, founders: unknown, promised: [] };
+    return new ClaimedDirectory(disk, path, identity, belonging);
   }
   const belonging = {
     groupId: groupId as string | null,
     wasMember: wasMember === true,
     founders: founders as Founders,
+    promised: (promised ?? []) as readonly NodeId[],
   };
   return new ClaimedDirectory(disk, path, identity, belonging);
 }

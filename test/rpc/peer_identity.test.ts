@@ -2,7 +2,7 @@
 import { Metadata } from '@grpc/grpc-js';
 import { expect } from 'chai';
 import type { TLedgerError } from '../../src/base/errors.ts';
-import { identify, introduce, type PeerIdentity } from '../../src/rpc/peer_identity.ts';
+import { heedAnswer, identify, introduce, introduceBack, type PeerIdentity } from '../../src/rpc/peer_identity.ts';
 
 const GROUP = '0123456789abcdef';
 
@@ -20,14 +20,38 @@ class Belonging {
   }
 }
 
+class Memory {
+  readonly isBlank: boolean;
+  readonly promised: string[];
+  readonly lost: string[] = [];
+
+  constructor(isBlank = true, ...promised: string[]) {
+    this.isBlank = isBlank;
+    this.promised = promised;
+  }
+
+  hasPromised(peer: string): boolean {
+    return this.promised.includes(peer);
+  }
+
+  notePromised(peer: string): void {
+    this.promised.push(peer);
+  }
+
+  onDataLost(says: string): void {
+    this.lost.push(says);
+  }
+}
+
 const nodeOf = (
   nodeId: string,
-  changed: Partial<Omit<PeerIdentity, 'belonging'>> = {},
+  changed: Partial<Omit<PeerIdentity, 'belonging' | 'memory'>> = {},
   groupId: string | null = GROUP,
+  memory = new Memory(),
 ) => {
   const belonging = new Belonging(groupId);
   const settings = 'segmentSizeBytes=8388608';
-  return { cluster: 'c', group: 'g0', nodeId, settings, belonging, ...changed };
+  return { cluster: 'c', group: 'g0', nodeId, settings, belonging, memory, ...changed };
 };
 const call = (from: PeerIdentity, to: string): Metadata => introduce(from, to, { waitForReady: false });
 const refusal = (self: PeerIdentity, metadata: Metadata): TLedgerError => {
@@ -92,5 +116,79 @@ describe('the introduction between nodes', () => {
     expect([joining.belonging.groupId, joining.belonging.adopted]).to.deep.equal([GROUP, 1]);
     expect(refusal(joining, call(nodeOf('n1', {}, 'fedcba9876543210'), 'n3')).code).to.equal('WRONG_CLUSTER');
     expect(identify(nodeOf('n0'), call(joining, 'n0')), 'and calls as one of it from then on').to.equal('n3');
+  });
+});
+
+describe('the introduction of nodes that promised something', () => {
+  const node = (nodeId: string, memory: Memory, groupId: string | null = GROUP) => nodeOf(nodeId, {}, groupId, memory);
+
+  // Blank or not, caller and callee; whether each knows that the other is not.
+  for (const isBlank of [true, false]) {
+    for (const isBlankHere of [true, false]) {
+      for (const isKnown of [true, false]) {
+        for (const isKnownHere of [true, false]) {
+          const who = `a ${isBlank ? 'blank' : 'settled'} caller that is ${isKnownHere ? '' : 'un'}known here`;
+          const whom = `a ${isBlankHere ? 'blank' : 'settled'} node that it ${isKnown ? 'knows' : 'does not know'}`;
+          const lost = isBlankHere && isKnown ? 'n0' : isBlank && isKnownHere ? 'n1' : null;
+          it(`${who}, and ${whom}: ${lost === null ? 'heard' : `${lost} has lost its data`}`, () => {
+            const caller = node('n1', isKnown ? new Memory(isBlank, 'n0') : new Memory(isBlank));
+            const callee = node('n0', isKnownHere ? new Memory(isBlankHere, 'n1') : new Memory(isBlankHere));
+            if (lost === null) {
+              expect(identify(callee, call(caller, 'n0'))).to.equal('n1');
+              expect(callee.memory.promised.includes('n1')).to.equal(isKnownHere || !isBlank);
+            } else {
+              const { code, message } = refusal(callee, call(caller, 'n0'));
+              expect(code).to.equal('DATA_LOST');
+              expect(message).to.match(
+                new RegExp(`^${lost} has lost its data: .*member remove ${lost}.*member add ${lost}`),
+              );
+              expect(callee.memory.promised, 'nothing is noted').to.deep.equal(isKnownHere ? ['n1'] : []);
+            }
+            expect(callee.memory.lost, 'it stops').to.have.length(lost === 'n0' ? 1 : 0);
+          });
+        }
+      }
+    }
+  }
+
+  it('does not let a node join that the caller knows as a member with data', () => {
+    const joining = node('n1', new Memory(), null);
+    expect(refusal(joining, call(node('n0', new Memory(false, 'n1')), 'n1')).code).to.equal('DATA_LOST');
+    expect([joining.belonging.adopted, joining.memory.promised]).to.deep.equal([0, []]);
+    expect(identify(joining, call(node('n0', new Memory(false)), 'n1')), 'forgotten meanwhile').to.equal('n0');
+    expect(joining.belonging.groupId).to.equal(GROUP);
+  });
+
+  it('counts for nothing across groups', () => {
+    const other = node('n1', new Memory(false, 'n0'), 'fedcba9876543210');
+    const self = node('n0', new Memory());
+    expect(refusal(self, call(other, 'n0')).code).to.equal('WRONG_CLUSTER');
+    expect([self.memory.lost, self.memory.promised]).to.deep.equal([[], []]);
+  });
+
+  it('handles no call that could not be noted', () => {
+    const self = node('n0', new Memory());
+    self.memory.notePromised = () => {
+      throw new Error('disk full');
+    };
+    expect(() => identify(self, call(node('n1', new Memory(false)), 'n0'))).to.throw('disk full');
+  });
+
+  it('concludes nothing from software that does not say', () => {
+    const self = node('n0', new Memory(true));
+    const metadata = call(node('n1', new Memory(false)), 'n0');
+    metadata.remove('tledger-blank');
+    expect(identify(self, metadata)).to.equal('n1');
+    expect(heedAnswer(self, 'n1', new Metadata())).to.equal('blank');
+    expect(self.memory.promised).to.deep.equal([]);
+  });
+
+  it('goes both ways: the answer to a stream says it, too', () => {
+    const self = node('n0', new Memory());
+    const answer = (isBlank: boolean) => heedAnswer(self, 'n1', introduceBack(node('n1', new Memory(isBlank))));
+    expect(answer(true)).to.equal('blank');
+    expect(answer(false)).to.equal('promised');
+    expect(self.memory.promised).to.deep.equal(['n1']);
+    expect(answer(true), 'it must be told before anything is sent').to.equal('lost');
   });
 });

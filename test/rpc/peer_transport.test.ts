@@ -31,6 +31,9 @@ class TestNode {
   readonly transport: GrpcPeerTransport;
   readonly gateway = new FakeGateway();
   groupId: string | null;
+  isBlank = true;
+  promised: string[] = [];
+  readonly lost: string[] = [];
   /** What it answers to requests for its vote; null is no answer. */
   grants: boolean | null = true;
   server: RunningServer | undefined;
@@ -48,7 +51,17 @@ class TestNode {
         this.groupId = adopted;
       },
     };
-    this.identity = { cluster: 'c', group: 'g0', nodeId: id, settings: 's=1', belonging };
+    const memory = {
+      get isBlank() {
+        return self.isBlank;
+      },
+      hasPromised: (peer: string) => this.promised.includes(peer),
+      notePromised: (peer: string) => {
+        if (!this.promised.includes(peer)) this.promised.push(peer);
+      },
+      onDataLost: (says: string) => void this.lost.push(says),
+    };
+    this.identity = { cluster: 'c', group: 'g0', nodeId: id, settings: 's=1', belonging, memory };
     this.transport = new GrpcPeerTransport({
       identity: this.identity,
       callTimeoutMs: 500,
@@ -235,6 +248,108 @@ describe('peer transport', () => {
     askVote(n1, n0);
     await until(() => n0.got('vote-response').length === 3, 'a vote that is needed is given to anybody');
     expect(n0.outcasts).to.have.length(2);
+  });
+
+  it('tells those who were told that it is blank of its first promise', async () => {
+    const [n0, n1] = await pair();
+    expect([n0.promised, n1.promised]).to.deep.equal([[], []]);
+    n0.transport.announce();
+    await wait(50);
+    expect(n1.promised, 'nothing to tell').to.deep.equal([]);
+    n0.isBlank = false;
+    n0.transport.announce();
+    await until(() => n1.promised.length === 1, 'n1 knows');
+    const n2 = await start('n2');
+    n0.transport.setMembers(membersOf(n0, n1, n2));
+    await until(() => n2.promised.length === 1, 'a link that is opened later says so by itself');
+    expect([n1.promised, n2.promised, n0.promised]).to.deep.equal([['n0'], ['n0'], []]);
+  });
+
+  it('tells a peer of it that takes a stream only later, which was introduced before', async () => {
+    const n0 = await start('n0');
+    const n1 = new TestNode('n1');
+    nodes.push(n1);
+    const placeholder = await start('n9');
+    await placeholder.stop();
+    n1.address = placeholder.address;
+    n0.transport.setMembers(membersOf(n0, n1));
+    await wait(50);
+    n0.isBlank = false;
+    n0.transport.announce();
+    await n1.start();
+    await until(() => n1.promised.length === 1, 'n1 knows');
+  });
+
+  it('announces it until it is heard', async () => {
+    const [n0, n1] = await pair();
+    const { memory } = n1.identity;
+    const note = memory.notePromised;
+    let attempts = 0;
+    memory.notePromised = (peer) => {
+      if (++attempts === 1) throw new Error('disk full');
+      note(peer);
+    };
+    n0.isBlank = false;
+    n0.transport.announce();
+    await until(() => n1.promised.length === 1, 'n1 knows');
+    expect(attempts).to.equal(2);
+  });
+
+  it('learns from the answer, and again when a member is named anew whose name was forgotten', async () => {
+    const n0 = await start('n0');
+    const n1 = await start('n1');
+    n1.isBlank = false;
+    n0.transport.setMembers(membersOf(n0, n1));
+    await until(() => n0.ups.length === 1, 'n1 is linked');
+    expect(n0.promised).to.deep.equal(['n1']);
+    n0.promised = [];
+    n0.transport.setMembers(membersOf(n0, n1));
+    expect(n0.promised).to.deep.equal(['n1']);
+  });
+
+  it('tells a member that lost its data so, whichever of the two calls, and exchanges nothing with it', async () => {
+    const n0 = await start('n0');
+    const n1 = await start('n1');
+    n0.isBlank = false;
+    n0.promised = ['n1'];
+    n0.transport.setMembers(membersOf(n0, n1));
+    await until(() => n1.lost.length > 0, 'called, it is told');
+    expect(n1.lost[0]).to.match(/^n1 has lost its data/);
+    n0.transport.setMembers(membersOf(n0));
+    await until(() => n0.transport.link('n1') === undefined, 'n0 calls no more');
+    await wait(50);
+    const told = n1.lost.length;
+    n1.transport.setMembers(membersOf(n0, n1));
+    await until(() => n1.lost.length > told, 'calling, it is told');
+    askVote(n0, n1);
+    await wait(100);
+    expect([n0.ups, n1.ups, n0.heard, n1.heard]).to.deep.equal([[], [], [], []]);
+  });
+
+  it('sends nothing on a stream that was introduced before it was known what the peer has lost', async () => {
+    const n0 = await start('n0');
+    const n1 = new TestNode('n1');
+    nodes.push(n1);
+    const placeholder = await start('n9');
+    await placeholder.stop();
+    n1.address = placeholder.address;
+    n0.isBlank = false;
+    n0.transport.setMembers(membersOf(n0, n1));
+    await wait(50);
+    n0.promised = ['n1'];
+    await n1.start();
+    await until(() => n1.lost.length > 0, 'n1 is told');
+    expect(n0.ups).to.deep.equal([]);
+  });
+
+  it('does not take an old refusal for news once it has promised something', async () => {
+    const n0 = await start('n0');
+    const n1 = await start('n1');
+    n1.promised = ['n0'];
+    n0.transport.setMembers(membersOf(n0, n1));
+    n0.isBlank = false;
+    await until(() => n0.ups.length === 1, 'n0 is let in');
+    expect(n0.lost).to.deep.equal([]);
   });
 
   it('ends a stream with bytes that are no frame, and takes the next one', async () => {

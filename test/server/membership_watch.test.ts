@@ -17,6 +17,7 @@ class Fixture {
   committedIndex = 0;
   leaderId: string | null = null;
   wasMember: boolean;
+  promised = ['n1', 'n2'];
   changes = 0;
   removals = 0;
   readonly watch: MembershipWatch;
@@ -33,6 +34,9 @@ class Fixture {
       },
       noteMember: () => {
         this.wasMember = true;
+      },
+      forgetAllBut: (isMember: (id: string) => boolean) => {
+        this.promised = this.promised.filter(isMember);
       },
     };
     const say = (level: string) => (message: string, fields: object) =>
@@ -107,6 +111,17 @@ describe('what a node makes of the members', () => {
     restarted.committedIndex = 9;
     restarted.clock.advance(1_000);
     expect(restarted.warnings).to.have.length(1);
+  });
+
+  it('frees the name of another that was removed once that is final', () => {
+    const node = new Fixture(entry(0, 'n0', 'n1', 'n2'), true);
+    node.committedIndex = 8;
+    node.change(entry(9, 'n0', 'n1'));
+    node.clock.advance(1_000);
+    expect(node.promised, 'it may yet be taken back').to.deep.equal(['n1', 'n2']);
+    node.committedIndex = 9;
+    node.change(node.membership);
+    expect(node.promised).to.deep.equal(['n1']);
   });
 
   it('takes it back when it is taken back, and says it anew when it is removed again', () => {

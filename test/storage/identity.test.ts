@@ -98,9 +98,11 @@ describe('identity of a data directory', () => {
 
   it('changes its group only when it is told to found its own', () => {
     const disk = new MemoryDisk();
+    claim(disk).notePromised('n1');
     claim(disk).secede('fedcba9876543210');
     disk.crash({ mode: 'lost' });
     expect(claim(disk).groupId).to.equal('fedcba9876543210');
+    expect(claim(disk).promised, 'of the old group').to.deep.equal([]);
   });
 
   it('of version 1 has the group id of the members it named', () => {
@@ -111,12 +113,45 @@ describe('identity of a data directory', () => {
     expect(Object.keys(found.founders)).to.deep.equal(founders);
   });
 
+  it('of version 2 knows of nobody who promised anything, and is read', () => {
+    const disk = new MemoryDisk();
+    const addresses = { n0: addressOf('n0') };
+    put(disk, { formatVersion: 2, ...identity, groupId: '0123456789abcdef', wasMember: true, founders: addresses });
+    const found = claim(disk);
+    expect([found.groupId, found.promised]).to.deep.equal(['0123456789abcdef', []]);
+    expect(found.identity).to.deep.equal(identity);
+    expect(found.founders).to.deep.equal(addresses);
+    found.notePromised('n2');
+    expect(claim(disk).promised).to.deep.equal(['n2']);
+    expect(disk.bytes(path).toString()).to.include('"formatVersion":3');
+  });
+
+  it('remembers who promised something, written once a member, until it is out', () => {
+    const disk = new MemoryDisk();
+    const claimed = claim(disk);
+    claimed.notePromised('n1');
+    claimed.notePromised('n2');
+    let writes = 0;
+    disk.onOperation = () => {
+      writes++;
+    };
+    claimed.notePromised('n1');
+    claimed.forgetAllBut(() => true);
+    expect(writes, 'nothing is new').to.equal(0);
+    disk.crash({ mode: 'lost' });
+    const found = claim(disk);
+    expect(found.promised).to.deep.equal(['n1', 'n2']);
+    found.forgetAllBut((id) => id === 'n2');
+    disk.crash({ mode: 'lost' });
+    expect(claim(disk).promised).to.deep.equal(['n2']);
+  });
+
   it('refuses a directory of a newer format, and one that holds nothing', () => {
     const disk = new MemoryDisk();
     expect(codeOf(() => readIdentity(disk, directory))).to.equal('DATA_DIR_FOREIGN');
-    put(disk, { formatVersion: 3, shards: 4 });
+    put(disk, { formatVersion: 4, shards: 4 });
     expect(codeOf(() => claim(disk))).to.equal('DATA_DIR_FOREIGN');
-    expect(() => claim(disk)).to.throw('format version 3; this software reads up to version 2');
+    expect(() => claim(disk)).to.throw('format version 4; this software reads up to version 3');
   });
 
   it('tells any damaged byte and any shortening', () => {
