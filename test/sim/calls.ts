@@ -35,6 +35,8 @@ export interface ClientWorld {
   readonly isClosing: boolean;
   /** Nothing goes wrong any more. */
   readonly isCalm: boolean;
+  /** Reads may be confirmed by a lease. */
+  readonly hasLeases: boolean;
   readonly topics: readonly TopicInfo[];
   later(delayMs: number, run: () => void): void;
   /** Calls a node; `done` hears of it exactly once, after `timeoutMs` at the latest. */

@@ -32,6 +32,13 @@ interface Seen {
   flushCount: number;
 }
 
+/** Heartbeat rounds of one leader in one term. */
+interface Rounds {
+  readonly term: number;
+  sent: number;
+  readonly echoed: Map<NodeId, number>;
+}
+
 /** What the checker is told of the group. */
 export interface CheckerOptions {
   readonly nodes: readonly SimNode[];
@@ -60,6 +67,7 @@ export class Checker {
   readonly #flushed: number[];
   /** When each node last heard each other one as its leader. */
   readonly #heardMs: readonly Map<NodeId, number>[];
+  readonly #rounds: Rounds[] = [];
   readonly #leaders = new Map<number, NodeId>();
   readonly #votes = new Map<string, NodeId>();
   /** The chain of each record that each node holds, or held when its last process ended. */
@@ -88,6 +96,8 @@ export class Checker {
       if (!message.preVote) this.#vote(node.id, message.term, node.id);
     } else if (message.type === 'append') {
       this.#lead(node.id, message.term);
+      const rounds = this.#roundsOf(node, message.term);
+      rounds.sent = Math.max(rounds.sent, message.round);
     } else if (message.type === 'append-response' && node.process !== null) {
       const { match } = message;
       const { log } = node.process;
@@ -118,6 +128,8 @@ export class Checker {
     hold(!isPreVote || replica.term === termBefore, () => `${node.id}: a pre-vote changed the term`);
     const isAnswer = message.type === 'append-response' || message.type === 'snapshot-response';
     if (isAnswer && message.term === replica.term) {
+      const { echoed } = this.#roundsOf(node, message.term);
+      echoed.set(message.from, Math.max(echoed.get(message.from) ?? 0, message.round));
       this.#heardMs[node.number]!.set(message.from, nowMs);
     }
   }
@@ -128,6 +140,32 @@ export class Checker {
       const last = adopted.at(-1);
       return last === undefined || last.membership.voters.length === 0 ? [] : [last.membership];
     });
+  }
+
+  /** The last round of heartbeats that a leader has sent. */
+  roundSent(node: SimNode): number {
+    return this.#roundsOf(node, node.process!.replica.term).sent;
+  }
+
+  /** A read without a lease: a majority has answered something that was sent after `round`, when it was asked for. */
+  checkConfirmed(node: SimNode, round: number): void {
+    const { replica } = node.process!;
+    const { echoed } = this.#roundsOf(node, replica.term);
+    const { membership } = replica.membership;
+    hold(
+      isQuorum(membership, (id) => id === node.id || (echoed.get(id) ?? 0) > round),
+      () => {
+        return `${node.id} confirms a read by what was said before it was asked for (round ${round})`;
+      },
+    );
+  }
+
+  #roundsOf({ number }: SimNode, term: number): Rounds {
+    const known = this.#rounds[number];
+    if (known?.term === term) return known;
+    const rounds: Rounds = { term, sent: 0, echoed: new Map() };
+    this.#rounds[number] = rounds;
+    return rounds;
   }
 
   /** Whether the node's last event made it the leader. */
@@ -385,6 +423,8 @@ export class Checker {
     // Of what a follower learns of commits, the leader has known before; it may have died since, unseen in that moment.
     if (role !== 'leader') return;
     const { log, replica } = node.process!;
+    const ofTerm = log.termAt(commit as LogIndex);
+    hold(ofTerm === replica.term, () => `${node.id} commits ${commit}, of term ${ofTerm}, by counting (section 5.4.2)`);
     const chain = log.chainAt(commit as LogIndex);
     const isHeld = (id: NodeId): boolean => {
       const number = numberOf(id);

@@ -119,8 +119,10 @@ export function confirmedRead<T>(
   const ask: Work<LogIndex> = (process, reply) => {
     didLead = process.replica.isLeader;
     const askedMs = world.nowMs;
+    const round = world.checker.roundSent(asked);
     process.replica.readIndex().then(
       (index) => {
+        if (!world.hasLeases && process.life.isAlive) attempt(world, () => world.checker.checkConfirmed(asked, round));
         if (world.nowMs === askedMs && world.nodes.length > 1) world.marks.reach('a read is confirmed by the lease');
         reply(null, index);
       },
@@ -154,6 +156,15 @@ export function confirmedRead<T>(
       done(outcome.result, at);
     });
   });
+}
+
+/** What is found broken where a promise settles is told to the world. */
+function attempt(world: ClientWorld, check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    world.fail(error);
+  }
 }
 
 /** Of several who believe to lead, the one who is mistaken is asked. */

@@ -136,6 +136,10 @@ export class World implements ClientWorld {
     return this.#nowMs;
   }
 
+  get hasLeases(): boolean {
+    return this.plan.group.leaseReads;
+  }
+
   get load(): LoadPlan {
     return this.plan.load;
   }
