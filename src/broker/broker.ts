@@ -208,30 +208,32 @@ export class Broker {
   }
 
   /**
-   * In place: everything becomes what the snapshot says, which lies ahead of what is applied. The log begins behind its
-   * tip already (`CommitLog.restart`), so that no crash leaves a state ahead of its log. What can be read changes before
-   * this returns; who waits is woken, and the promise resolves, when it is durable. Not while leading.
-   * @throws TLedgerError DATA_CORRUPTED when the snapshot makes no sense: then nothing has changed.
+   * In place: everything becomes what the snapshot says, which lies ahead of what is applied. What can be read changes
+   * before this returns; who waits is woken, and the promise resolves, when it is durable. Not while leading.
+   * @param restartLog has the log begin behind the snapshot's tip (`CommitLog.restart`): after the snapshot was found to
+   * make sense, for the log is lost then, and before the state changes, so that no crash leaves it ahead of its log.
+   * @throws TLedgerError DATA_CORRUPTED when the snapshot makes no sense: then nothing has changed, nor the log.
    * @throws whatever the store throws; final.
    */
-  async install(snapshot: Snapshot): Promise<void> {
+  async install(snapshot: Snapshot, restartLog: () => void): Promise<void> {
     assert(!this.#isLeading && !this.#checkpoints.hasFailed, 'a leader has what a snapshot could bring');
     const { index } = snapshot.meta.tip;
     assert(index > this.#applied, () => `a snapshot at ${index} is installed where ${this.#applied} is applied`);
     const { tables, rows } = readSnapshot(snapshot);
-    this.#become(tables);
+    this.#become(tables, restartLog);
     await this.#checkpoints.replace(index, rows, this.#takeCut());
     this.#wake(this.#topics.queues(), true);
   }
 
   /**
-   * The log was cut to the snapshot's tip (`CommitLog.cutTo`): each queue's minimum becomes its length there. Pulls below
-   * it are refused from now on; files of units below go with the next checkpoint.
-   * @throws TLedgerError DATA_CORRUPTED, STORAGE_FAILED when the snapshot cannot be read; the next start makes up for it.
+   * The log is cut to the snapshot's tip (`CommitLog.cutTo`) before anything else happens: each queue's minimum becomes
+   * its length there. Pulls below it are refused from now on; files of units below go with the next checkpoint.
+   * @throws TLedgerError DATA_CORRUPTED, STORAGE_FAILED when the snapshot cannot be read; nothing has changed then.
    */
   cut(snapshot: Snapshot): void {
     const { index } = snapshot.meta.tip;
     assert(index <= this.#applied, () => `the log is cut at ${index} where ${this.#applied} is applied`);
+    const cuts: { readonly queue: Queue; readonly length: QueueOffset }[] = [];
     for (const { topic, queueId, length } of queueLengths(snapshot)) {
       const queue = this.#topics.get(topic)?.queues[queueId];
       if (queue === undefined || length > queue.units.max) {
@@ -240,8 +242,9 @@ export class Broker {
           `queue ${queueId} of topic ${topic} had ${length} messages at ${index}`,
         );
       }
-      if (length > queue.units.min) this.#cutQueue(queue, length);
+      if (length > queue.units.min) cuts.push({ queue, length });
     }
+    for (const { queue, length } of cuts) this.#cutQueue(queue, length);
     this.#dirty.base(index);
   }
 
@@ -312,11 +315,15 @@ export class Broker {
     this.#checkpoints.opened(stored.applied);
   }
 
-  /** Becomes what the tables say, which the store holds or will. Nothing has changed when this throws. */
-  #become(tables: StoredTables): void {
+  /**
+   * Becomes what the tables say, which the store holds or will. Nothing has changed when this throws.
+   * @param before done once the tables are found to make sense, and before anything changes.
+   */
+  #become(tables: StoredTables, before = (): void => {}): void {
     const topics = new TopicTable();
     for (const info of tables.topics) topics.add(new Topic(info, this.#files, tables.ranges.get(info.name)));
     const producers = joinProducers(tables, topics);
+    before();
     this.#topics.become(topics);
     this.#producers.restore(producers);
     this.#projection.forget();

@@ -158,7 +158,9 @@ export function progressOf(
   const isKnown = index !== undefined;
   switch (wish.kind) {
     case 'add':
-      return wish.learnerOnly === true ? learnerAdded(wish.nodeId, membership) : ofVoter(wish.nodeId, status, isKnown);
+      return wish.learnerOnly === true
+        ? ofLearner(wish.nodeId, membership, isKnown)
+        : ofVoter(wish.nodeId, status, isKnown);
     case 'promote':
       return ofVoter(wish.nodeId, status, isKnown);
     case 'remove':
@@ -202,9 +204,9 @@ function howFar(nodeId: string, { nodes, membership }: ClusterStatusResponse): s
   return `, ${withCommas(lag)} ${lag === 1 ? 'record' : 'records'} behind${snapshot}`;
 }
 
-function learnerAdded(nodeId: string, membership: Membership): ChangeProgress {
+function ofLearner(nodeId: string, membership: Membership, isKnown: boolean): ChangeProgress {
   const member = memberOf(nodeId, membership);
-  if (member === undefined) return undone(`${nodeId} does not belong to the group`);
+  if (member === undefined) return isKnown ? undone(`${nodeId} does not belong to the group`) : waiting(NOTHING_YET);
   return settled(membership, `${nodeId} is a ${member.role}`);
 }
 

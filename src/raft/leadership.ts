@@ -125,8 +125,7 @@ export class Leadership {
     const progress = this.#replication.get(message.from);
     assert(progress !== undefined, 'answers come from members');
     assert(message.round <= this.#replication.round, 'only a round that was begun can be echoed');
-    progress.lastResponseMs = this.#state.nowMs;
-    progress.echoed(message.round);
+    progress.answered(message.round, this.#state.nowMs);
     if (message.type === 'append-response') {
       if (this.#replication.acknowledged(progress, message)) this.countCommit();
     } else if (progress.sending?.point.index === message.index) {

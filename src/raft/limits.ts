@@ -27,8 +27,8 @@ export const membershipSizeBytes = 2048;
 /** Most members of one group, learners included. */
 export const membersMax = 15;
 
-/** Longest pause, in heartbeats, until an unanswered piece of a snapshot is sent again. */
-export const snapshotPauseRoundsMax = 8;
+/** Longest pause, in heartbeats, until an unanswered probe, or piece of a snapshot, is sent again. */
+export const pauseRoundsMax = 8;
 
 /** Share of the lease that is given up for the difference between two members' clocks. */
 export const leaseMarginShare = 0.1;

@@ -18,6 +18,7 @@
 //    on follower │    (replicate)     │
 import { assert } from '../base/assert.ts';
 import type { Inflight } from './inflight.ts';
+import { pauseRoundsMax } from './limits.ts';
 import { SnapshotSending } from './snapshot_sending.ts';
 import { type LogIndex, logIndex, type NodeId, type ProgressStatus, type SnapshotPoint } from './types.ts';
 
@@ -39,6 +40,9 @@ export class Progress {
   #probing = false;
   /** Probe only: last index that the outstanding probe carried, 0 if none. */
   #probedTo = 0;
+  /** Heartbeats until an unanswered probe goes out again; doubles, for one that is never read lies in memory here. */
+  #probePauseRounds = 1;
+  #probeRoundsLeft = 0;
   /** Snapshot only: how far it has come. */
   #sending: SnapshotSending | null = null;
   #roundEchoed = 0;
@@ -104,9 +108,14 @@ export class Progress {
     }
     this.#probing = true;
     this.#probedTo = lastIndex;
+    this.#probeRoundsLeft = this.#probePauseRounds;
   }
 
-  echoed(round: number): void {
+  /** An answer has come, whatever it says. */
+  answered(round: number, nowMs: number): void {
+    this.lastResponseMs = nowMs;
+    this.#probePauseRounds = 1;
+    this.#probeRoundsLeft = Math.min(this.#probeRoundsLeft, 1);
     if (round > this.#roundEchoed) this.#roundEchoed = round;
   }
 
@@ -140,9 +149,12 @@ export class Progress {
     return true;
   }
 
-  /** A heartbeat interval has passed: an unanswered probe may go out again. */
-  allowProbe(): void {
-    if (this.#state === 'probe' && this.#probing) this.#becomeProbe(this.#next);
+  /** A heartbeat interval has passed: what was not answered for long enough may go out again. */
+  roundPassed(): void {
+    if (this.#state === 'probe' && this.#probing && --this.#probeRoundsLeft <= 0) {
+      this.#probePauseRounds = Math.min(this.#probePauseRounds * 2, pauseRoundsMax);
+      this.#becomeProbe(this.#next);
+    }
     this.#sending?.roundPassed();
   }
 
@@ -182,6 +194,7 @@ export class Progress {
   connect(): void {
     const next = this.#state === 'replicate' ? this.#match + 1 : this.#next;
     this.#connected = true;
+    this.#probePauseRounds = 1;
     this.#match = logIndex(0);
     this.#becomeProbe(next);
   }

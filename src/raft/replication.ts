@@ -103,7 +103,7 @@ export class Replication {
   beginRound(isHeartbeat: boolean): void {
     this.#round++;
     for (const progress of this.#byId.values()) {
-      if (isHeartbeat) progress.allowProbe();
+      if (isHeartbeat) progress.roundPassed();
       if (progress.connected) this.#sendEmpty(progress);
     }
   }

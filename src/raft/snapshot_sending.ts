@@ -1,7 +1,7 @@
 // One snapshot on its way to one follower (paper §7): one piece is outstanding; the follower's answer says where to go
 // on, which is how a transfer survives a lost connection, a restart and a change of leader.
 import { assert } from '../base/assert.ts';
-import { snapshotPauseRoundsMax } from './limits.ts';
+import { pauseRoundsMax } from './limits.ts';
 import type { SnapshotPoint } from './types.ts';
 
 /** How far a snapshot has come. */
@@ -52,6 +52,6 @@ export class SnapshotSending {
   roundPassed(): void {
     if (!this.#outstanding || --this.#roundsLeft > 0) return;
     this.#outstanding = false;
-    this.#pauseRounds = Math.min(this.#pauseRounds * 2, snapshotPauseRoundsMax);
+    this.#pauseRounds = Math.min(this.#pauseRounds * 2, pauseRoundsMax);
   }
 }

@@ -30,7 +30,8 @@ export function checkAppend(
     const { buffer, start, end, prevChain } = records;
     const verified = verifyRecords(buffer, start, end, { prevIndex, prevTerm, prevChain });
     if (verified.lastIndex === message.lastIndex) {
-      return { ...message, runs: verified.runs, memberships: membershipsIn(buffer, start, end) };
+      const memberships = verified.hasMembership ? membershipsIn(buffer, start, end) : [];
+      return { ...message, runs: verified.runs, memberships };
     }
     warn(`an append up to ${message.lastIndex} from ${message.from} ends at ${verified.lastIndex}`);
   } catch (error) {

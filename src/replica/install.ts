@@ -1,6 +1,7 @@
 // Puts a snapshot that has arrived in the place of the log and of the state. Each step leaves something from which the
-// next start goes on: first the snapshot is durable, then the log is empty behind it, then the state is what it says
-// (a state that is behind its log's base is restored from the snapshot there; see open_group.ts).
+// next start goes on: first the snapshot is durable, and found to make sense; then the log is empty behind it; then the
+// state is what it says (a state that is behind its log's base is restored from the snapshot there; see open_group.ts).
+import { assert } from '../base/assert.ts';
 import type { Broker } from '../broker/broker.ts';
 import type { SnapshotPoint } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
@@ -14,21 +15,15 @@ interface Parts {
   readonly point: SnapshotPoint;
 }
 
-/**
- * Installs a snapshot. Nothing else may use the parts meanwhile.
- * @returns false when the snapshot turned out not to be here completely; then nothing has changed.
- * @throws whatever disk and store throw; final.
- */
-export async function installSnapshot({ log, broker, snapshots, point }: Parts): Promise<boolean> {
+/** Installs a snapshot. Nothing else may use the parts meanwhile. @throws whatever disk and store throw; final. */
+export async function installSnapshot({ log, broker, snapshots, point }: Parts): Promise<void> {
   const { index, term } = point;
-  if (!snapshots.completeIncoming(index, term)) return false;
+  assert(snapshots.completeIncoming(index, term), 'a snapshot is installed when all of it has arrived');
   const snapshot = snapshots.open(index);
   try {
-    log.restart(snapshot.meta.tip);
-    await broker.install(snapshot);
+    await broker.install(snapshot, () => log.restart(snapshot.meta.tip));
   } finally {
     snapshot.close();
   }
   for (const older of snapshots.list()) if (older < index) snapshots.remove(older);
-  return true;
 }

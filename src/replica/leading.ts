@@ -7,7 +7,7 @@ import type { Broker } from '../broker/broker.ts';
 import { encodeMembership } from '../format/membership.ts';
 import { blankRecord, recordMagic } from '../format/record.ts';
 import type { Raft } from '../raft/raft.ts';
-import type { LogIndex, OwnRecord } from '../raft/types.ts';
+import type { LogIndex, NodeId, OwnRecord } from '../raft/types.ts';
 import { type CommitLog, FRAME_HEADROOM_BYTES } from '../storage/commit_log.ts';
 import { takeBatch } from './batch.ts';
 import { type Pending, type PendingLimits, PendingQueue } from './pending.ts';
@@ -40,6 +40,7 @@ export class Leading {
   readonly #options: LeadingOptions;
   readonly #pending: PendingQueue;
   readonly #waiters = new Waiters();
+  readonly #id: NodeId;
   #noopIndex: LogIndex | null = null;
   /** The last record that this leader wrote for itself. */
   #ownIndex: LogIndex | null = null;
@@ -49,6 +50,7 @@ export class Leading {
   constructor(options: LeadingOptions) {
     this.#options = options;
     this.#pending = new PendingQueue(options.limits);
+    this.#id = options.raft.status().id;
   }
 
   /** Callers who wait for an answer. */
@@ -133,14 +135,19 @@ export class Leading {
     );
   }
 
-  /** The log is replaced by a snapshot: whether what waits here is part of it cannot be told. */
-  restarted(): void {
-    this.#waiters.failAll(new TLedgerError('OUTCOME_UNKNOWN', 'this node fell behind and took over a snapshot'));
+  /** The replica was removed: nobody tells it any more what becomes of records that it took last. */
+  left(): void {
+    this.#waiters.failAll(
+      new TLedgerError(
+        'OUTCOME_UNKNOWN',
+        'this node was removed from the group before a majority had confirmed the request',
+      ),
+    );
   }
 
   #drain(): void {
     const { limits, clock, log, raft, broker, unappliedBytes } = this.#options;
-    if (!this.#isServing || raft.isTransferring) return;
+    if (!this.#isServing || raft.isTransferring || this.#isLeaving) return;
     if (log.unflushedBytes >= limits.unflushedBytesMax || unappliedBytes() >= limits.unappliedBytesMax) return;
     const firstIndex = (log.lastIndex + 1) as LogIndex;
     const batch = takeBatch(this.#pending, broker, {
@@ -167,6 +174,12 @@ export class Leading {
     }
     if (batch.count === 0) this.#answer();
     this.scheduleDrain();
+  }
+
+  /** Whether the group goes on without this leader. It would never hear what becomes of more records. */
+  get #isLeaving(): boolean {
+    const { voters, outgoing } = this.#options.raft.membership.membership;
+    return outgoing.length === 0 && !voters.includes(this.#id);
   }
 
   #answer(): void {

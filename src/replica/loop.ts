@@ -204,11 +204,6 @@ export class ReplicaLoop implements PeerEvents {
     return this.#state === 'running' && this.raft.isLeader;
   }
 
-  /** Resolves when no snapshot is being installed. */
-  whenInstalled(): Promise<void> {
-    return this.#installing;
-  }
-
   /** Answers all that waits and saves state; leadership was handed over before, if it could be. */
   async stop(): Promise<void> {
     if (!this.isUp) return;
@@ -286,6 +281,7 @@ export class ReplicaLoop implements PeerEvents {
     if (ready.stateChanged) this.#onStateChanged();
     this.#followMembership(ready);
     if (this.#options.broker.appliedIndex < ready.commit) this.#apply(ready.commit);
+    if (this.leading.waitingCount > 0 && this.#isOut(ready.commit)) this.leading.left();
     const vouched = this.#flusher.written();
     if (vouched === null || vouched.index <= this.raft.flushedIndex) return false;
     this.raft.flushed(vouched.index, vouched.term);
@@ -299,10 +295,21 @@ export class ReplicaLoop implements PeerEvents {
     this.callers.reads.onApplied(this.#options.broker.appliedIndex);
   }
 
+  /** Whether this replica was removed, leads no more, and has told its callers all that it knows. */
+  #isOut(commit: LogIndex): boolean {
+    const { committedMembership, isLeader } = this.raft;
+    if (isLeader || this.#options.broker.appliedIndex < commit) return false;
+    return committedMembership.membership.addresses[this.#options.raft.id] === undefined;
+  }
+
   /** A snapshot became durable: what it stands for may go. */
   #cutLog(): void {
     const base = this.#retention.cut(this.raft.retainFrom);
-    if (base !== null) this.raft.logCut(base, this.#log.termAt(base), this.#clock.monotonicMs());
+    if (base === null) return;
+    // The log flushes a segment when it closes it; consensus hears of that with the next flush, which may hang.
+    const { flushedIndex } = this.#log;
+    this.raft.flushed(flushedIndex, this.#log.termAt(flushedIndex));
+    this.raft.logCut(base, this.#log.termAt(base), this.#clock.monotonicMs());
   }
 
   /** A snapshot has arrived. It is installed outside of any turn, and nothing else happens here meanwhile. */
@@ -311,8 +318,6 @@ export class ReplicaLoop implements PeerEvents {
     if (!this.raft.needsSnapshot(point)) return;
     this.#state = 'installing';
     this.#alarm.cancel();
-    this.leading.restarted();
-    this.callers.changes.failAll(new TLedgerError('OUTCOME_UNKNOWN', 'This node fell behind the log.'));
     this.#installing = this.#install(point).catch((error: unknown) => this.#fail(error));
   }
 
@@ -321,11 +326,11 @@ export class ReplicaLoop implements PeerEvents {
     await this.#applying.pause();
     await this.#retention.whenIdle();
     if (this.#state !== 'installing') return;
-    const isInstalled = await installSnapshot({ ...this.#options, point });
+    await installSnapshot({ ...this.#options, point });
     if (this.#state !== 'installing') return;
     this.#state = 'running';
     this.#hearsSinceMs = this.#clock.monotonicMs();
-    this.#turn(() => (isInstalled ? this.#restored(point) : this.#notInstalled(point)));
+    this.#turn(() => this.#restored(point));
     for (const input of this.#missed.splice(0)) this.#turn(input);
     this.#applying.start();
   }
@@ -337,12 +342,6 @@ export class ReplicaLoop implements PeerEvents {
     this.#applying.restarted();
     this.raft.restore({ ...point, membership }, this.#clock.monotonicMs());
     this.callers.reads.onApplied(broker.appliedIndex);
-  }
-
-  /** Nothing has changed, but for the last flush, for which consensus was deaf. */
-  #notInstalled({ index, term }: SnapshotPoint): void {
-    this.raft.flushed(this.#log.flushedIndex, this.#log.termAt(this.#log.flushedIndex));
-    this.raft.snapshotStored(index, this.#options.snapshots.incomingSize(index, term), this.#clock.monotonicMs());
   }
 
   #onStateChanged(): void {
@@ -357,10 +356,11 @@ export class ReplicaLoop implements PeerEvents {
 
   /** Tells who waits for memberships, or wants to know of them. */
   #followMembership({ membership, commit }: Ready): void {
-    const { committedMembership, isLeader } = this.raft;
+    const { committedMembership, isLeader, term } = this.raft;
     const { changes } = this.callers;
-    const termAt = (index: LogIndex): Term => this.#log.termAt(index);
-    if (changes.length > 0) changes.onCommitted({ commit, committedMembership, isLeader, termAt });
+    const leadingTerm = isLeader ? term : null;
+    const termAt = (index: LogIndex): Term | null => (index < this.#log.base.index ? null : this.#log.termAt(index));
+    if (changes.length > 0) changes.onCommitted({ commit, committedMembership, leadingTerm, termAt });
     if (membership === null && committedMembership.index === this.#toldMembership) return;
     this.#toldMembership = committedMembership.index;
     this.memberListeners.tell();

@@ -24,9 +24,13 @@ interface Caller {
 export interface CommittedLog {
   readonly commit: LogIndex;
   readonly committedMembership: MembershipEntry;
-  /** A leader sees each membership when it is committed; others may see only the last of several. */
-  readonly isLeader: boolean;
-  readonly termAt: (index: LogIndex) => Term;
+  /**
+   * The term that this replica leads, if it does. It sees each membership of that term when it is committed; of those
+   * that others made, perhaps only the last of several.
+   */
+  readonly leadingTerm: Term | null;
+  /** Null when the log does not hold that record any more. */
+  readonly termAt: (index: LogIndex) => Term | null;
 }
 
 type Progress = 'finished' | 'waiting' | 'undone';
@@ -56,17 +60,18 @@ export class MembershipChanges {
   }
 
   /** More may be committed than before. */
-  onCommitted({ commit, committedMembership, isLeader, termAt }: CommittedLog): void {
+  onCommitted({ commit, committedMembership, leadingTerm, termAt }: CommittedLog): void {
     this.#answer((caller) => {
       if (commit < caller.index) return false;
-      if (!caller.isBegun && termAt(caller.index) !== caller.term) {
-        caller.reject(new TLedgerError('NOT_LEADER', 'leadership was lost; the change had no effect'));
+      const refusal = caller.isBegun ? null : refusalOf(caller, termAt(caller.index));
+      if (refusal !== null) {
+        caller.reject(refusal);
         return true;
       }
       caller.isBegun = true;
       const progress = progressOf(caller.change, committedMembership.membership);
       if (progress === 'finished') caller.resolve(committedMembership);
-      if (progress === 'undone') caller.reject(undone(isLeader));
+      if (progress === 'undone') caller.reject(undone(caller.term === leadingTerm));
       return progress !== 'waiting';
     });
   }
@@ -97,9 +102,20 @@ export class MembershipChanges {
   }
 }
 
+/** Why a change did not begin; null when it did. @param term of the committed record in its place, null if unknown. */
+function refusalOf(caller: Caller, term: Term | null): TLedgerError | null {
+  if (term === caller.term) return null;
+  return term === null
+    ? new TLedgerError(
+        'OUTCOME_UNKNOWN',
+        'this node fell behind and took over a snapshot; the change may be part of it',
+      )
+    : new TLedgerError('NOT_LEADER', 'leadership was lost; the change had no effect');
+}
+
 /** The change is not there: it was cancelled, or it was finished and then another one took it back. */
-function undone(isLeader: boolean): TLedgerError {
-  return isLeader
+function undone(wasSeen: boolean): TLedgerError {
+  return wasSeen
     ? new TLedgerError('INVALID_ARGUMENT', 'the change was cancelled before it was finished')
     : new TLedgerError('OUTCOME_UNKNOWN', 'the change was cancelled or, once finished, undone');
 }

@@ -216,7 +216,6 @@ export class Replica implements PeerEvents {
   }
 
   async #stop(graceMs: number): Promise<void> {
-    await this.#loop.whenInstalled();
     if (this.isLeader && heirsOf(this.#raft).length > 0) {
       // Consensus gives a transfer up after one election timeout; if nobody took over by then, nobody will.
       const untilMs = this.#clock.monotonicMs() + Math.min(graceMs, this.#electionTimeoutMsMax);

@@ -98,9 +98,9 @@ export class Retention {
       await broker.takeSnapshot(log.tipAt(boundary));
     } catch (error) {
       if (!(error instanceof TLedgerError)) return onFailure(error);
-      // The snapshot alone is lost, unless the broker is: then its next checkpoint fails, too.
+      // The snapshot alone is lost, unless the broker is: then its next checkpoint fails, too, and this is why.
       onWarning(`there is no snapshot at ${boundary}: ${messageOf(error)}`);
-      await broker.checkpoint().catch(onFailure);
+      await broker.checkpoint().catch(() => onFailure(error));
       return;
     }
     onSnapshot();
@@ -116,7 +116,6 @@ export class Retention {
       index > log.base.index &&
       sealed.has(index) &&
       index < broker.appliedIndex &&
-      index <= log.flushedIndex &&
       (!isPatient || index < retainFrom) &&
       log.endPosition - log.tipAt(index).end >= bytesMax;
     return snapshots.list().findLast(mayGo) ?? null;

@@ -25,8 +25,6 @@ export class SnapshotTraffic {
   /** The one that is being sent; followers that need one need the same. */
   #sending: { readonly index: LogIndex; readonly snapshot: Snapshot } | null = null;
   #storing: Promise<void> | null = null;
-  /** The one that is arriving. */
-  #arriving: LogIndex | null = null;
   #lastWarning = '';
 
   constructor(options: SnapshotTrafficOptions) {
@@ -47,19 +45,17 @@ export class SnapshotTraffic {
   /** Stores a piece; one at a time, the leader repeats what came too early. */
   store({ index, term, offset }: SnapshotChunk, { buffer, start, end }: RecordBytes): void {
     if (this.#storing !== null) return;
-    this.#arriving = index;
-    // The bytes are the transport's; what is kept beyond this call is a copy.
-    const bytes = Buffer.from(buffer.subarray(start, end));
-    this.#storing = this.#store(index, term, offset, bytes).finally(() => {
+    // The bytes are the transport's; they are written before this call returns.
+    this.#storing = this.#store(index, term, offset, buffer.subarray(start, end)).finally(() => {
       this.#storing = null;
     });
   }
 
   /** A snapshot that is arriving is of no use any more once the log has come as far by itself. */
   onCommit(commit: LogIndex): void {
-    if (this.#arriving === null || commit < this.#arriving || this.#storing !== null) return;
-    this.#arriving = null;
-    this.#options.snapshots.dropIncoming();
+    const { snapshots } = this.#options;
+    if (snapshots.arriving === null || commit < snapshots.arriving || this.#storing !== null) return;
+    snapshots.dropIncoming();
   }
 
   /** Resolves when nothing is being stored any more. */
@@ -82,9 +78,8 @@ export class SnapshotTraffic {
       else onStored(index, sizeBytes);
     } catch (error) {
       if (!(error instanceof TLedgerError) || error.code !== 'STORAGE_FAILED') return onFailure(error);
-      // What was held of it is gone, and nothing else: the leader begins again, now and then.
+      // What was held of it is gone, and nothing else: the leader asks again, now and then.
       this.#warn(`the snapshot at ${index} cannot be stored: ${messageOf(error)}`);
-      onStored(index, 0);
     }
   }
 

@@ -40,9 +40,14 @@ export async function beginChange(
     await done;
     return replica.membership.index;
   }
-  done.catch(() => {});
+  // Another leader's record may be applied in that place; then the change ends, without effect, before `whenApplied` does.
+  let ended: unknown = null;
+  done.catch((error: unknown) => {
+    ended = error;
+  });
   await replica.whenApplied(index, deadlineMs).catch((error: unknown) => {
     throw new TLedgerError('OUTCOME_UNKNOWN', `record ${index} changes the members, but may yet be taken back`, error);
   });
+  if (ended instanceof TLedgerError && ended.code === 'NOT_LEADER') throw ended;
   return index;
 }

@@ -63,7 +63,7 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
     group: config.group,
     nodeId: config.nodeId,
     belonging: claimed,
-    settings: `segmentSizeBytes=${config.segmentSizeBytes};reads=${config.reads}`,
+    settings: settingsOf(config),
   };
   const clock = systemClock;
   const random = new SeededRandom(randomInt(2 ** 32));
@@ -125,6 +125,19 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   transport.start(replica);
   logStateChanges(gateway, logger);
   return { stop: () => lifecycle.close(), failed };
+}
+
+/**
+ * What nodes must have in common, for their peers to compare. A lease is worth what the others promise, and they promise
+ * not to vote for their own shortest election timeout: with leases that must be the same, too.
+ */
+export function settingsOf({
+  segmentSizeBytes,
+  reads,
+  electionTimeoutMsMin,
+}: Pick<NodeConfig, 'segmentSizeBytes' | 'reads' | 'electionTimeoutMsMin'>): string {
+  const lease = reads === 'lease' ? `;electionTimeoutMsMin=${electionTimeoutMsMin}` : '';
+  return `segmentSizeBytes=${segmentSizeBytes};reads=${reads}${lease}`;
 }
 
 /** The group's state, locked. One that cannot even be opened is put aside; the broker makes it anew from the log. */

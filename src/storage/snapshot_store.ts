@@ -110,6 +110,11 @@ export class SnapshotStore {
     this.#disk.remove(this.#pathOf(index));
   }
 
+  /** The one that is arriving, begun by this process or an earlier one; null if none is. */
+  get arriving(): LogIndex | null {
+    return this.#incoming?.index ?? null;
+  }
+
   /** How far the snapshot at (index, term) has arrived, durably: all of it when it is complete, 0 if nothing is held. */
   incomingSize(index: LogIndex, ofTerm: Term): number {
     return this.#completeSize(index, ofTerm) ?? this.#arriving(index, ofTerm)?.progress.sizeBytes ?? 0;

@@ -7,7 +7,9 @@ import {
   indexAt,
   isBodyIntact,
   isRecordWhole,
+  magicAt,
   positionAt,
+  recordMagic,
   sizeAt,
   termAt,
 } from '../format/record.ts';
@@ -28,6 +30,8 @@ export interface VerifiedRecords {
   /** Terms of the records; the first run starts at prevIndex + 1. */
   readonly runs: TermRun[];
   readonly count: number;
+  /** Whether there is a membership among the records. */
+  readonly hasMembership: boolean;
 }
 
 /**
@@ -61,6 +65,7 @@ export function verifyRecords(buffer: Buffer, start: number, end: number, previo
   let chain = previous.prevChain;
   let runTerm = -1;
   let positionMin = 0;
+  let hasMembership = false;
   for (let at = start; at < end; ) {
     const fault = headerFault(buffer, at, end, index, term, chain);
     if (fault !== null) throw corrupted(index + 1, fault);
@@ -74,6 +79,7 @@ export function verifyRecords(buffer: Buffer, start: number, end: number, previo
       runTerm = term;
       runs.push({ term: term as Term, firstIndex: index as LogIndex });
     }
+    if (magicAt(buffer, at) === recordMagic.membership) hasMembership = true;
     const size = sizeAt(buffer, at);
     positionMin = position + size;
     at += size;
@@ -84,6 +90,7 @@ export function verifyRecords(buffer: Buffer, start: number, end: number, previo
     lastChain: chain,
     runs,
     count: index - previous.prevIndex,
+    hasMembership,
   };
 }
 

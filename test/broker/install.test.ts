@@ -19,9 +19,10 @@ async function snapshotOf(log: FakeLog, index: number, limits = {}): Promise<Buf
 
 /** The log is begun anew behind `index`, and the snapshot installed. */
 async function install(harness: Harness, leader: FakeLog, index: number): Promise<void> {
-  harness.log = leader.replica(index, index);
   const snapshot = harness.snapshots.open(logIndex(index));
-  await harness.broker.install(snapshot);
+  await harness.broker.install(snapshot, () => {
+    harness.log = leader.replica(index, index);
+  });
   snapshot.close();
 }
 
@@ -287,10 +288,13 @@ describe('a snapshot that makes no sense', () => {
   for (const [what, damage] of damages) {
     it(`(${what}) is refused before anything has changed, running and at the start`, async () => {
       const { harness, log } = await replicaWith(damage);
+      const own = harness.log;
       const refused = (work: Promise<unknown>) =>
         work.then(() => 'done').catch((error: { code?: string }) => error.code);
       expect(await refused(install(harness, log, 9))).to.equal('DATA_CORRUPTED');
       expect([harness.broker.appliedIndex, harness.broker.topics()]).to.deep.equal([1, []]);
+      expect(harness.log, 'the log has not begun anew').to.equal(own);
+      harness.log = log.replica(9, 9);
       const before = new Map(harness.medium.durable);
       expect(await refused(harness.open())).to.equal('DATA_CORRUPTED');
       expect(harness.medium.durable).to.deep.equal(before);

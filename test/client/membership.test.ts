@@ -143,8 +143,14 @@ describe('client: how far a change of members is', () => {
     });
   }
 
-  for (const wish of [add, remove, { kind: 'readdress', nodeId: 'n0', addresses } as const]) {
-    it(`${wish.kind}: no trace of a change of which nobody knows whether it began is no proof`, () => {
+  const traceless: readonly MembershipWish[] = [
+    add,
+    { ...add, learnerOnly: true },
+    remove,
+    { kind: 'readdress', nodeId: 'n0', addresses },
+  ];
+  for (const wish of traceless) {
+    it(`${JSON.stringify(wish)}: no trace of a change of which nobody knows whether it began is no proof`, () => {
       expect(progressOf(wish, undefined, status(voters)).kind).to.equal('waiting');
     });
   }

@@ -75,9 +75,28 @@ describe('raft/progress: one follower', () => {
     expect(progress.status(false)).to.include({ state: 'probe', match: 0, next: 8 });
     progress.sent(at(9), 10);
     expect(progress.maySend).to.equal(false);
-    progress.allowProbe();
+    progress.roundPassed();
     expect(progress.maySend).to.equal(true);
     expect(progress.inflight.count).to.equal(0);
+  });
+
+  it('an unanswered probe goes out ever more rarely, and as soon as before once there is an answer', () => {
+    const progress = progressAt(8);
+    /** In which of the next rounds the probe goes out again. */
+    const rounds = (count: number): number[] => {
+      const seen: number[] = [];
+      for (let round = 1; round <= count; round++) {
+        progress.roundPassed();
+        if (!progress.maySend) continue;
+        progress.sent(at(9), 10);
+        seen.push(round);
+      }
+      return seen;
+    };
+    progress.sent(at(9), 10);
+    expect(rounds(31)).to.deep.equal([1, 3, 7, 15, 23, 31]);
+    progress.answered(4, 100);
+    expect(rounds(7)).to.deep.equal([1, 3, 7]);
   });
 
   it('an answer that reaches next - 1 starts the pipeline behind the outstanding probe', () => {

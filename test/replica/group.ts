@@ -54,6 +54,7 @@ export interface GroupOptions {
   readonly limits?: Partial<typeof limits>;
   /** Nodes beside the founders, n3 and so on, which wait to be added. */
   readonly spares?: number;
+  readonly checkpointIntervalMs?: number;
   readonly retentionBytes?: number | ((id: NodeId) => number);
   readonly snapshotChunkBytes?: number;
   readonly diskStallMs?: number;
@@ -149,7 +150,7 @@ export class Group {
       },
       limits: { ...limits, ...this.#options.limits },
       flush: this.#options.flush ?? 'sync',
-      checkpointIntervalMs: 200,
+      checkpointIntervalMs: this.#options.checkpointIntervalMs ?? 200,
       clock,
       random: this.#random,
       transport: {
@@ -311,6 +312,8 @@ export class Group {
       if (member.life !== toLife || this.member(from).life !== fromLife) return;
       member.clock.arrive(() => {
         if (member.life === toLife) member.replica?.onMessage(message, copy);
+        // Records belong to the log from then on; pieces of snapshots stay the transport's, which uses the buffer again.
+        if (message.type === 'snapshot') copy?.buffer.fill(0xff);
       });
     });
   }

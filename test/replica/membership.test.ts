@@ -173,6 +173,25 @@ describe('replica: changes of the membership', () => {
     );
   });
 
+  it('takes nothing more for a leader that is out: whoever asks is sent elsewhere, and nobody is left in doubt', async () => {
+    const group = await Group.started();
+    await group.createTopic('T');
+    const leader = group.leader()!;
+    const told = watch(change(group, { type: 'remove', id: leader }, leader));
+    const outcomes: { code: string }[] = [];
+    for (let at = 0; group.replica(leader).isLeader; at++) {
+      outcomes.push(watch(group.append(leader, batchOf('T', [`m${at}`]), 60_000)));
+      await group.run(1);
+      expect(at, 'it steps down').to.be.below(5_000);
+    }
+    await group.run(20);
+    expect(told.code).to.equal('ok');
+    const codes = outcomes.map(({ code }) => code);
+    expect(codes[0], 'before it was out').to.equal('ok');
+    expect(codes.at(-1), 'when it was out').to.equal('NOT_LEADER');
+    expect(new Set(codes)).to.deep.equal(new Set(['ok', 'NOT_LEADER']));
+  });
+
   it('cancels while the new member still learns; whoever asked for it is told', async () => {
     const group = await Group.started({ spares: 1 });
     await group.createTopic('T');
@@ -203,6 +222,11 @@ describe('replica: changes of the membership', () => {
     group.cut.clear();
     await group.until('the answer', () => asked.code !== '');
     expect(asked.code).to.equal('ok');
+    const [, learned] = group.member('n3').told;
+    expect(
+      learned?.learners.map(({ id }) => id),
+      'by the snapshot, before any record',
+    ).to.deep.equal(['n3']);
     await load.stop();
     await expectConverged(group);
     expectAcknowledged(group, load);

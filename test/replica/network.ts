@@ -42,9 +42,9 @@ export class Network {
     const { type, from, to } = message;
     this.sentCounts.set(type, (this.sentCounts.get(type) ?? 0) + 1);
     if (this.filter !== null && !this.filter(message, bytes)) return;
-    // The sender may reuse its buffer: what travels is a copy, as on a socket.
-    const copy = bytes === null ? null : copyOf(bytes);
     for (let count = this.#copies(); count > 0; count--) {
+      // The sender may use its buffer again, and so may the receiver: what travels is a copy, as on a socket.
+      const copy = bytes === null ? null : copyOf(bytes);
       this.#clock.after(LINK_DELAY_MS + this.#extraMs(), () => {
         if (!this.cut.has(`${from}>${to}`)) deliver(copy);
       });

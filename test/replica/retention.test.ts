@@ -192,6 +192,63 @@ describe('replica: retention', () => {
     await expectConverged(group);
   });
 
+  it('stops for the reason for which the state could not be saved', async () => {
+    const group = await Group.started({ retentionBytes: RETENTION_BYTES, checkpointIntervalMs: 1_000_000 });
+    await group.createTopic('T');
+    const load = new Load(group).start();
+    const follower = group.ids.find((id) => id !== group.leader())!;
+    const { disk } = group.member(follower);
+    disk.onOperation = ({ kind, path }) => {
+      if (kind === 'flush' && path.includes('/consumequeue/')) disk.failAt(0, 'EIO');
+    };
+    await group.until('the follower to fail', () => group.member(follower).failure !== null, 60_000);
+    expect(group.member(follower).failure).to.include({ code: 'STORAGE_FAILED' });
+    expect(group.member(follower).failure?.message).to.include('consumequeue');
+    await load.stop();
+  });
+
+  it('cuts behind a segment that was flushed when it was closed, though the flush under way hangs', async () => {
+    const group = await Group.started({ retentionBytes: RETENTION_BYTES, diskStallMs: 1_000_000 });
+    await group.createTopic('T');
+    const load = new Load(group).start();
+    await load.more(200);
+    await load.stop();
+    const leader = group.leader()!;
+    const { disk } = group.member(leader);
+    const held: Record<'log' | 'snapshot', (() => void)[]> = { log: [], snapshot: [] };
+    let path = '';
+    let isRolled = false;
+    let isSnapshotHeld = true;
+    disk.onOperation = (operation) => {
+      if (operation.kind === 'create' && operation.path.includes('/commitlog/')) isRolled = true;
+      if (operation.kind === 'flush') path = operation.path;
+    };
+    disk.deferFlush = (finish) => {
+      if (isRolled && path.includes('/commitlog/')) held.log.push(finish);
+      else if (isRolled && isSnapshotHeld && path.includes('/snapshot/')) held.snapshot.push(finish);
+      else queueMicrotask(finish);
+    };
+    // A batch that begins in one segment and ends in the next: of its beginning only the log knows that it is durable.
+    while (!isRolled) {
+      const bodies = Array.from({ length: 7 }, (_, at) => `${at}`.padEnd(1_000, '.'));
+      const appended = outcome(group.append(leader, batchOf('T', bodies)));
+      await group.run(50);
+      expect(await appended).to.equal('ok');
+    }
+    const closed = group.member(leader).log!.sealedBoundaries.at(-1)!;
+    load.start();
+    await load.more(300);
+    isSnapshotHeld = false;
+    for (const finish of held.snapshot) finish();
+    await load.more(10);
+    expect(group.member(leader).failure).to.equal(null);
+    expect(group.member(leader).log!.base.index).to.equal(closed);
+    disk.deferFlush = queueMicrotask;
+    for (const finish of held.log) finish();
+    await load.stop();
+    await expectConverged(group);
+  });
+
   for (const position of [40, 100]) {
     it(`does not cut at a snapshot that is damaged (byte ${position}), and cuts at a later one`, async () => {
       const group = await Group.started({ retentionBytes: RETENTION_BYTES });
@@ -213,6 +270,25 @@ describe('replica: retention', () => {
       expectAcknowledged(group, load);
     });
   }
+
+  it('takes snapshots at the ends of segments that lie in the middle of what is applied at once', async () => {
+    const group = await Group.started({ retentionBytes: 100 * SEGMENT_SIZE_BYTES });
+    await group.createTopic('T');
+    const load = new Load(group, { bodyBytes: 300 }).start();
+    await load.more(10);
+    const follower = group.ids.find((id) => id !== group.leader())!;
+    group.isolate(follower);
+    await load.more(900);
+    await load.stop();
+    group.cut.clear();
+    await expectConverged(group);
+    await group.run(500);
+    const { sealedBoundaries } = group.member(follower).log!;
+    expect(sealedBoundaries.length).to.be.greaterThan(3);
+    const taken = group.member(follower).open!.snapshots.list();
+    expect(taken.length).to.be.greaterThan(1);
+    for (const index of taken) expect(sealedBoundaries).to.include(index);
+  });
 
   it('takes one snapshot at a time, however fast segments fill', async () => {
     const group = await Group.started({ retentionBytes: RETENTION_BYTES });

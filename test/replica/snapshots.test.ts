@@ -34,6 +34,16 @@ describe('replica: snapshots for those who fell behind', () => {
     await expectRecovered(behind);
     expect(count(group, 'snapshot'), 'no second snapshot').to.equal(sent);
     const { broker } = group.replica(follower);
+    const { checkpoint } = broker;
+    let saves = 0;
+    broker.checkpoint = () => {
+      saves++;
+      return checkpoint.call(broker);
+    };
+    behind.load.start();
+    await group.run(2_000);
+    await behind.load.stop();
+    expect(saves, 'one every 200 ms, as ever').to.be.within(8, 14);
     const { min } = broker.range('T', 0);
     const below = { topic: 'T', queueId: 0, offset: queueOffset(min - 1), countMax: 10, bytesMax: 10_000 };
     expect(() => broker.pull(below))
@@ -139,34 +149,58 @@ describe('replica: snapshots for those who fell behind', () => {
     await expectRecovered(behind);
   });
 
-  it('is dropped half-way when a leader takes over whose log goes back further', async () => {
-    const group = await Group.started({
-      retentionBytes: (id) => (id === 'n0' ? 128 * 1024 : 0),
-      snapshotChunkBytes: 300,
-      preferredLeaders: ['n0'],
+  for (const when of ['half-way', 'half-way, by the next process', 'right before it is installed'] as const) {
+    it(`is dropped ${when}, when a leader takes over whose log goes back further`, async () => {
+      const group = await Group.started({
+        retentionBytes: (id) => (id === 'n0' ? 128 * 1024 : 0),
+        snapshotChunkBytes: 300,
+        preferredLeaders: ['n0'],
+      });
+      await group.createTopic('T');
+      await group.until('n0 to lead', () => group.leader() === 'n0', 20_000);
+      group.crash('n2', 'kill');
+      await createTopics(group, 20);
+      const load = new Load(group).start();
+      await load.more(350);
+      const parts = (): string[] =>
+        group
+          .member('n2')
+          .disk.files()
+          .filter((path) => path.endsWith('.part'));
+      await group.start('n2');
+      let release = (): void => {};
+      let isHeld = false;
+      const { snapshots } = group.member('n2').open!;
+      const append = snapshots.appendIncoming.bind(snapshots);
+      snapshots.appendIncoming = async (...piece) => {
+        const progress = await append(...piece);
+        if (!progress.isComplete || when !== 'right before it is installed') return progress;
+        isHeld = true;
+        await new Promise<void>((resolve) => {
+          release = resolve;
+        });
+        return progress;
+      };
+      if (when === 'right before it is installed') await group.until('all of it', () => isHeld);
+      else await group.until('some of it', () => parts().length > 0 && count(group, 'snapshot') > 4);
+      group.crash('n0', 'kill');
+      if (when === 'half-way, by the next process') {
+        group.crash('n2', 'kill');
+        await group.start('n2');
+        expect(parts()).to.have.length(1);
+      }
+      await load.more(20);
+      await group.run(300);
+      release();
+      await load.more(5);
+      expect(group.leader()).to.equal('n1');
+      await load.stop();
+      await expectConverged(group);
+      expectAcknowledged(group, load);
+      expect(group.replica('n2').status().firstIndex, 'by the log').to.equal(1);
+      expect(parts()).to.deep.equal([]);
     });
-    await group.createTopic('T');
-    await group.until('n0 to lead', () => group.leader() === 'n0', 20_000);
-    group.crash('n2', 'kill');
-    await createTopics(group, 20);
-    const load = new Load(group).start();
-    await load.more(350);
-    const parts = (): string[] =>
-      group
-        .member('n2')
-        .disk.files()
-        .filter((path) => path.endsWith('.part'));
-    await group.start('n2');
-    await group.until('some of it', () => parts().length > 0 && count(group, 'snapshot') > 4);
-    group.crash('n0', 'kill');
-    await load.more(20);
-    expect(group.leader()).to.equal('n1');
-    await load.stop();
-    await expectConverged(group);
-    expectAcknowledged(group, load);
-    expect(group.replica('n2').status().firstIndex, 'by the log').to.equal(1);
-    expect(parts()).to.deep.equal([]);
-  });
+  }
 
   it('is told apart from its late duplicates, which do no harm', async () => {
     const behind = await fallenBehind({}, 10);
@@ -243,8 +277,8 @@ describe('replica: while a snapshot is being installed', () => {
     const install = broker.install.bind(broker);
     let isHeld = false;
     let release = (): void => {};
-    broker.install = async (snapshot) => {
-      const done = install(snapshot);
+    broker.install = async (...given) => {
+      const done = install(...given);
       isHeld = true;
       await new Promise<void>((resolve) => {
         release = resolve;
@@ -280,6 +314,44 @@ describe('replica: while a snapshot is being installed', () => {
     group.network.filter = null;
     await expectRecovered(behind);
   });
+
+  for (const what of ['a flush', 'a checkpoint', 'a snapshot'] as const) {
+    it(`has waited for ${what} under way`, async () => {
+      const group = await Group.started({ retentionBytes: 64 * 1024, diskStallMs: 1_000_000 });
+      await group.createTopic('T');
+      const load = new Load(group).start();
+      await load.more(30);
+      const follower = group.ids.find((id) => id !== group.leader())!;
+      const { open } = group.member(follower);
+      let release = (): void => {};
+      let isHeld = false;
+      const hold = <Result>(work: Promise<Result>): Promise<Result> => {
+        if (isHeld) return work;
+        isHeld = true;
+        return new Promise((resolve) => {
+          release = () => resolve(work);
+        });
+      };
+      const { log, broker } = open!;
+      const [flush, checkpoint, take] = [log.flush, broker.checkpoint, broker.takeSnapshot];
+      if (what === 'a flush') log.flush = () => hold(flush.call(log));
+      if (what === 'a checkpoint') broker.checkpoint = () => hold(checkpoint.call(broker));
+      if (what === 'a snapshot') broker.takeSnapshot = (tip) => hold(take.call(broker, tip));
+      await group.until('it to be under way', () => isHeld);
+      group.isolate(follower);
+      const { firstIndex } = group.replica(follower).status();
+      await load.more(300);
+      await load.stop();
+      group.cut.clear();
+      await group.run(500);
+      expect(group.replica(follower).status().firstIndex).to.equal(firstIndex);
+      release();
+      await expectConverged(group);
+      expect(group.replica(follower).status().firstIndex).to.be.greaterThan(firstIndex);
+      expect(open!.snapshots.list()[0], 'older ones are gone').to.equal(log.base.index);
+      expectAcknowledged(group, load);
+    });
+  }
 
   it('does not miss who went and who came', async () => {
     const behind = await fallenBehind();

@@ -4,6 +4,8 @@ import { TLedgerError } from '../../src/base/errors.ts';
 import { bootstrap } from '../../src/raft/membership.ts';
 import { type LogIndex, logIndex, type MembershipChange, type MembershipEntry } from '../../src/raft/types.ts';
 import { beginChange, type ChangingReplica } from '../../src/rpc/membership_change.ts';
+import { addressOf, batchOf, Group } from '../replica/group.ts';
+import { outcome } from '../replica/load.ts';
 
 const founders = bootstrap(
   Object.fromEntries(['n0', 'n1', 'n2'].map((id) => [id, { peer: `${id}:1`, client: `${id}:2` }])),
@@ -92,5 +94,25 @@ describe('a change of members at the leader', () => {
     await new Promise((resolve) => setImmediate(resolve));
     replica.commit();
     expect(await forced).to.equal(9);
+  });
+
+  it('has not begun when a record of the next leader has the place of its own', async () => {
+    const group = await Group.started({ spares: 1 });
+    await group.createTopic('T');
+    const leader = await group.elect();
+    await group.run(200);
+    group.isolate(leader);
+    const change: MembershipChange = { type: 'add', id: 'n3', address: addressOf('n3'), promote: true, replaces: null };
+    let code = '';
+    void codeOf(beginChange(group.replica(leader), { change, force: true }, 60_000)).then((told) => {
+      code = told;
+    });
+    await group.until('another leader', () => group.leader() !== leader && group.leader() !== null);
+    void outcome(group.append(group.leader()!, batchOf('T', ['instead'])));
+    await group.run(100);
+    expect(code).to.equal('');
+    group.cut.clear();
+    await group.until('the answer', () => code !== '');
+    expect(code).to.equal('NOT_LEADER');
   });
 });

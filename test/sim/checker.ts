@@ -152,6 +152,8 @@ export class Checker {
     const { process } = node;
     if (process === null || !process.replica.isLeader) return;
     const seen = this.#seen[node.number]!;
+    // Of a damaged node it may not have been seen that it leads.
+    if (seen.ledTerm !== process.replica.term) return;
     const since = Math.max(seen.ledSinceMs, process.life.stalledUntilMs);
     if (nowMs - since < withinMs) return;
     const heard = this.#heardMs[node.number]!;

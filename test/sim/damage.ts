@@ -16,7 +16,9 @@ const FLIPS_MAX = 3;
 const NEAR_BYTES = 40;
 
 /** Parts that a strike may hit, as often as they are named; of one node all strikes hit the same part. */
-const parts: readonly DamagedPart[] = ['log', 'log', 'log', 'hard state', 'checkpoint', 'log index', 'queues', 'state'];
+const parts: readonly DamagedPart[] = [
+  ...(['log', 'log', 'log', 'hard state', 'checkpoint', 'base', 'log index', 'queues', 'state', 'snapshots'] as const),
+];
 
 /**
  * Damages a part of what a node has stored.
@@ -45,6 +47,8 @@ function flipIn(node: SimNode, part: Exclude<DamagedPart, 'log'>, random: Random
       return flipSlot(node, `${node.directory}/hardstate`, random);
     case 'checkpoint':
       return flipSlot(node, `${node.directory}/checkpoint`, random);
+    case 'base':
+      return flipSlot(node, `${node.directory}/base`, random);
     case 'log index':
       return flipFile(node, `${node.directory}/index/`, random);
     case 'queues':

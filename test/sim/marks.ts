@@ -57,6 +57,8 @@ export const markGroups = {
     'damage is found while running',
     'damage in the hard state is survived',
     'damage in the checkpoint is survived',
+    'damage in the base is survived',
+    'a damaged snapshot is not sent',
     'damage in the log index is survived',
     'damaged state is made anew',
     'damaged queues are made anew',

@@ -19,7 +19,7 @@ import type { GroupPlan } from './plan.ts';
 const DIRECTORY = '/data/g0';
 
 /** What can be damaged of what a node has stored. */
-export type DamagedPart = 'log' | 'hard state' | 'checkpoint' | 'log index' | 'queues' | 'state' | 'snapshots';
+export type DamagedPart = 'log' | 'hard state' | 'checkpoint' | 'base' | 'log index' | 'queues' | 'state' | 'snapshots';
 
 /** Thrown inside a process that ends here and now. */
 export class Death extends Error {

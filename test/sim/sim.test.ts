@@ -7,8 +7,8 @@ import { type Profile, profiles } from './plan.ts';
 import { linesOf } from './report.ts';
 import { type RunReport, runSeed } from './world.ts';
 
-/** How long fresh seeds are tried on every core: `TLEDGER_SIM_BUDGET=20s npm test` for a shorter share. */
-const BUDGET_MS = readBudget(process.env.TLEDGER_SIM_BUDGET ?? '3m');
+/** How long fresh seeds are tried on every core: `SIM_BUDGET=20s npm test` for a shorter share. */
+const BUDGET_MS = readBudget(process.env.SIM_BUDGET ?? '3m');
 const MARGIN_MS = 120_000;
 
 describe('a simulated group', () => {

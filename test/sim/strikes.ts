@@ -322,7 +322,7 @@ export class Strikes {
     if (part === null) return;
     this.#world.count(`bits flipped: ${part}`);
     this.#world.trace.say(() => `bits flip on the disk of ${node.id}: ${part}`);
-    if (part === 'hard state' || part === 'checkpoint' || part === 'log index') {
+    if (part === 'hard state' || part === 'checkpoint' || part === 'base' || part === 'log index') {
       this.#world.marks.reach(`damage in the ${part} is survived`);
     }
     // Most damage is noticed by whoever reads from the disk, and memory holds what was written last.

@@ -94,6 +94,8 @@ export class World implements ClientWorld {
   readonly #diskFailed = new Set<SimNode>();
   #acted: SimNode | null = null;
   #failure: Error | null = null;
+  /** In the event under way: what follows from that must not be mistaken for a state that lasts. */
+  #hasDiskFailed = false;
   #nowMs = 0;
   #events = 0;
   isCalm = false;
@@ -234,8 +236,10 @@ export class World implements ClientWorld {
 
   ended(node: SimNode, how: 'failed' | 'died' | 'refused', error: Error): void {
     this.trace.say(() => `${node.id} ${how}: ${messageOf(error)}`);
-    // Only a damaged log may make a node refuse; all else that it stores is there twice, or can be made anew.
-    const isDamage = error instanceof TLedgerError && error.code === 'DATA_CORRUPTED' && node.damage.has('log');
+    // Only a damaged log may make a node refuse, or a damaged snapshot that the state has to be made from; all else that
+    // it stores is there twice, or can be made anew.
+    const isLoss = node.damage.has('log') || node.damage.has('snapshots');
+    const isDamage = error instanceof TLedgerError && error.code === 'DATA_CORRUPTED' && isLoss;
     if (isDamage) this.#giveUp(node, how);
     else if (how !== 'died' && !(this.#diskFailed.has(node) && !(error instanceof InvariantError))) {
       this.fail(error instanceof Violation ? error : new Violation(`${node.id} ${how}: ${error.stack ?? error}`));
@@ -262,14 +266,26 @@ export class World implements ClientWorld {
         this.marks.reach('a leader gives way because its event loop stood still');
       }
     }
+    if (message.includes('cannot be sent') && node.damage.has('snapshots')) {
+      this.marks.reach('a damaged snapshot is not sent');
+      // Nobody gets it from this node any more: its operator takes it away.
+      this.later(0, () => this.#takeAway(node));
+    }
     if (message.startsWith('the state is damaged')) {
       this.marks.reach(node.damage.has('queues') ? 'damaged queues are made anew' : 'damaged state is made anew');
     }
     this.trace.say(() => `${node.id} warns: ${message}`);
   }
 
+  #takeAway(node: SimNode): void {
+    if (node.isGone) return;
+    this.kill(node, 'kill');
+    this.#giveUp(node, 'failed');
+  }
+
   diskFailed(node: SimNode, operation: DiskOperation, effect: DiskFailure): void {
     this.count(`disk ${effect}`);
+    this.#hasDiskFailed = true;
     this.#diskFailed.add(node);
     this.#sights.onDiskFailure(node, operation, effect);
     this.trace.say(() => `${node.id}: ${effect} at ${operation.kind} ${operation.path}`);
@@ -388,7 +404,8 @@ export class World implements ClientWorld {
       this.#nowMs = event.atMs;
       this.trace.nowMs = event.atMs;
       this.#perform(event);
-      const isLong = event.owner !== null && event.kind !== 'immediate';
+      const isLong = (event.owner !== null && event.kind !== 'immediate') || this.#hasDiskFailed;
+      this.#hasDiskFailed = false;
       await (isLong ? allMicrotasks() : microtasks(MICROTASKS_PER_EVENT));
       this.#afterEvent(event);
       // A message storm, or timers that are due for ever, would not let time pass at all.

@@ -25,20 +25,14 @@ export const raftMutants: readonly Mutant[] = [
     {
       name: 'read-without-quorum',
       original: 'this.#reads.confirm(this.#state.quorum.agreed(this.#roundOf))',
-      replacement: 'this.#reads.confirm(this.#round)',
+      replacement: 'this.#reads.confirm(this.#replication.round)',
       breaks: 'A deposed leader confirms reads by itself.',
     },
     {
       name: 'read-confirmed-by-earlier-round',
-      original: 'this.#reads.add(token, index, this.#round + 1);',
-      replacement: 'this.#reads.add(token, index, this.#round);',
+      original: 'this.#reads.add(token, index, this.#replication.round + 1);',
+      replacement: 'this.#reads.add(token, index, this.#replication.round);',
       breaks: 'Echoes of heartbeats that were sent before a read confirm it.',
-    },
-    {
-      name: 'match-from-refusal-hint',
-      original: 'progress.rejected(prevIndex, log.lastWithTermAtMost(hintIndex, hintTerm) + 1);',
-      replacement: 'if (progress.acknowledged(logIndex(Math.min(hintIndex, log.lastIndex)))) this.countCommit();',
-      breaks: "A follower's guess at where the logs meet counts as an acknowledgement (CCF #5325).",
     },
     {
       name: 'no-check-quorum',
@@ -46,9 +40,20 @@ export const raftMutants: readonly Mutant[] = [
       replacement: 'return true;',
       breaks: 'A leader that hears nobody leads on.',
     },
+  ]),
+  ...inFile('src/raft/replication.ts', [
+    {
+      name: 'match-from-refusal-hint',
+      original:
+        '      progress.rejected(prevIndex, log.lastWithTermAtMost(hintIndex, hintTerm) + 1);\n      return false;',
+      replacement: '      return progress.acknowledged(logIndex(Math.min(hintIndex, log.lastIndex)));',
+      breaks: "A follower's guess at where the logs meet counts as an acknowledgement (CCF #5325).",
+    },
+  ]),
+  ...inFile('src/raft/handover.ts', [
     {
       name: 'transfer-never-given-up',
-      original: 'if (this.#transfer !== null && nowMs >= this.#transfer.deadlineMs) this.#endTransfer();',
+      original: 'if (this.#transfer !== null && this.#state.nowMs >= this.#transfer.deadlineMs) this.end();',
       replacement: '',
       breaks: 'Writes stay blocked when the target of a transfer does not take over.',
     },
@@ -156,8 +161,8 @@ export const raftMutants: readonly Mutant[] = [
   ...inFile('src/raft/quorum.ts', [
     {
       name: 'half-is-a-majority',
-      original: 'this.#majority = Math.floor(voters.length / 2) + 1;',
-      replacement: 'this.#majority = Math.ceil(voters.length / 2);',
+      original: 'this.#needed = Math.floor(voters.length / 2) + 1;',
+      replacement: 'this.#needed = Math.ceil(voters.length / 2);',
       breaks: 'In a group of four, two make a majority.',
     },
   ]),

@@ -3,7 +3,7 @@ import { inFile, type Mutant } from './mutant.ts';
 
 /** See the head of the file. */
 export const replicaMutants: readonly Mutant[] = [
-  ...inFile('src/replica/replica.ts', [
+  ...inFile('src/replica/loop.ts', [
     {
       name: 'send-before-saving-the-vote',
       original: 'if (ready.hardState !== null) this.#options.hardState.save(ready.hardState);',
@@ -11,10 +11,12 @@ export const replicaMutants: readonly Mutant[] = [
         'const due = ready.hardState; if (due !== null) this.#clock.after(1, () => this.#options.hardState.save(due));',
       breaks: 'Messages leave before the term and vote that they depend on are saved.',
     },
+  ]),
+  ...inFile('src/replica/exchange.ts', [
     {
       name: 'truncation-not-written',
-      original: 'if (truncateAfter !== null) this.#log.truncateAfter(truncateAfter);',
-      replacement: 'if (truncateAfter !== null && truncateAfter % 2 === 0) this.#log.truncateAfter(truncateAfter);',
+      original: 'if (truncateAfter !== null) log.truncateAfter(truncateAfter);',
+      replacement: 'if (truncateAfter !== null && truncateAfter % 2 === 0) log.truncateAfter(truncateAfter);',
       breaks: 'Consensus and log hold different records.',
     },
   ]),
@@ -63,24 +65,26 @@ export const replicaMutants: readonly Mutant[] = [
   ...inFile('src/replica/applying.ts', [
     {
       name: 'apply-past-commit',
-      original: 'const last = Math.min(log.fit(first, APPLY_BYTES_MAX).lastIndex, commit) as LogIndex;',
-      replacement: 'const last = log.fit(first, APPLY_BYTES_MAX).lastIndex;',
+      original: '.lastIndex, commit, this.#boundaryAt(first)) as LogIndex;',
+      replacement: '.lastIndex, this.#boundaryAt(first)) as LogIndex;',
       breaks: 'Records are applied that are not committed.',
     },
   ]),
-  ...inFile('src/broker/broker.ts', [
+  ...inFile('src/broker/checkpoints.ts', [
     {
       name: 'state-ahead-of-the-log',
-      original: '      await this.#options.flushLog?.(index);\n',
+      original: '      await flushLog?.(index);\n',
       replacement: '',
       breaks: 'After a power loss the stored state is that of records which are gone.',
     },
     {
       name: 'units-not-flushed',
-      original: '      await this.#files.flush();\n',
+      original: '      await flushQueues();\n',
       replacement: '',
       breaks: 'After a power loss consume queues lack units that the stored state counts.',
     },
+  ]),
+  ...inFile('src/broker/broker.ts', [
     {
       name: 'queue-range-not-stored',
       original: 'for (const queue of touched) this.#dirty.queue(queue);',
@@ -89,8 +93,8 @@ export const replicaMutants: readonly Mutant[] = [
     },
     {
       name: 'applied-index-runs-ahead',
-      original: 'const changes = this.#dirty.take(index, this.#producers);',
-      replacement: 'const changes = this.#dirty.take(logIndex(index + 1), this.#producers);',
+      original: 'rows: this.#dirty.take(this.#applied, this.#producers),',
+      replacement: 'rows: this.#dirty.take((this.#applied + 1) as LogIndex, this.#producers),',
       breaks: 'A restart leaves a record out.',
     },
   ]),
