@@ -84,6 +84,10 @@ describe('cli: member', () => {
   it('add ends with 130 when it is interrupted, with 1 when its time is up, and the change goes on', async () => {
     const interrupted = await cli(`member add n3 ${where}`, { interrupted: AbortSignal.timeout(300) });
     expect(interrupted.exitCode).to.equal(130);
+    expect(interrupted.stderr).to.equal(
+      'n3 is a learner, but does not answer at p:1: it is away\n' +
+        'the change goes on; "tledger member cancel" takes it back\n',
+    );
     const late = await run(
       ['member', 'promote', 'n3', '--endpoints', group.endpoints.join(','), '--timeout', '300'],
       {},

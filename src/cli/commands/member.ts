@@ -25,8 +25,9 @@ The new node is started first, with an empty data directory:
   tledger node start --join --node-id n3 --data-dir /var/lib/tledger \\
     --peer-listen 10.0.0.4:40911 --client-listen 10.0.0.4:8081
 It gets the log as a learner, without a vote, and becomes a voter by itself once it has caught up; until then the group
-is as safe as before. What is waited for is said on stderr. Ctrl-C ends the wait (exit code 130), not the change, which
-"tledger member cancel" takes back.
+is as safe as before. What is waited for is said on stderr, every 10 s anew. The command waits without limit, also for a
+node that never answers; --no-wait returns at once, --timeout limits it. Ctrl-C ends the wait (exit code 130), not the
+change: that goes on, and "tledger member cancel" takes it back.
 
 Examples:
   tledger member add n3 --peer 10.0.0.4:40911 --client 10.0.0.4:8081
@@ -135,8 +136,17 @@ async function change(wish: MembershipWish, command: Command, context: CliContex
       onProgress: (progress) => context.stderr.write(`${progress}\n`),
     });
     await output.result({ index: index ?? null, done: isDone, text }, () => (isDone ? `done: ${text}` : text));
-    if (!isDone && wait) throw new QuietExit(exitCodes.interrupted);
+    if (isDone || !wait) return;
+    context.stderr.write(`${interruptedText(wish, index)}\n`);
+    throw new QuietExit(exitCodes.interrupted);
   });
+}
+
+/** What becomes of a change that nobody waits for any more. @param index undefined: whether it began is not known. */
+function interruptedText({ kind }: MembershipWish, index: number | undefined): string {
+  const goesOn = index === undefined ? 'the change may have begun, and then goes on' : 'the change goes on';
+  const isCancellable = kind !== 'cancel' && kind !== 'readdress';
+  return isCancellable ? `${goesOn}; "tledger member cancel" takes it back` : goesOn;
 }
 
 function documentOf(status: ClusterStatusResponse) {
