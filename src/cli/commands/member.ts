@@ -29,6 +29,9 @@ is as safe as before. What is waited for is said on stderr, every 10 s anew. The
 node that never answers; --no-wait returns at once, --timeout limits it. Ctrl-C ends the wait (exit code 130), not the
 change: that goes on, and "tledger member cancel" takes it back.
 
+Several nodes may wait as learners at a time; voters change one step at a time, and what is asked for during a change-over
+is refused with MEMBERSHIP_CHANGING.
+
 Examples:
   tledger member add n3 --peer 10.0.0.4:40911 --client 10.0.0.4:8081
   tledger member add n3 --peer 10.0.0.4:40911 --client 10.0.0.4:8081 --replaces n0
@@ -95,7 +98,7 @@ export function register(program: Command, context: CliContext): void {
   const cancel = member
     .command('cancel')
     .description('take back the change that is under way, as far as that is possible')
-    .addHelpText('after', '\nExample:\n  tledger member cancel');
+    .addHelpText('after', CANCEL_HELP);
   changing(cancel).action((_options: ChangeOptions, command: Command) => change({ kind: 'cancel' }, command, context));
   member
     .command('list')
@@ -117,6 +120,13 @@ Whichever node is asked says what it knows; that works without a majority, too.
 Examples:
   tledger member list
   tledger member list --format json`;
+
+const CANCEL_HELP = `
+During a change-over it is turned back, so that the voters are what they were. Without one, every learner that waits to
+become a voter leaves the group; learners that were added with --learner stay. Refused if nothing is under way.
+
+Example:
+  tledger member cancel`;
 
 function changing(command: Command): Command {
   return command
