@@ -51,7 +51,8 @@ export function introduce(self: PeerIdentity, to: NodeId, options: { readonly wa
 /**
  * Checks who calls. A node that waits to be taken in joins the caller's group.
  * @returns the calling node.
- * @throws TLedgerError NOT_A_MEMBER, WRONG_CLUSTER or UNKNOWN_GROUP, naming what was said and what was expected.
+ * @throws TLedgerError NOT_A_MEMBER, WRONG_CLUSTER or UNKNOWN_GROUP, naming what was said and what was expected. The
+ * text is read elsewhere, so that it names nodes.
  */
 export function identify(self: PeerIdentity, metadata: Metadata): NodeId {
   const said = (name: string): string => String(metadata.get(name)[0] ?? '');
@@ -59,11 +60,14 @@ export function identify(self: PeerIdentity, metadata: Metadata): NodeId {
   if (said(key.cluster) !== self.cluster) {
     throw new TLedgerError(
       'WRONG_CLUSTER',
-      `this node is of cluster "${self.cluster}", the caller of "${said(key.cluster)}"`,
+      `node "${self.nodeId}" is of cluster "${self.cluster}", the caller of "${said(key.cluster)}"`,
     );
   }
   if (said(key.group) !== self.group) {
-    throw new TLedgerError('UNKNOWN_GROUP', `this node serves group "${self.group}", not "${said(key.group)}"`);
+    throw new TLedgerError(
+      'UNKNOWN_GROUP',
+      `node "${self.nodeId}" serves group "${self.group}", not "${said(key.group)}"`,
+    );
   }
   if (!NAME.test(from) || from.length > NAME_LENGTH_MAX || from === self.nodeId) {
     throw new TLedgerError('NOT_A_MEMBER', `"${from}" is not another node of group "${self.group}"`);
@@ -72,7 +76,10 @@ export function identify(self: PeerIdentity, metadata: Metadata): NodeId {
     throw new TLedgerError('WRONG_CLUSTER', `this is node "${self.nodeId}", the call is meant for "${said(key.to)}"`);
   }
   if (said(key.settings) !== self.settings) {
-    throw new TLedgerError('WRONG_CLUSTER', `node "${from}" has ${said(key.settings)}, this node has ${self.settings}`);
+    throw new TLedgerError(
+      'WRONG_CLUSTER',
+      `node "${from}" has ${said(key.settings)}, node "${self.nodeId}" has ${self.settings}: they must be equal`,
+    );
   }
   checkGroup(self, from, said(key.groupId));
   return from;

@@ -49,9 +49,14 @@ describe('the introduction between nodes', () => {
   });
 
   const cases: readonly (readonly [string, Metadata, string, RegExp])[] = [
-    ['nobody', new Metadata(), 'WRONG_CLUSTER', /of cluster "c", the caller of ""/],
+    ['nobody', new Metadata(), 'WRONG_CLUSTER', /^node "n0" is of cluster "c", the caller of ""$/],
     ['another cluster', call(nodeOf('n1', { cluster: 'x' }), 'n0'), 'WRONG_CLUSTER', /the caller of "x"/],
-    ['another group', call(nodeOf('n1', { group: 'g9' }), 'n0'), 'UNKNOWN_GROUP', /group "g0", not "g9"/],
+    [
+      'another group',
+      call(nodeOf('n1', { group: 'g9' }), 'n0'),
+      'UNKNOWN_GROUP',
+      /^node "n0" serves group "g0", not "g9"$/,
+    ],
     ['itself', call(nodeOf('n0'), 'n0'), 'NOT_A_MEMBER', /"n0" is not another node/],
     ['a name that is none', call(nodeOf('../n1'), 'n0'), 'NOT_A_MEMBER', /not another node/],
     ['a name that is too long', call(nodeOf('n'.repeat(64)), 'n0'), 'NOT_A_MEMBER', /not another node/],
@@ -60,7 +65,7 @@ describe('the introduction between nodes', () => {
       'other settings',
       call(nodeOf('n1', { settings: 'segmentSizeBytes=1' }), 'n0'),
       'WRONG_CLUSTER',
-      /has segmentSizeBytes=1/,
+      /^node "n1" has segmentSizeBytes=1, node "n0" has segmentSizeBytes=8388608: they must be equal$/,
     ],
     [
       'a group of the same name',

@@ -24,7 +24,8 @@ const ADD_HELP = `
 The new node is started first, with an empty data directory:
   tledger node start --join --node-id n3 --data-dir /var/lib/tledger \\
     --peer-listen 10.0.0.4:40911 --client-listen 10.0.0.4:8081
-It gets the log as a learner, without a vote, and becomes a voter by itself once it has caught up; until then the group
+Settings that must be equal on all members (--segment-size-bytes, --reads) are repeated there, if they are not the defaults.
+The node gets the log as a learner, without a vote, and becomes a voter by itself once it has caught up; until then the group
 is as safe as before. What is waited for is said on stderr, every 10 s anew. The command waits without limit, also for a
 node that never answers; --no-wait returns at once, --timeout limits it. Ctrl-C ends the wait (exit code 130), not the
 change: that goes on, and "tledger member cancel" takes it back.
