@@ -86,7 +86,7 @@ export function identify(self: PeerIdentity, metadata: Metadata): NodeId {
 }
 
 /** Comes last: a call that is refused for anything else must not make a node join. */
-function checkGroup({ belonging, group }: PeerIdentity, from: NodeId, groupId: string): void {
+function checkGroup({ belonging, group, nodeId }: PeerIdentity, from: NodeId, groupId: string): void {
   if (!GROUP_ID.test(groupId)) {
     throw new TLedgerError('NOT_A_MEMBER', `node "${from}" waits itself to be added to a group`);
   }
@@ -94,6 +94,6 @@ function checkGroup({ belonging, group }: PeerIdentity, from: NodeId, groupId: s
   if (belonging.groupId === groupId) return;
   throw new TLedgerError(
     'WRONG_CLUSTER',
-    `node "${from}" is of another group named "${group}" (id ${groupId}, here ${belonging.groupId}): founded by other members, or recovered by force`,
+    `node "${from}" is of another group named "${group}" (id ${groupId}, "${nodeId}" of ${belonging.groupId}), founded by others or recovered by force; whichever is to join: delete its data and start it with --join`,
   );
 }

@@ -114,6 +114,16 @@ describe('cli: member', () => {
     expect([exitCode, stdout.toString()]).to.deep.equal([0, 'done: n2 does not belong to the group any more\n']);
   });
 
+  it('list ends the reason of a stranger with what to do', async () => {
+    const why = `node "${'n'.repeat(63)}" is of another group: delete its data and start it with --join`.padStart(
+      330,
+      '.',
+    );
+    group.awayBecause = why;
+    group.setMembers([...group.membership.members, memberOf('n3')]);
+    expect((await cli('member list')).stdout.toString()).to.match(/: \.*node "n+" .*start it with --join\n/);
+  });
+
   it('list shows roles, lag, addresses, and what is still to happen', async () => {
     group.put('t', 0, 'x');
     group.put('t', 0, 'y');

@@ -71,7 +71,7 @@ describe('the introduction between nodes', () => {
       'a group of the same name',
       call(nodeOf('n1', {}, 'fedcba9876543210'), 'n0'),
       'WRONG_CLUSTER',
-      /"n1" is of another group named "g0" \(id fedcba9876543210, here 0123456789abcdef\)/,
+      /"n1" is of another group named "g0" \(id fedcba9876543210, "n0" of 0123456789abcdef\).*: delete its data and start it with --join$/,
     ],
     ['a node that joins itself', call(nodeOf('n1', {}, null), 'n0'), 'NOT_A_MEMBER', /waits itself to be added/],
     ['a group id that is none', call(nodeOf('n1', {}, 'x'), 'n0'), 'NOT_A_MEMBER', /waits itself/],
