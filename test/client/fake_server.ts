@@ -81,6 +81,8 @@ export class FakeGroup {
   membershipIndex = 0;
   isChangingOver = false;
   isMembershipCommitted = true;
+  /** Why the nodes asked do not belong to the group, if so. */
+  outside = '';
   /** Why members do not answer that no node of this group plays. */
   awayBecause = 'it is away';
   /** First offset that every queue still holds. */
@@ -490,13 +492,13 @@ export class FakeNode {
         const { localOnly } = wellFormed(call.request);
         // A client asks each node once who it is; what follows is what the test is about.
         if (!localOnly) this.unaryCalls.push('clusterStatus');
-        const { membership } = group;
+        const { membership, outside } = group;
         const asked = localOnly ? [this.id] : membership.members.map(({ nodeId }) => nodeId);
         const nodes = asked.map((id) => {
           const node = group.nodes.find((one) => one.id === id);
           return node?.isUp === true ? statusOfNode(node, leaderId()) : silentNode(id, membership, group.awayBecause);
         });
-        callback(null, { cluster: group.cluster, group: 'g0', leaderId: leaderId(), nodes, membership });
+        callback(null, { cluster: group.cluster, group: 'g0', leaderId: leaderId(), nodes, membership, outside });
       },
       createTopic: (call, callback) => {
         this.unaryCalls.push('createTopic');

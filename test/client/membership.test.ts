@@ -55,7 +55,7 @@ describe('client: how far a change of members is', () => {
   ): ClusterStatusResponse => {
     const { nodes = members.map(({ nodeId }) => node(nodeId)), ...rest } = more;
     const membership = { index: '7', committed: true, changingOver: false, ...rest, members };
-    return { cluster: 'c', group: 'g', leaderId: 'n0', nodes, membership };
+    return { cluster: 'c', group: 'g', leaderId: 'n0', nodes, membership, outside: '' };
   };
   const voters = ['n0', 'n1', 'n2'].map((id) => memberOf(id));
   const learner = memberOf('n3', { role: 'learner', promote: true, peerAddress: 'p3:2' });

@@ -161,12 +161,13 @@ function interruptedText({ kind }: MembershipWish, index: number | undefined): s
 }
 
 function documentOf(status: ClusterStatusResponse) {
-  const { cluster, group, leaderId, nodes } = status;
+  const { cluster, group, leaderId, nodes, outside } = status;
   const membership = membershipOf(status);
   return {
     cluster,
     group,
     leaderId: leaderId === '' ? null : leaderId,
+    ...(outside === '' ? {} : { outside }),
     index: Number(membership.index),
     committed: membership.committed,
     changingOver: membership.changingOver,
@@ -189,7 +190,7 @@ function documentOf(status: ClusterStatusResponse) {
 }
 
 function textOf(status: ClusterStatusResponse): string {
-  const { cluster, group, leaderId, nodes } = status;
+  const { cluster, group, leaderId, nodes, outside } = status;
   const membership = membershipOf(status);
   const rows = membership.members.map(({ nodeId, role, clientAddress, peerAddress }) => {
     const node = nodes.find((one) => one.nodeId === nodeId);
@@ -199,6 +200,9 @@ function textOf(status: ClusterStatusResponse): string {
   });
   const silent = nodes.filter(({ reachable }) => !reachable).map(({ nodeId, error }) => `${nodeId}: ${shortly(error)}`);
   return [
+    ...(outside === ''
+      ? []
+      : [`The node that was asked is outside: ${outside}. What follows may be old; ask a member.`, '']),
     `cluster ${cluster}, group ${group}, ${leaderId === '' ? 'no leader' : `leader ${leaderId}`}`,
     '',
     table(['NODE', 'ROLE', 'STATE', 'LAG', 'CLIENTS', 'PEERS'], rows),
