@@ -28,6 +28,23 @@ export function parseAddress(text: string): Address {
   return text as Address;
 }
 
+/** Hosts that mean "every address of this machine": something to listen on, and nowhere to go. */
+const WILDCARD = /^(?:::ffff:)?[0.:]+(?:%.*)?$/i;
+
+/**
+ * Checks an address that others are told to go to.
+ * @throws TLedgerError INVALID_CONFIG when `text` is not `host:port`, has port 0, or is a wildcard (0.0.0.0, [::]).
+ */
+export function parseDestination(text: string): Address {
+  const address = parseAddress(text);
+  const { host, port } = splitAddress(address);
+  if (port > 0 && !WILDCARD.test(host)) return address;
+  throw new TLedgerError(
+    'INVALID_CONFIG',
+    `${JSON.stringify(text)} is something to listen on, not where others reach a node`,
+  );
+}
+
 /** The parts of a checked address. */
 export function splitAddress(address: Address): HostPort {
   const colon = address.lastIndexOf(':');

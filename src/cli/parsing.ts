@@ -1,5 +1,7 @@
 // Values on the command line. A wrong one is wrong usage (exit code 2) and the message names what was expected.
 import { InvalidArgumentError } from 'commander';
+import { parseDestination } from '../base/address.ts';
+import { messageOf } from '../base/errors.ts';
 import { isEndpoint, type StartPosition } from '../client/options.ts';
 
 /** Parses an integer from `min` to `max`. */
@@ -27,10 +29,14 @@ export function endpointList(text: string): string[] {
   return endpoints;
 }
 
-/** Checks one host:port. */
+/** Checks one host:port that others are told to go to. */
 export function endpoint(text: string): string {
   if (!isEndpoint(text)) throw new InvalidArgumentError('host:port is expected.');
-  return text;
+  try {
+    return parseDestination(text);
+  } catch (error) {
+    throw new InvalidArgumentError(`${messageOf(error)}.`);
+  }
 }
 
 /** Parses --from. */

@@ -51,7 +51,7 @@ export interface ChangeMembersOptions {
   readonly force?: boolean | undefined;
   /** Resolve when the change has begun instead of when it is done. */
   readonly wait?: boolean | undefined;
-  /** Told what is waited for, whenever that changes. */
+  /** Told what is waited for, whenever that changes; and every 10 s, with the time waited, while it does not. */
   readonly onProgress?: ((text: string) => void) | undefined;
   /** Ends the wait, not the change. */
   readonly signal?: AbortSignal | undefined;
@@ -67,6 +67,8 @@ export interface MembersChanged {
 
 const NOTHING_YET = 'the change leaves no trace yet';
 const POLL_INTERVAL_MS = 250;
+/** How often a wait says that it goes on, while there is nothing new. */
+const REPEAT_INTERVAL_MS = 10_000;
 /** How long a change whose answer was lost may leave no trace until nobody waits for it any more. */
 const TRACE_TIMEOUT_MS = 5_000;
 
@@ -85,23 +87,46 @@ export async function follow(
   options: ChangeMembersOptions,
 ): Promise<MembersChanged> {
   const { timeoutMs, onProgress, signal } = options;
-  const untilMs = performance.now() + (timeoutMs ?? Number.POSITIVE_INFINITY);
-  const traceUntilMs = lost === undefined ? Number.POSITIVE_INFINITY : performance.now() + TRACE_TIMEOUT_MS;
-  let said = '';
+  const sinceMs = performance.now();
+  const untilMs = sinceMs + (timeoutMs ?? Number.POSITIVE_INFINITY);
+  const traceUntilMs = lost === undefined ? Number.POSITIVE_INFINITY : sinceMs + TRACE_TIMEOUT_MS;
+  const report = new WaitReport(sinceMs);
   for (;;) {
     const progress = await look(wish, index, ask);
     const { kind, text } = progress;
     if (kind === 'done') return { index, isDone: true, text };
     if (kind === 'undone') throw new TLedgerError('MEMBERSHIP_CANCELLED', `the change was taken back: ${text}`);
-    if (text !== said) onProgress?.(text);
-    said = text;
     const nowMs = performance.now();
+    const news = report.next(text, nowMs);
+    if (news !== null) onProgress?.(news);
     if (lost !== undefined && text === NOTHING_YET && nowMs >= traceUntilMs) throw lost;
     if (signal?.aborted === true) return { index, isDone: false, text };
     if (nowMs >= untilMs) {
       throw new TLedgerError('OUTCOME_UNKNOWN', `the change is not done after ${timeoutMs} ms and goes on: ${text}`);
     }
     await sleep(Math.min(POLL_INTERVAL_MS, untilMs - nowMs), signal);
+  }
+}
+
+/** What is to be said of a wait, and when. */
+export class WaitReport {
+  readonly #sinceMs: number;
+  #said = '';
+  #saidMs: number;
+
+  /** @param sinceMs when the wait began. */
+  constructor(sinceMs: number) {
+    this.#sinceMs = sinceMs;
+    this.#saidMs = sinceMs;
+  }
+
+  /** What to say now that `text` is waited for; null when there is nothing new, and not much time has gone by. */
+  next(text: string, nowMs: number): string | null {
+    const isNew = text !== this.#said;
+    if (!isNew && nowMs - this.#saidMs < REPEAT_INTERVAL_MS) return null;
+    this.#said = text;
+    this.#saidMs = nowMs;
+    return isNew ? text : `${text} (waiting for ${Math.round((nowMs - this.#sinceMs) / 1_000)} s)`;
   }
 }
 

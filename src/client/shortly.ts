@@ -1,6 +1,6 @@
 // What gRPC and the system say of a connection that fails, in words for people.
 
-const CAUSE_LENGTH_MAX = 200;
+const CAUSE_LENGTH_MAX = 400;
 
 const known: readonly (readonly [RegExp, string])[] = [
   [/ECONNREFUSED/, 'connection refused'],

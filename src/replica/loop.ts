@@ -60,6 +60,8 @@ export interface ReplicaOptions {
   readonly transport: PeerTransport;
   /** Something odd that the replica can live with, for the log. */
   readonly onWarning: (message: string) => void;
+  /** Something rare that went as it should: a snapshot, a cut of the log. For the log. */
+  readonly onEvent?: (message: string) => void;
   /** Called once when the replica cannot go on; it has stopped voting, leading and answering. */
   readonly onFailure: (error: Error) => void;
 }
@@ -328,6 +330,7 @@ export class ReplicaLoop implements PeerEvents {
     if (this.#state !== 'installing') return;
     await installSnapshot({ ...this.#options, point });
     if (this.#state !== 'installing') return;
+    this.#options.onEvent?.(`took over a snapshot at ${point.index} from ${this.raft.leader ?? 'a former leader'}`);
     this.#state = 'running';
     this.#hearsSinceMs = this.#clock.monotonicMs();
     this.#turn(() => this.#restored(point));

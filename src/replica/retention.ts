@@ -23,6 +23,8 @@ interface RetentionOptions {
   readonly onSnapshot: () => void;
   /** Something odd that the replica can live with, for the log. */
   readonly onWarning: (message: string) => void;
+  /** Something rare that went as it should, for the log. */
+  readonly onEvent?: (message: string) => void;
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -63,12 +65,13 @@ export class Retention {
    * @returns the new base, or null when everything stays.
    */
   cut(retainFrom: LogIndex): LogIndex | null {
-    const { log, snapshots } = this.#options;
+    const { log, snapshots, onEvent } = this.#options;
     const boundary = this.#boundary(retainFrom);
     if (boundary === null) return null;
     // What stands for the records is read before they go.
     if (!this.#cutQueues(boundary)) return null;
     log.cutTo(boundary);
+    onEvent?.(`deleted records up to ${boundary} (kept ${log.endPosition - log.base.end} bytes)`);
     for (const older of snapshots.list()) if (older < boundary) snapshots.remove(older);
     return boundary;
   }
@@ -93,7 +96,7 @@ export class Retention {
   }
 
   async #take(boundary: LogIndex): Promise<void> {
-    const { log, broker, onSnapshot, onWarning, onFailure } = this.#options;
+    const { log, broker, onSnapshot, onWarning, onEvent, onFailure } = this.#options;
     try {
       await broker.takeSnapshot(log.tipAt(boundary));
     } catch (error) {
@@ -103,6 +106,7 @@ export class Retention {
       await broker.checkpoint().catch(() => onFailure(error));
       return;
     }
+    onEvent?.(`took a snapshot at ${boundary}`);
     onSnapshot();
   }
 

@@ -9,6 +9,7 @@ interface TransferringRaft {
   readonly isTransferring: boolean;
   readonly leader: NodeId | null;
   readonly term: Term;
+  status(): { readonly progress: readonly { readonly peer: NodeId; readonly connected: boolean }[] };
 }
 
 /** How a transfer that succeeded ended. */
@@ -50,7 +51,7 @@ export class Transfer {
   onStateChanged(raft: TransferringRaft): void {
     if (this.#caller === null) return;
     if (raft.isLeader) {
-      if (!raft.isTransferring) this.fail(new TLedgerError('TRANSFER_FAILED'));
+      if (!raft.isTransferring) this.fail(new TLedgerError('TRANSFER_FAILED', whyNot(raft, this.#caller.target)));
     } else if (raft.leader === this.#caller.target) {
       this.#caller.resolve({ leaderId: raft.leader, term: raft.term });
       this.#caller = null;
@@ -68,6 +69,13 @@ export class Transfer {
     this.#caller?.reject(error);
     this.#caller = null;
   }
+}
+
+/** Why `target` did not take over from a leader that goes on. */
+function whyNot(raft: TransferringRaft, target: NodeId): string {
+  const isConnected = raft.status().progress.some(({ peer, connected }) => peer === target && connected);
+  const why = isConnected ? 'it did not catch up or win its election in time' : 'it is not connected to the leader';
+  return `${target} did not take over: ${why}; ${raft.leader} goes on leading`;
 }
 
 /** The voters that could take over from this leader now, the most caught-up one first. */

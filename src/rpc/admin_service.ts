@@ -54,6 +54,7 @@ async function clusterStatus(gateway: Gateway, request: ClusterStatusRequest): P
     leaderId: gateway.leader()?.nodeId ?? '',
     nodes: statuses.map((status) => toNodeStatus(status, replication.get(status.member.nodeId))),
     membership: toMembership(members),
+    outside: gateway.outside()?.message ?? '',
   };
 }
 

@@ -1,5 +1,5 @@
 // Who belongs to the group, as other nodes and clients are told; and what an operator may ask to be changed.
-import { parseAddress } from '../base/address.ts';
+import { parseDestination } from '../base/address.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import { checkNodeName } from '../base/names.ts';
 import type { LogIndex, Membership, MembershipChange, MembershipEntry, NodeId } from '../raft/types.ts';
@@ -147,8 +147,8 @@ function toChange(request: ChangeMembershipRequest): MembershipChange {
   const { kind, nodeId: id, learnerOnly, replaces } = request;
   if (kind !== 'CANCEL') checked('node_id', () => checkNodeName(id));
   const address = () => {
-    checked('peer_address', () => parseAddress(request.peerAddress));
-    checked('client_address', () => parseAddress(request.clientAddress));
+    checked('peer_address', () => parseDestination(request.peerAddress));
+    checked('client_address', () => parseDestination(request.clientAddress));
     return { peer: request.peerAddress, client: request.clientAddress };
   };
   switch (kind) {

@@ -92,8 +92,7 @@ export function heedAnswer({ memory }: PeerIdentity, peer: NodeId, answer: Metad
  * Checks who calls. A node that waits to be taken in joins the caller's group. That the caller has promised something is
  * remembered before the call is handled.
  * @returns the calling node.
- * @throws TLedgerError NOT_A_MEMBER, WRONG_CLUSTER or UNKNOWN_GROUP, naming what was said and what was expected; DATA_LOST
- * when one of the two is blank and the other knows that it was not; Error when what changes cannot be written.
+function checkGroup({ belonging, group, nodeId }: PeerIdentity, from: NodeId, groupId: string): void {
  */
 export function identify(self: PeerIdentity, metadata: Metadata): NodeId {
   const said = (name: string): string => String(metadata.get(name)[0] ?? '');
@@ -101,11 +100,14 @@ export function identify(self: PeerIdentity, metadata: Metadata): NodeId {
   if (said(key.cluster) !== self.cluster) {
     throw new TLedgerError(
       'WRONG_CLUSTER',
-      `this node is of cluster "${self.cluster}", the caller of "${said(key.cluster)}"`,
+      `node "${self.nodeId}" is of cluster "${self.cluster}", the caller of "${said(key.cluster)}"`,
     );
   }
   if (said(key.group) !== self.group) {
-    throw new TLedgerError('UNKNOWN_GROUP', `this node serves group "${self.group}", not "${said(key.group)}"`);
+    throw new TLedgerError(
+      'UNKNOWN_GROUP',
+      `node "${self.nodeId}" serves group "${self.group}", not "${said(key.group)}"`,
+    );
   }
   if (!NAME.test(from) || from.length > NAME_LENGTH_MAX || from === self.nodeId) {
     throw new TLedgerError('NOT_A_MEMBER', `"${from}" is not another node of group "${self.group}"`);
@@ -114,7 +116,10 @@ export function identify(self: PeerIdentity, metadata: Metadata): NodeId {
     throw new TLedgerError('WRONG_CLUSTER', `this is node "${self.nodeId}", the call is meant for "${said(key.to)}"`);
   }
   if (said(key.settings) !== self.settings) {
-    throw new TLedgerError('WRONG_CLUSTER', `node "${from}" has ${said(key.settings)}, this node has ${self.settings}`);
+    throw new TLedgerError(
+      'WRONG_CLUSTER',
+      `node "${from}" has ${said(key.settings)}, node "${self.nodeId}" has ${self.settings}: they must be equal`,
+    );
   }
   checkGroup(self, from, said(key.groupId));
   checkPromises(self, from, { isBlank: said(key.blank) === '1', isKnown: said(key.known) === '1' });
@@ -124,14 +129,19 @@ export function identify(self: PeerIdentity, metadata: Metadata): NodeId {
   return from;
 }
 
+<<<<<<< HEAD
 function checkGroup({ belonging, group }: PeerIdentity, from: NodeId, groupId: string): void {
+=======
+/** Comes last: a call that is refused for anything else must not make a node join. */
+function checkGroup({ belonging, group, nodeId }: PeerIdentity, from: NodeId, groupId: string): void {
+>>>>>>> h13-newcomer
   if (!GROUP_ID.test(groupId)) {
     throw new TLedgerError('NOT_A_MEMBER', `node "${from}" waits itself to be added to a group`);
   }
   if (belonging.groupId === null || belonging.groupId === groupId) return;
   throw new TLedgerError(
     'WRONG_CLUSTER',
-    `node "${from}" is of another group named "${group}" (id ${groupId}, here ${belonging.groupId}): founded by other members, or recovered by force`,
+    `node "${from}" is of another group named "${group}" (id ${groupId}, "${nodeId}" of ${belonging.groupId}), founded by others or recovered by force; whichever is to join: delete its data and start it with --join`,
   );
 }
 

@@ -38,7 +38,7 @@ export interface Survivor {
   readonly flushedIndex: LogIndex;
   /** The last record known to be committed: it was applied here. */
   readonly appliedIndex: LogIndex;
-  /** Records after that one. Whether they were acknowledged is not known. */
+  /** Records after that one, without those that only say who the members are. Whether they were acknowledged is not known. */
   readonly uncertainCount: number;
   /** The term this node took part in last, and whom it voted for. */
   readonly term: Term;
@@ -46,6 +46,8 @@ export interface Survivor {
   readonly members: readonly NodeId[];
   /** The record that names them: 0 for the founding members. */
   readonly membersIndex: LogIndex;
+  /** It is the only voter, where it is to be reached: the group is as small as force makes it, and can go on. */
+  readonly isAlone: boolean;
   /** Members whose data is not here: what only they hold is lost. */
   readonly others: readonly NodeId[];
   /** Bytes of an unfinished write that were cut from the end. */
@@ -73,12 +75,15 @@ export function describe(options: RecoverOptions): Promise<Survivor> {
 
 /**
  * Makes it a group of one. What only others hold is lost; what is held here and was not committed becomes so.
- * Interrupted, it may be repeated.
+ * Interrupted, it may be repeated; once it is done it changes nothing.
+ * @returns null when it was done already.
  * @throws TLedgerError as `describe`; STORAGE_FAILED.
  */
-export function recoverByForce(options: RecoverOptions): Promise<Survivor & Recovered> {
+export function recoverByForce(options: RecoverOptions): Promise<(Survivor & Recovered) | null> {
   return withLocked(options, async (survivor, claimed) => {
     const { nodeId, directory, address } = survivor;
+    // The record comes last: where it is, the id is the new one, too.
+    if (survivor.isAlone) return null;
     const { segmentSizeBytes } = claimed.identity;
     // First the id: from now on nobody of the old group is listened to, whatever happens next.
     const groupId = randomBytes(8).toString('hex');
@@ -119,6 +124,8 @@ async function surveyOf(
   const { index: membersIndex, membership } = membershipOf(found, claimed, disk, directory);
   const appliedIndex = logIndex(Math.max(applied, found.base.index));
   const members = membersOf(membership);
+  const address = addressOf(options, nodeId, membership.addresses[nodeId] ?? claimed.founders[nodeId]);
+  const owned = found.memberships.filter(({ index }) => index > appliedIndex).length;
   return {
     ...{ directory, cluster, group, groupId: claimed.groupId, nodeId },
     firstIndex: logIndex(found.base.index + 1),
@@ -126,14 +133,15 @@ async function surveyOf(
     lastTerm: found.lastTerm,
     flushedIndex: found.lastIndex,
     appliedIndex,
-    uncertainCount: Math.max(0, found.lastIndex - appliedIndex),
+    uncertainCount: Math.max(0, found.lastIndex - appliedIndex - owned),
     term: found.hardState.term,
     vote: found.hardState.vote,
     members,
     membersIndex,
+    isAlone: isAlone(membership, nodeId, address),
     others: members.filter((id) => id !== nodeId),
     tornBytes: found.recovery.bytesCut,
-    address: addressOf(options, nodeId, membership.addresses[nodeId] ?? claimed.founders[nodeId]),
+    address,
   };
 }
 
@@ -159,6 +167,17 @@ function membershipOf(
   } finally {
     snapshots.close();
   }
+}
+
+/** Learners have no say. */
+function isAlone(
+  { voters, outgoing, addresses }: Membership,
+  nodeId: NodeId,
+  { peer, client }: MemberAddress,
+): boolean {
+  const recorded = addresses[nodeId];
+  const isThere = recorded?.peer === peer && recorded.client === client;
+  return isThere && outgoing.length === 0 && voters.length === 1 && voters[0] === nodeId;
 }
 
 function addressOf(

@@ -104,6 +104,7 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
     random,
     transport,
     onWarning,
+    onEvent: (message) => logger.info(message),
     onFailure: (error) => {
       logger.error('the node cannot go on', { error: error.message });
       fail(error);

@@ -62,6 +62,8 @@ export interface ClusterStatusResponse {
   readonly leaderId: string;
   readonly nodes: readonly NodeStatus[];
   readonly membership: Membership | null;
+  /** Why the node asked does not know any better; empty when it belongs to the group. */
+  readonly outside: string;
 }
 
 /** What is to change; see admin.proto. */

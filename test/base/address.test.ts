@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { joinAddress, parseAddress, splitAddress } from '../../src/base/address.ts';
+import { joinAddress, parseAddress, parseDestination, splitAddress } from '../../src/base/address.ts';
 import { formatQuantity, parseQuantity } from '../../src/config/quantity.ts';
 
 describe('addresses and quantities', () => {
@@ -33,6 +33,16 @@ describe('addresses and quantities', () => {
     it(`refuses ${JSON.stringify(text)} as an address`, () => {
       expect(() => parseAddress(text)).to.throw(/is not host:port|exceeds/);
     });
+  }
+
+  for (const text of ['0.0.0.0:1', '0:1', '[::]:1', '[::0]:1', '[0:0:0:0:0:0:0:0]:1', '[::ffff:0.0.0.0]:1', 'h:0']) {
+    it(`takes ${text} as an address to listen on, not to go to`, () => {
+      expect(parseAddress(text)).to.equal(text);
+      expect(() => parseDestination(text)).to.throw(/is something to listen on/);
+    });
+  }
+  for (const text of ['10.0.0.0:1', '[::1]:1', '[fe80::]:1', '0.pool.example:1', '127.0.0.1:1']) {
+    it(`takes ${text} as an address to go to`, () => expect(parseDestination(text)).to.equal(text));
   }
 
   it('shows quantities in the largest unit that loses nothing, and reads them back', () => {

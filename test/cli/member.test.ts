@@ -53,6 +53,9 @@ describe('cli: member', () => {
     ['add n3', /required option '--peer <host:port>' not specified/],
     ['add n3 --peer p:1', /required option '--client <host:port>' not specified/],
     ['add n3 --peer p --client c:1', /'p' is invalid\. host:port is expected/],
+    ['add n3 --peer 0.0.0.0:1 --client c:1', /'0\.0\.0\.0:1' is invalid\. "0\.0\.0\.0:1" is something to listen on/],
+    ['readdress n1 --peer p:1 --client [::]:1', /'\[::\]:1' is invalid\. .* is something to listen on/],
+    ['add n3 --peer .p:1 --client c:1', /'\.p:1' is invalid\. .* is not host:port/],
     [`add n3 ${where} --learner --replaces n0`, /--learner and --replaces exclude each other/],
     [`add n3 n4 ${where}`, /too many arguments/],
     ['remove', /missing required argument 'node'/],
@@ -84,6 +87,10 @@ describe('cli: member', () => {
   it('add ends with 130 when it is interrupted, with 1 when its time is up, and the change goes on', async () => {
     const interrupted = await cli(`member add n3 ${where}`, { interrupted: AbortSignal.timeout(300) });
     expect(interrupted.exitCode).to.equal(130);
+    expect(interrupted.stderr).to.equal(
+      'n3 is a learner, but does not answer at p:1: it is away\n' +
+        'the change goes on; "tledger member cancel" takes it back\n',
+    );
     const late = await run(
       ['member', 'promote', 'n3', '--endpoints', group.endpoints.join(','), '--timeout', '300'],
       {},
@@ -105,6 +112,25 @@ describe('cli: member', () => {
   it('remove is done when the member is gone', async () => {
     const { exitCode, stdout } = await cli('member remove n2');
     expect([exitCode, stdout.toString()]).to.deep.equal([0, 'done: n2 does not belong to the group any more\n']);
+  });
+
+  it('list says first that a node was asked that was removed', async () => {
+    group.outside = 'node "n0" was removed, as record 7 says';
+    expect((await cli('member list')).stdout.toString()).to.match(
+      /^The node that was asked is outside: node "n0" was removed, as record 7 says\. .*\n\ncluster fake, /,
+    );
+    const document = JSON.parse((await cli('member list --format json')).stdout.toString());
+    expect(document.outside).to.equal(group.outside);
+  });
+
+  it('list ends the reason of a stranger with what to do', async () => {
+    const why = `node "${'n'.repeat(63)}" is of another group: delete its data and start it with --join`.padStart(
+      330,
+      '.',
+    );
+    group.awayBecause = why;
+    group.setMembers([...group.membership.members, memberOf('n3')]);
+    expect((await cli('member list')).stdout.toString()).to.match(/: \.*node "n+" .*start it with --join\n/);
   });
 
   it('list shows roles, lag, addresses, and what is still to happen', async () => {

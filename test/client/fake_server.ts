@@ -81,6 +81,10 @@ export class FakeGroup {
   membershipIndex = 0;
   isChangingOver = false;
   isMembershipCommitted = true;
+  /** Why the nodes asked do not belong to the group, if so. */
+  outside = '';
+  /** Why members do not answer that no node of this group plays. */
+  awayBecause = 'it is away';
   /** First offset that every queue still holds. */
   minOffset = 0;
   leaderAt: number | undefined = 0;
@@ -488,13 +492,13 @@ export class FakeNode {
         const { localOnly } = wellFormed(call.request);
         // A client asks each node once who it is; what follows is what the test is about.
         if (!localOnly) this.unaryCalls.push('clusterStatus');
-        const { membership } = group;
+        const { membership, outside } = group;
         const asked = localOnly ? [this.id] : membership.members.map(({ nodeId }) => nodeId);
         const nodes = asked.map((id) => {
           const node = group.nodes.find((one) => one.id === id);
-          return node?.isUp === true ? statusOfNode(node, leaderId()) : silentNode(id, membership);
+          return node?.isUp === true ? statusOfNode(node, leaderId()) : silentNode(id, membership, group.awayBecause);
         });
-        callback(null, { cluster: group.cluster, group: 'g0', leaderId: leaderId(), nodes, membership });
+        callback(null, { cluster: group.cluster, group: 'g0', leaderId: leaderId(), nodes, membership, outside });
       },
       createTopic: (call, callback) => {
         this.unaryCalls.push('createTopic');
@@ -579,12 +583,12 @@ function statusOfNode(node: FakeNode, leaderId: string): NodeStatus {
 }
 
 /** What is said of a member that does not answer. */
-function silentNode(nodeId: string, { members }: Membership): NodeStatus {
+function silentNode(nodeId: string, { members }: Membership, error: string): NodeStatus {
   const { clientAddress, peerAddress } = members.find((member) => member.nodeId === nodeId)!;
   const texts = { role: '', leaderId: '', version: '', membershipRole: '', replication: '' } as const;
   const numbers = { term: '0', firstIndex: '0', lastIndex: '0', flushedIndex: '0', committedIndex: '0' };
   const more = { appliedIndex: '0', flushedPosition: '0', endPosition: '0', uptimeMs: '0', pid: 0 };
-  return { nodeId, reachable: false, error: 'it is away', clientAddress, peerAddress, ...texts, ...numbers, ...more };
+  return { nodeId, reachable: false, error, clientAddress, peerAddress, ...texts, ...numbers, ...more };
 }
 
 /** A member as the group tells of it: a voter unless `more` says otherwise. */

@@ -2,7 +2,7 @@
 import { expect } from 'chai';
 import type { TLedgerError } from '../../src/base/errors.ts';
 import { TLedgerClient } from '../../src/client/client.ts';
-import { lagOf, type MembershipWish, progressOf, toChangeRequest } from '../../src/client/membership.ts';
+import { lagOf, type MembershipWish, progressOf, toChangeRequest, WaitReport } from '../../src/client/membership.ts';
 import type { ClusterStatusResponse, GroupMember, NodeStatus } from '../../src/wire/admin_messages.ts';
 import { FakeGroup, memberOf } from './fake_server.ts';
 
@@ -55,7 +55,7 @@ describe('client: how far a change of members is', () => {
   ): ClusterStatusResponse => {
     const { nodes = members.map(({ nodeId }) => node(nodeId)), ...rest } = more;
     const membership = { index: '7', committed: true, changingOver: false, ...rest, members };
-    return { cluster: 'c', group: 'g', leaderId: 'n0', nodes, membership };
+    return { cluster: 'c', group: 'g', leaderId: 'n0', nodes, membership, outside: '' };
   };
   const voters = ['n0', 'n1', 'n2'].map((id) => memberOf(id));
   const learner = memberOf('n3', { role: 'learner', promote: true, peerAddress: 'p3:2' });
@@ -309,5 +309,22 @@ describe('client: members that come and go', () => {
     group.nodes[0]!.kill();
     const code = await servedBy().catch((error: TLedgerError) => error.code);
     expect(code).to.equal('UNREACHABLE');
+  });
+});
+
+describe('client: a long wait for a change of members', () => {
+  it('is told when it changes, and every 10 s with the time waited while it does not', () => {
+    const report = new WaitReport(500);
+    const said = [500, 750, 10_250, 10_500, 10_750, 20_500].map((nowMs) => report.next('n3 is away', nowMs));
+    expect(said).to.deep.equal([
+      'n3 is away',
+      null,
+      null,
+      'n3 is away (waiting for 10 s)',
+      null,
+      'n3 is away (waiting for 20 s)',
+    ]);
+    expect(report.next('n3 is a voter', 20_750)).to.equal('n3 is a voter');
+    expect(report.next('n3 is a voter', 30_749)).to.equal(null);
   });
 });

@@ -40,6 +40,8 @@ interface Member {
   open: OpenGroup | null;
   failure: Error | null;
   warnings: string[];
+  /** What went as it should and is rare: snapshots, cuts. */
+  readonly events: string[];
   /** The memberships that its transport was told, in this life. */
   told: Membership[];
   readonly clock: NodeClock;
@@ -90,6 +92,7 @@ export class Group {
         open: null,
         failure: null,
         warnings: [],
+        events: [],
         told: [],
         clock: new NodeClock(this.clock),
         life: 0,
@@ -160,6 +163,9 @@ export class Group {
         },
       },
       onWarning,
+      onEvent: (message) => {
+        if (member.life === life) member.events.push(message);
+      },
       onFailure: (error) => {
         if (member.life === life) member.failure = error;
       },

@@ -233,13 +233,30 @@ describe('replica: a group of three', () => {
     const transfer = group.replica(leader).transferLeadership(target, group.clock.monotonicMs() + 5_000);
     const failed = transfer.then(
       () => 'ok',
-      (error: TLedgerError) => error.code,
+      (error: TLedgerError) => `${error.code}: ${error.message}`,
     );
     const waiting = outcome(group.append(leader, batchOf('T', ['x']), 5_000));
     await group.run(2_000);
-    expect(await failed).to.equal('TRANSFER_FAILED');
+    expect(await failed).to.match(new RegExp(`^TRANSFER_FAILED: ${target} did not take over: .*; ${leader} goes on`));
     expect(group.leader()).to.equal(leader);
     expect(await waiting, 'what waited during the transfer').to.equal('ok');
+  });
+
+  it('says that a transfer failed because the target is dead', async () => {
+    const group = await Group.started();
+    const leader = await group.elect();
+    const target = group.ids.find((id) => id !== leader)!;
+    group.crash(target, 'kill');
+    await group.run(100);
+    const transfer = group.replica(leader).transferLeadership(target, group.clock.monotonicMs() + 5_000);
+    const failed = transfer.then(
+      () => 'ok',
+      (error: TLedgerError) => error.message,
+    );
+    await group.run(2_000);
+    expect(await failed).to.equal(
+      `${target} did not take over: it is not connected to the leader; ${leader} goes on leading`,
+    );
   });
 
   it('confirms a read index with a majority, and not without one (§6.4)', async () => {

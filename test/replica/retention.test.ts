@@ -46,6 +46,13 @@ describe('replica: retention', () => {
       const { log } = group.member(id);
       expect(log!.firstIndex).to.be.at.most(Number(min) + 1 + max);
     }
+    for (const id of group.ids) {
+      const { base } = group.member(id).log!;
+      const { events } = group.member(id);
+      expect(events).to.include(`took a snapshot at ${base.index}`);
+      const deleted = events.findLast((event) => event.startsWith('deleted'));
+      expect(deleted).to.match(new RegExp(`^deleted records up to ${base.index} \\(kept \\d+ bytes\\)$`));
+    }
     await expectConverged(group);
     expectAcknowledged(group, load);
   });

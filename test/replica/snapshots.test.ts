@@ -28,6 +28,7 @@ describe('replica: snapshots for those who fell behind', () => {
     await group.until('the snapshot', () => group.replica(follower).status().firstIndex > 1);
     const { firstIndex } = group.replica(follower).status();
     expect(firstIndex).to.equal(group.replica(leader).status().firstIndex);
+    expect(group.member(follower).events).to.deep.equal([`took over a snapshot at ${firstIndex - 1} from ${leader}`]);
     await group.run(1_000);
     const sent = count(group, 'snapshot');
     expect(sent, 'pieces of 900 bytes').to.be.within(5, 60);

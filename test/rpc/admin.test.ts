@@ -15,6 +15,7 @@ describe('Admin', () => {
 
   it('tells the state of all members, and why one cannot be asked', async () => {
     const answer = await ask(harness.client, adminService.clusterStatus, { localOnly: false });
+    expect(answer.outside).to.equal('');
     expect(answer).to.deep.include({ cluster: 'tledger', group: 'g0', leaderId: 'n1' });
     expect(answer.nodes.map((node) => [node.nodeId, node.reachable, node.error])).to.deep.equal([
       ['n0', true, ''],
@@ -79,6 +80,10 @@ describe('Admin', () => {
       'n1 voter',
       'n2 voter',
     ]);
+    gateway.isOutside = true;
+    const { outside } = await ask(client, adminService.clusterStatus, { localOnly: false });
+    expect(outside).to.match(/does not belong to the group/);
+    gateway.isOutside = false;
     const metadata = await ask(client, ledgerService.metadata, { topics: ['orders'] });
     expect(metadata.membershipIndex).to.equal('12');
     expect(metadata.members[2]).to.deep.equal({

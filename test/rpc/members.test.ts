@@ -89,6 +89,8 @@ describe('an order to change the members', () => {
     ['a name of 64 letters', { ...n3, kind: 'PROMOTE', nodeId: 'n'.repeat(64) }, /^node_id: /],
     ['no peer address', { ...n3, kind: 'ADD', peerAddress: '' }, /^peer_address: "" is not host:port/],
     ['no client address', { ...n3, kind: 'READDRESS', clientAddress: 'n3' }, /^client_address: "n3" is not host:port/],
+    ['a wildcard for peers', { ...n3, kind: 'ADD', peerAddress: '0.0.0.0:1' }, /^peer_address: "0.0.0.0:1" is somethi/],
+    ['a wildcard for clients', { ...n3, kind: 'READDRESS', clientAddress: '[::]:2' }, /^client_address: .* to listen/],
     ['an illegal node to replace', { ...n3, kind: 'ADD', replaces: 'n 0' }, /^replaces: /],
   ];
   for (const [what, fields, text] of wrong) {

@@ -73,9 +73,14 @@ describe('the introduction between nodes', () => {
   });
 
   const cases: readonly (readonly [string, Metadata, string, RegExp])[] = [
-    ['nobody', new Metadata(), 'WRONG_CLUSTER', /of cluster "c", the caller of ""/],
+    ['nobody', new Metadata(), 'WRONG_CLUSTER', /^node "n0" is of cluster "c", the caller of ""$/],
     ['another cluster', call(nodeOf('n1', { cluster: 'x' }), 'n0'), 'WRONG_CLUSTER', /the caller of "x"/],
-    ['another group', call(nodeOf('n1', { group: 'g9' }), 'n0'), 'UNKNOWN_GROUP', /group "g0", not "g9"/],
+    [
+      'another group',
+      call(nodeOf('n1', { group: 'g9' }), 'n0'),
+      'UNKNOWN_GROUP',
+      /^node "n0" serves group "g0", not "g9"$/,
+    ],
     ['itself', call(nodeOf('n0'), 'n0'), 'NOT_A_MEMBER', /"n0" is not another node/],
     ['a name that is none', call(nodeOf('../n1'), 'n0'), 'NOT_A_MEMBER', /not another node/],
     ['a name that is too long', call(nodeOf('n'.repeat(64)), 'n0'), 'NOT_A_MEMBER', /not another node/],
@@ -84,13 +89,13 @@ describe('the introduction between nodes', () => {
       'other settings',
       call(nodeOf('n1', { settings: 'segmentSizeBytes=1' }), 'n0'),
       'WRONG_CLUSTER',
-      /has segmentSizeBytes=1/,
+      /^node "n1" has segmentSizeBytes=1, node "n0" has segmentSizeBytes=8388608: they must be equal$/,
     ],
     [
       'a group of the same name',
       call(nodeOf('n1', {}, 'fedcba9876543210'), 'n0'),
       'WRONG_CLUSTER',
-      /"n1" is of another group named "g0" \(id fedcba9876543210, here 0123456789abcdef\)/,
+      /"n1" is of another group named "g0" \(id fedcba9876543210, "n0" of 0123456789abcdef\).*: delete its data and start it with --join$/,
     ],
     ['a node that joins itself', call(nodeOf('n1', {}, null), 'n0'), 'NOT_A_MEMBER', /waits itself to be added/],
     ['a group id that is none', call(nodeOf('n1', {}, 'x'), 'n0'), 'NOT_A_MEMBER', /waits itself/],

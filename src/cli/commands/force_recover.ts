@@ -21,7 +21,7 @@ index, holds the most. Only on that one run it again with --accept-data-loss, an
 then, with a new group id: members of the old group are refused. Delete their data, start them with --join, and take them
 in with "tledger member add".
 
-Exit code 1 unless something was changed.
+Exit code 0 when the node is a group of one now, or was one already; then nothing is changed. 1 if it is not.
 
 Examples:
   tledger node force-recover --data-dir /var/lib/tledger --group g0
@@ -43,14 +43,16 @@ export function registerForceRecover(node: Command, context: CliContext): void {
       const { dataDir, group, peer, client } = options;
       const where: RecoverOptions = { dataDir, group, address: { ...(peer && { peer }), ...(client && { client }) } };
       const output = new Output(context.stdout, globalOptionsOf(command).format);
+      const survivor = await describe(where);
+      if (survivor.isAlone) return output.result({ recovered: false, ...survivor }, () => aloneText(survivor));
       if (options.acceptDataLoss !== true) {
-        const survivor = await describe(where);
         await output.result({ recovered: false, ...survivor }, () => textOf(survivor));
         throw new QuietExit(exitCodes.failed);
       }
-      const survivor = await describe(where);
       if (output.format === 'text') context.stderr.write(`${factsOf(survivor)}\n\n${consequencesOf(survivor)}\n\n`);
       const recovered = await recoverByForce(where);
+      // Somebody else did it meanwhile.
+      if (recovered === null) return output.result({ recovered: false, ...survivor }, () => aloneText(survivor));
       await output.result({ recovered: true, ...recovered }, () => doneText(recovered));
     });
 }
@@ -93,7 +95,7 @@ function consequencesOf({ others, uncertainCount, appliedIndex, lastIndex }: Sur
     );
   }
   if (uncertainCount > 0) {
-    const range = `${grouped(appliedIndex + 1)} to ${grouped(lastIndex)}`;
+    const range = `within ${grouped(appliedIndex + 1)} to ${grouped(lastIndex)}`;
     lines.push(
       `- ${grouped(uncertainCount)} records (${range}) come after the last one known to be committed. They become permanent,`,
       '  whether their senders were told so or not.',
@@ -103,6 +105,12 @@ function consequencesOf({ others, uncertainCount, appliedIndex, lastIndex }: Sur
   }
   lines.push('- The group gets a new id: old members that come back are refused, and have to be added as new ones.');
   return lines.join('\n');
+}
+
+function aloneText(survivor: Survivor): string {
+  const { nodeId, groupId, others } = survivor;
+  const learners = others.length === 0 ? '' : `, with ${others.join(', ')} as learners`;
+  return `${factsOf(survivor)}\n\n${nodeId} is a group of one already (id ${groupId})${learners}. Nothing was changed.`;
 }
 
 function doneText({ nodeId, index, term, groupId, address }: Survivor & Recovered): string {

@@ -24,9 +24,14 @@ const ADD_HELP = `
 The new node is started first, with an empty data directory:
   tledger node start --join --node-id n3 --data-dir /var/lib/tledger \\
     --peer-listen 10.0.0.4:40911 --client-listen 10.0.0.4:8081
-It gets the log as a learner, without a vote, and becomes a voter by itself once it has caught up; until then the group
-is as safe as before. What is waited for is said on stderr. Ctrl-C ends the wait (exit code 130), not the change, which
-"tledger member cancel" takes back.
+Settings that must be equal on all members (--segment-size-bytes, --reads) are repeated there, if they are not the defaults.
+The node gets the log as a learner, without a vote, and becomes a voter by itself once it has caught up; until then the group
+is as safe as before. What is waited for is said on stderr, every 10 s anew. The command waits without limit, also for a
+node that never answers; --no-wait returns at once, --timeout limits it. Ctrl-C ends the wait (exit code 130), not the
+change: that goes on, and "tledger member cancel" takes it back.
+
+Several nodes may wait as learners at a time; voters change one step at a time, and what is asked for during a change-over
+is refused with MEMBERSHIP_CHANGING.
 
 Examples:
   tledger member add n3 --peer 10.0.0.4:40911 --client 10.0.0.4:8081
@@ -94,7 +99,7 @@ export function register(program: Command, context: CliContext): void {
   const cancel = member
     .command('cancel')
     .description('take back the change that is under way, as far as that is possible')
-    .addHelpText('after', '\nExample:\n  tledger member cancel');
+    .addHelpText('after', CANCEL_HELP);
   changing(cancel).action((_options: ChangeOptions, command: Command) => change({ kind: 'cancel' }, command, context));
   member
     .command('list')
@@ -117,6 +122,13 @@ Examples:
   tledger member list
   tledger member list --format json`;
 
+const CANCEL_HELP = `
+During a change-over it is turned back, so that the voters are what they were. Without one, every learner that waits to
+become a voter leaves the group; learners that were added with --learner stay. Refused if nothing is under way.
+
+Example:
+  tledger member cancel`;
+
 function changing(command: Command): Command {
   return command
     .option('--no-wait', 'end when the change has begun instead of when it is done')
@@ -135,17 +147,27 @@ async function change(wish: MembershipWish, command: Command, context: CliContex
       onProgress: (progress) => context.stderr.write(`${progress}\n`),
     });
     await output.result({ index: index ?? null, done: isDone, text }, () => (isDone ? `done: ${text}` : text));
-    if (!isDone && wait) throw new QuietExit(exitCodes.interrupted);
+    if (isDone || !wait) return;
+    context.stderr.write(`${interruptedText(wish, index)}\n`);
+    throw new QuietExit(exitCodes.interrupted);
   });
 }
 
+/** What becomes of a change that nobody waits for any more. @param index undefined: whether it began is not known. */
+function interruptedText({ kind }: MembershipWish, index: number | undefined): string {
+  const goesOn = index === undefined ? 'the change may have begun, and then goes on' : 'the change goes on';
+  const isCancellable = kind !== 'cancel' && kind !== 'readdress';
+  return isCancellable ? `${goesOn}; "tledger member cancel" takes it back` : goesOn;
+}
+
 function documentOf(status: ClusterStatusResponse) {
-  const { cluster, group, leaderId, nodes } = status;
+  const { cluster, group, leaderId, nodes, outside } = status;
   const membership = membershipOf(status);
   return {
     cluster,
     group,
     leaderId: leaderId === '' ? null : leaderId,
+    ...(outside === '' ? {} : { outside }),
     index: Number(membership.index),
     committed: membership.committed,
     changingOver: membership.changingOver,
@@ -168,7 +190,7 @@ function documentOf(status: ClusterStatusResponse) {
 }
 
 function textOf(status: ClusterStatusResponse): string {
-  const { cluster, group, leaderId, nodes } = status;
+  const { cluster, group, leaderId, nodes, outside } = status;
   const membership = membershipOf(status);
   const rows = membership.members.map(({ nodeId, role, clientAddress, peerAddress }) => {
     const node = nodes.find((one) => one.nodeId === nodeId);
@@ -178,6 +200,9 @@ function textOf(status: ClusterStatusResponse): string {
   });
   const silent = nodes.filter(({ reachable }) => !reachable).map(({ nodeId, error }) => `${nodeId}: ${shortly(error)}`);
   return [
+    ...(outside === ''
+      ? []
+      : [`The node that was asked is outside: ${outside}. What follows may be old; ask a member.`, '']),
     `cluster ${cluster}, group ${group}, ${leaderId === '' ? 'no leader' : `leader ${leaderId}`}`,
     '',
     table(['NODE', 'ROLE', 'STATE', 'LAG', 'CLIENTS', 'PEERS'], rows),
