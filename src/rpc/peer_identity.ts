@@ -92,7 +92,9 @@ export function heedAnswer({ memory }: PeerIdentity, peer: NodeId, answer: Metad
  * Checks who calls. A node that waits to be taken in joins the caller's group. That the caller has promised something is
  * remembered before the call is handled.
  * @returns the calling node.
-function checkGroup({ belonging, group, nodeId }: PeerIdentity, from: NodeId, groupId: string): void {
+ * @throws TLedgerError NOT_A_MEMBER, WRONG_CLUSTER or UNKNOWN_GROUP, naming what was said and what was expected; DATA_LOST
+ * when one of the two is blank and the other knows that it was not; Error when what changes cannot be written. The texts
+ * are read elsewhere, so that they name nodes.
  */
 export function identify(self: PeerIdentity, metadata: Metadata): NodeId {
   const said = (name: string): string => String(metadata.get(name)[0] ?? '');
@@ -129,12 +131,7 @@ export function identify(self: PeerIdentity, metadata: Metadata): NodeId {
   return from;
 }
 
-<<<<<<< HEAD
-function checkGroup({ belonging, group }: PeerIdentity, from: NodeId, groupId: string): void {
-=======
-/** Comes last: a call that is refused for anything else must not make a node join. */
 function checkGroup({ belonging, group, nodeId }: PeerIdentity, from: NodeId, groupId: string): void {
->>>>>>> h13-newcomer
   if (!GROUP_ID.test(groupId)) {
     throw new TLedgerError('NOT_A_MEMBER', `node "${from}" waits itself to be added to a group`);
   }
