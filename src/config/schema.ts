@@ -93,6 +93,7 @@ const shape = {
     'bytes',
     [0, 1024 * TIB, 0],
     'Log to keep: older segments are deleted, the oldest first, once a snapshot covers them. Everything is kept when 0.',
+    '0, or at least `segmentSizeBytes`, up to 1024 TiB',
   ),
   diskStallMs: quantity(
     'ms',
@@ -191,7 +192,13 @@ function address(standard: string, meaning: string) {
     .register(fieldFacts, { meaning, values: 'host:port', show: String });
 }
 
-function quantity(unit: QuantityUnit, [min, max, standard]: readonly [number, number, number], meaning: string) {
+/** @param values what may be given, where that is more than a range. */
+function quantity(
+  unit: QuantityUnit,
+  [min, max, standard]: readonly [number, number, number],
+  meaning: string,
+  values?: string,
+) {
   const show = (value: unknown) => formatQuantity(Number(value), unit);
   return z
     .preprocess(
@@ -203,7 +210,7 @@ function quantity(unit: QuantityUnit, [min, max, standard]: readonly [number, nu
         .max(max, `must be at most ${show(max)}`),
     )
     .default(standard)
-    .register(fieldFacts, { meaning, values: `${show(min)} to ${show(max)}`, show });
+    .register(fieldFacts, { meaning, values: values ?? `${show(min)} to ${show(max)}`, show });
 }
 
 function choice<const T extends string>(values: readonly T[], standard: NoInfer<T>, meaning: string) {

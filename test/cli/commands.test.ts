@@ -328,4 +328,16 @@ describe('cli: commands', () => {
       expect(help.stdout.toString(), line).to.include('--endpoints');
     }
   });
+
+  it('tell in --help what is needed, and not what is internal', async () => {
+    const helpOf = async (line: string) => (await run([...line.split(' '), '--help'])).stdout.toString();
+    const add = await helpOf('member add');
+    expect(add.match(/--(peer|client) <host:port> .*\(required\)$/gm)).to.have.length(2);
+    expect(add).to.match(/--learner .*\shas\s+no\s+vote\s+until\s+it\s+is\s+promoted/s);
+    const start = await helpOf('node start');
+    expect(start).not.to.include('--supervised');
+    expect(start)
+      .to.match(/--retention-bytes .*/)
+      .and.to.match(/\[0,\s+or\s+at\s+least\s+`segmentSizeBytes`/);
+  });
 });

@@ -32,7 +32,7 @@ export function registerForceRecover(node: Command, context: CliContext): void {
   node
     .command('force-recover')
     .description('say what a survivor holds; with --accept-data-loss make it a group of one')
-    .requiredOption('--data-dir <directory>', "the node's data directory")
+    .requiredOption('--data-dir <directory>', "the node's data directory (required)")
     .option('--group <group>', 'the group', 'g0')
     .option('--peer <host:port>', 'where other members will reach it (default: as recorded)', endpoint)
     .option('--client <host:port>', 'where clients will reach it (default: as recorded)', endpoint)

@@ -54,9 +54,9 @@ export function register(program: Command, context: CliContext): void {
     .command('add')
     .description('take a node in, which was started with --join; done when it is a voter')
     .argument('<node>', 'its name')
-    .requiredOption('--peer <host:port>', 'where the other members reach it', endpoint)
-    .requiredOption('--client <host:port>', 'where clients reach it', endpoint)
-    .option('--learner', 'it gets the log and serves readers, but never has a vote')
+    .requiredOption('--peer <host:port>', 'where the other members reach it (required)', endpoint)
+    .requiredOption('--client <host:port>', 'where clients reach it (required)', endpoint)
+    .option('--learner', 'it gets the log and serves readers, and has no vote until it is promoted')
     .option('--replaces <node>', 'the voter that leaves in the same step in which this one becomes one')
     .addHelpText('after', ADD_HELP);
   changing(add).action((nodeId: string, options: AddOptions, command: Command) => {
@@ -90,8 +90,8 @@ export function register(program: Command, context: CliContext): void {
     .command('readdress')
     .description('tell the group where a member is reached from now on')
     .argument('<node>', 'its name')
-    .requiredOption('--peer <host:port>', 'where the other members reach it', endpoint)
-    .requiredOption('--client <host:port>', 'where clients reach it', endpoint)
+    .requiredOption('--peer <host:port>', 'where the other members reach it (required)', endpoint)
+    .requiredOption('--client <host:port>', 'where clients reach it (required)', endpoint)
     .addHelpText('after', '\nExample:\n  tledger member readdress n1 --peer 10.0.0.9:40911 --client 10.0.0.9:8081');
   changing(readdress).action((nodeId: string, { peer, client }: ChangeOptions & AddressOptions, command: Command) =>
     change({ kind: 'readdress', nodeId, addresses: { peer, client } }, command, context),

@@ -1,5 +1,5 @@
 // tledger node start | health | force-recover
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { messageOf, TLedgerError } from '../../base/errors.ts';
 import type { NodeConfig } from '../../config/load.ts';
 import type { Logger } from '../../observe/logger.ts';
@@ -35,7 +35,8 @@ export function register(program: Command, context: CliContext): void {
   registerForceRecover(node, context);
   addSettingOptions(node.command('start'))
     .description('run one node of a group in this process until SIGTERM or SIGINT, which let it finish its work')
-    .option('--supervised', 'report to the parent process over its IPC channel, and stop when that closes')
+    // For `tledger up`: reports to the parent process over its IPC channel, and stops when that closes.
+    .addOption(new Option('--supervised').hideHelp())
     .addHelpText(
       'after',
       `
