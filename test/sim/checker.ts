@@ -387,6 +387,7 @@ export class Checker {
   }
 
   #replaced(node: SimNode, seen: Seen, first: number): void {
+    this.#checkTakenBack(node, first);
     const removed = this.#chains[node.number]![first];
     // What lay behind the records that a snapshot brought may never have been here.
     if (removed === undefined) return;
@@ -470,6 +471,19 @@ export class Checker {
       () => `${node.id} holds the memberships ${open.map(({ index }) => index).join()}`,
     );
     this.#options.sights.onMembership(node, before?.membership ?? null, entry, this.truth.last);
+  }
+
+  /** A membership goes with its record: what is in force lies in the log, or came with what it was cut off behind. */
+  #checkTakenBack(node: SimNode, first: number): void {
+    const { log, replica } = node.process!;
+    const { index, membership } = replica.membership;
+    if (index < first || index <= log.base.index) return;
+    hold(index <= log.lastIndex, () => `${node.id} goes by the membership ${index}, which was removed`);
+    const { buffer, start, end } = log.read(index, index);
+    const [entry] = membershipsIn(buffer, start, end);
+    hold(JSON.stringify(entry?.membership) === JSON.stringify(membership), () => {
+      return `${node.id} goes by the membership ${index}, which was replaced`;
+    });
   }
 
   /** A follower may have got several at once. */

@@ -1,5 +1,5 @@
 // What happened, as a number that two runs of one seed must agree on, and as lines for people if they are wanted.
-import type { RaftMessage } from '../../src/raft/types.ts';
+import type { Membership, RaftMessage } from '../../src/raft/types.ts';
 
 const LINES_MAX = 100_000;
 
@@ -32,6 +32,15 @@ export class Trace {
   }
 }
 
+/** A membership in a few words. */
+export function membersInWords({ voters, outgoing, learners }: Membership): string {
+  const before = outgoing.length === 0 ? '' : `, and of ${outgoing.join(' ')}`;
+  const others = learners.map(({ id, promote, replaces }) => {
+    return `${id}${promote ? ' (to vote' : ' (to learn'}${replaces === null ? ')' : ` for ${replaces})`}`;
+  });
+  return `a majority of ${voters.join(' ')}${before}${others.length === 0 ? '' : `; learners ${others.join(' ')}`}`;
+}
+
 /** A message in a few words. */
 export function wordsOf(message: RaftMessage): string {
   const { from, to, term } = message;
@@ -46,7 +55,11 @@ export function wordsOf(message: RaftMessage): string {
       return `${head} ${message.preVote ? 'pre-vote?' : 'vote?'} ${message.lastIndex}@${message.lastTerm}`;
     case 'vote-response':
       return `${head} ${message.preVote ? 'pre-vote' : 'vote'}: ${message.granted ? 'yes' : 'no'}`;
-    default:
-      return `${head} ${message.type}`;
+    case 'snapshot':
+      return `${head} snapshot ${message.index}@${message.indexTerm} from byte ${message.offset} on`;
+    case 'snapshot-response':
+      return `${head} has ${message.offset} bytes of snapshot ${message.index}`;
+    case 'timeout-now':
+      return `${head} campaign!`;
   }
 }

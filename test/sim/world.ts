@@ -24,7 +24,7 @@ import { comeToRest } from './rest.ts';
 import { Sights } from './sights.ts';
 import { Strikes } from './strikes.ts';
 import { newTallies, type Tallies, tally } from './tally.ts';
-import { Trace } from './trace.ts';
+import { membersInWords, Trace } from './trace.ts';
 import { Violation } from './truth.ts';
 
 /**
@@ -204,6 +204,7 @@ export class World implements ClientWorld {
   }
 
   membersChanged(node: SimNode, membership: Membership): void {
+    this.trace.say(() => `${node.id} goes by ${membersInWords(membership)}`);
     const before = node.members;
     node.members = new Set(Object.keys(membership.addresses));
     for (const id of node.members) {

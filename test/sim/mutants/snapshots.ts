@@ -122,6 +122,12 @@ export const snapshotMutants: readonly Mutant[] = [
       breaks: 'Readers are sent to records that are gone.',
     },
     {
+      name: 'cut-without-a-snapshot',
+      original: 'return snapshots.list().findLast(mayGo) ?? null;',
+      replacement: 'return log.sealedBoundaries.findLast(mayGo) ?? null;',
+      breaks: 'Records go that nothing stands for.',
+    },
+    {
       name: 'needed-snapshots-removed',
       original: 'for (const older of snapshots.list()) if (older < boundary) snapshots.remove(older);',
       replacement: 'for (const older of snapshots.list()) if (older <= boundary) snapshots.remove(older);',
