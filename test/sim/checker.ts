@@ -206,7 +206,12 @@ export class Checker {
   afterEvent(node: SimNode, nowMs: number): void {
     if (node.process === null) return;
     this.counts.checks++;
-    lookAt(node, () => this.#look(node, nowMs));
+    if (lookAt(node, () => this.#look(node, nowMs))) return;
+    // What lies behind the damage can still be read; if this node leads, nobody else knows yet that it is committed.
+    lookAt(node, ({ replica }) => {
+      const { committedIndex, term } = replica.status();
+      if (committedIndex > this.truth.last) this.#commit(node, committedIndex, term);
+    });
   }
 
   /** Every message that the node shows of a queue is the one that was committed there. @returns how many it showed. */
@@ -565,12 +570,14 @@ function replicatedPart(key: string, value: string): [key: string, value: string
   return [[key, String(max)]];
 }
 
-/** Looks at what a node has; what is damaged there cannot be looked at. */
-function lookAt(node: SimNode, look: (process: Process) => void): void {
+/** Looks at what a node has. @returns false when something damaged was in the way. */
+function lookAt(node: SimNode, look: (process: Process) => void): boolean {
   try {
     node.observe(look);
+    return true;
   } catch (error) {
     if (!(error instanceof TLedgerError && error.code === 'DATA_CORRUPTED' && node.isDamaged)) throw error;
+    return false;
   }
 }
 
