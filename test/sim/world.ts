@@ -20,6 +20,7 @@ import { Network } from './network.ts';
 import { SimNode } from './node.ts';
 import { addressOf, founders, Operator } from './operator.ts';
 import { drawPlan, type LoadPlan, type Plan, type Profile } from './plan.ts';
+import { probeSuperseded } from './readers.ts';
 import { comeToRest } from './rest.ts';
 import { Sights } from './sights.ts';
 import { Strikes } from './strikes.ts';
@@ -452,9 +453,13 @@ export class World implements ClientWorld {
     } catch (error) {
       this.fail(error);
     }
-    if (this.checker.isNewLeader(node)) this.#strikes.afterElection(node);
+    if (this.checker.isNewLeader(node)) {
+      this.#probeOthers(node);
+      this.#strikes.afterElection(node);
+    }
     const committed = this.checker.newlyCommitted(node);
     if (committed !== null) this.#strikes.afterCommit(node, committed.isFirst);
+    if (this.checker.haveMajoritiesChanged(node)) this.#strikes.afterMajorities(node);
     if (node.process === null) return;
     const { log, broker, replica } = node.process;
     this.trace.mix(node.number);
@@ -474,6 +479,14 @@ export class World implements ClientWorld {
       node.fuse = null;
       node.hungUntilMs = 0;
       if (node.life === null) node.start();
+    }
+  }
+
+  /** Whoever still believes to lead is asked at the moment at which that would be worst. */
+  #probeOthers(leader: SimNode): void {
+    for (const other of this.nodes) {
+      if (other === leader || !other.process?.replica.isLeader) continue;
+      this.act(other, () => probeSuperseded(this, other));
     }
   }
 
