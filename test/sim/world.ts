@@ -485,7 +485,7 @@ export class World implements ClientWorld {
   /** Whoever still believes to lead is asked at the moment at which that would be worst. */
   #probeOthers(leader: SimNode): void {
     for (const other of this.nodes) {
-      if (other === leader || !other.process?.replica.isLeader) continue;
+      if (other === leader || !other.process?.replica.isLeader || !this.checker.isSuperseded(other)) continue;
       this.act(other, () => probeSuperseded(this, other));
     }
   }
