@@ -36,7 +36,7 @@ const MICROTASKS_PER_EVENT = 12;
 /** A hanging disk is noticed by a timer, and `async` flushes pause in between. */
 const HANG_SLACK_MS = 250;
 /** A group that needs more is running in circles. */
-const EVENTS_PER_MS_MAX = 60;
+const EVENTS_PER_MS_AND_NODE_MAX = 25;
 
 /** What a run is asked to be. */
 export interface RunOptions {
@@ -415,7 +415,8 @@ export class World implements ClientWorld {
       await (isLong ? allMicrotasks() : microtasks(MICROTASKS_PER_EVENT));
       this.#afterEvent(event);
       // A message storm, or timers that are due for ever, would not let time pass at all.
-      assert(++this.#events < 20_000 + EVENTS_PER_MS_MAX * this.#nowMs, 'the group does not run in circles');
+      const eventsMax = 20_000 + EVENTS_PER_MS_AND_NODE_MAX * this.nodes.length * this.#nowMs;
+      assert(++this.#events < eventsMax, 'the group does not run in circles');
     }
     if (this.#failure !== null) throw this.#failure;
     this.#nowMs = Math.max(this.#nowMs, untilMs);
