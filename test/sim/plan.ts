@@ -19,7 +19,7 @@ const weights: Readonly<Record<Profile, number>> = {
   members: 22,
   hostile: 30,
   swarm: 18,
-  long: 16,
+  long: 20,
 };
 
 /** Settings of the group under test. */
