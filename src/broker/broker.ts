@@ -177,7 +177,7 @@ export class Broker {
       this.#applyRecords(buffer, start, end);
       touched = this.#projection.finish();
     } catch (error) {
-      this.#checkpoints.hasFailed = true;
+      this.#checkpoints.fail(error);
       throw error;
     }
     for (const queue of touched) this.#dirty.queue(queue);

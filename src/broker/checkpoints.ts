@@ -6,7 +6,7 @@
 //
 // A snapshot takes its rows when it is asked for and is made of what the store holds then, so the store has to stop
 // there: checkpoints, which take their rows when they begin, wait until no such job is left.
-import { assert, InvariantError } from '../base/assert.ts';
+import { assert } from '../base/assert.ts';
 import { type LogIndex, logIndex } from '../raft/types.ts';
 import type { ConsumeQueue } from '../storage/consume_queue.ts';
 import type { SnapshotMeta, SnapshotStore } from '../storage/snapshot_store.ts';
@@ -36,8 +36,7 @@ export interface CheckpointParts {
 
 /** See the head of the file. */
 export class Checkpoints {
-  /** Set for good once something went wrong half-way: the state in memory is not to be trusted or stored. */
-  hasFailed = false;
+  #failure: { readonly error: unknown } | null = null;
   readonly #parts: CheckpointParts;
   /** Jobs whose rows are taken, in their order. */
   readonly #fixed: Job<void>[] = [];
@@ -50,6 +49,16 @@ export class Checkpoints {
 
   constructor(parts: CheckpointParts) {
     this.#parts = parts;
+  }
+
+  /** Set for good once something went wrong half-way: the state in memory is not to be trusted or stored. */
+  get hasFailed(): boolean {
+    return this.#failure !== null;
+  }
+
+  /** Something went wrong half-way; whoever wants anything stored from now on is told why. The first reason counts. */
+  fail(error: unknown): void {
+    this.#failure ??= { error };
   }
 
   /** The store was found to be, or was made, the result of the records up to `index`. */
@@ -142,7 +151,7 @@ export class Checkpoints {
     try {
       yield* toSnapshotRows(this.#parts.store.entries());
     } catch (error) {
-      this.hasFailed = true;
+      this.fail(error);
       throw error;
     }
   }
@@ -151,13 +160,13 @@ export class Checkpoints {
     try {
       await work();
     } catch (error) {
-      this.hasFailed = true;
+      this.fail(error);
       throw error;
     }
   }
 
   #assertSound(): void {
-    if (this.hasFailed) throw new InvariantError('a broker that failed stores nothing any more');
+    if (this.#failure !== null) throw this.#failure.error;
   }
 }
 

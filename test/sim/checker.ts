@@ -26,6 +26,7 @@ interface Seen {
   ledSinceMs: number;
   hasCommitted: boolean;
   isNewLeader: boolean;
+  haveMajoritiesChanged: boolean;
   committedInTerm: number;
   /** Since when it has waited for the same flush. */
   waitsSinceMs: number;
@@ -69,6 +70,7 @@ export class Checker {
   readonly #heardMs: readonly Map<NodeId, number>[];
   readonly #rounds: Rounds[] = [];
   readonly #leaders = new Map<number, NodeId>();
+  #ledTermMax = 0;
   readonly #votes = new Map<string, NodeId>();
   /** The chain of each record that each node holds, or held when its last process ended. */
   readonly #chains: readonly number[][];
@@ -174,6 +176,14 @@ export class Checker {
     const isNew = seen.isNewLeader;
     seen.isNewLeader = false;
     return isNew;
+  }
+
+  /** Whether the node leads, and its last event changed who decides. */
+  haveMajoritiesChanged(node: SimNode): boolean {
+    const seen = this.#seen[node.number]!;
+    const have = seen.haveMajoritiesChanged;
+    seen.haveMajoritiesChanged = false;
+    return have && node.process?.replica.isLeader === true;
   }
 
   /** Whether the node leads and its last event committed something. */
@@ -466,6 +476,10 @@ export class Checker {
       before === undefined || before.membership.voters.length === 0 || before.index < this.#baseOf(node);
     if (!hasMissed) this.#checkSteps(node, before, entry);
     adopted.push(entry);
+    const { voters, outgoing } = entry.membership;
+    const isOther =
+      before !== undefined && `${before.membership.voters}/${before.membership.outgoing}` !== `${voters}/${outgoing}`;
+    this.#seen[node.number]!.haveMajoritiesChanged ||= isOther;
     this.#newIn[node.number] = this.counts.checks;
     this.counts.memberships++;
     const open = adopted.filter(
@@ -552,6 +566,12 @@ export class Checker {
     const known = this.#leaders.get(term);
     hold(known === undefined || known === id, () => `term ${term} has two leaders: ${known} and ${id}`);
     this.#leaders.set(term, id);
+    this.#ledTermMax = Math.max(this.#ledTermMax, term);
+  }
+
+  /** Whether somebody has been elected in a later term than the node's: then it must not confirm any read. */
+  isSuperseded(node: SimNode): boolean {
+    return this.#ledTermMax > node.process!.replica.term;
   }
 
   #vote(voter: NodeId, term: number, candidate: NodeId): void {
@@ -584,7 +604,7 @@ function lookAt(node: SimNode, look: (process: Process) => void): boolean {
 function newSeen(): Seen {
   const log = { commit: 0, applied: 0, last: 0, lastChain: 0, segment: 0, base: 0 };
   const terms = { term: 0, ledTerm: 0, ledSinceMs: 0, committedInTerm: 0, waitsSinceMs: 0, flushCount: 0 };
-  const flags = { hasCommitted: false, isNewLeader: false };
+  const flags = { hasCommitted: false, isNewLeader: false, haveMajoritiesChanged: false };
   return { process: null, role: 'follower', ...log, ...terms, ...flags };
 }
 

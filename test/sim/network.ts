@@ -186,7 +186,7 @@ export class Network {
 }
 
 function copyOf({ buffer, start, end, prevChain }: RecordBytes): RecordBytes {
-  const copy = Buffer.alloc(HEADROOM_BYTES + end - start);
+  const copy = Buffer.allocUnsafeSlow(HEADROOM_BYTES + end - start);
   buffer.copy(copy, HEADROOM_BYTES, start, end);
   return { buffer: copy, start: HEADROOM_BYTES, end: copy.length, prevChain };
 }

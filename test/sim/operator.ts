@@ -52,12 +52,19 @@ export class Operator {
 
   /** Begins something, or changes its mind about what is under way. */
   act(): void {
-    if (this.#isBusy) {
-      if (this.#random.next() < 0.3) this.#ask({ type: 'cancel' }, null);
-      return;
-    }
+    if (this.#isBusy) return this.#interfere();
     const change = this.#draw(this.#world.checker.truth.membership);
     if (change !== null) this.#begin(change);
+  }
+
+  /** Changes its mind, or forgets that something is under way. */
+  #interfere(): void {
+    const { membership } = this.#world.checker.truth;
+    const members = Object.keys(membership.addresses);
+    const id = members[this.#random.between(0, members.length - 1)]!;
+    const kind = this.#random.next();
+    if (kind < 0.3) this.#ask({ type: 'cancel' }, null);
+    else if (kind < 0.6) this.#ask({ type: 'readdress', id, address: this.#address(id) }, null);
   }
 
   /** One step towards a group that is whole: takes back what cannot be finished, replaces and removes what is lost. */

@@ -19,7 +19,7 @@ const weights: Readonly<Record<Profile, number>> = {
   members: 22,
   hostile: 30,
   swarm: 18,
-  long: 16,
+  long: 20,
 };
 
 /** Settings of the group under test. */
@@ -105,6 +105,8 @@ export interface StrikePlan {
   readonly crashAfterAnswer: number;
   /** Chance that a leader dies as soon as it has committed something, and the rest regroups without whoever helped it. */
   readonly crashAfterCommit: number;
+  /** Chance that a leader dies as soon as other majorities decide by its log. */
+  readonly crashAfterMajorities: number;
   /** Chance that a new leader is cut off at once, so that logs grow apart (paper, figure 8). */
   readonly isolateNewLeader: number;
   /** Whether a crash may take the power along. */
@@ -171,6 +173,7 @@ export function drawPlan(random: Random, wanted: Profile | null): Plan {
       targetLeader: random.next() < 0.5 ? 0.8 : 0.3,
       crashAfterAnswer: has('hostile', 'crash', 'members', 'swarm') ? random.next() ** 2 * 0.05 : 0,
       crashAfterCommit: has('hostile', 'members', 'swarm') ? random.next() * 0.04 : 0,
+      crashAfterMajorities: has('members', 'swarm', 'long') ? random.next() * 0.5 : 0,
       isolateNewLeader: has('hostile', 'members') ? random.next() * 0.6 : 0,
       powerLoss,
       crashAtStart: has('crash', 'disk', 'swarm') ? random.next() * 0.3 : 0,

@@ -120,8 +120,11 @@ export function confirmedRead<T>(
     didLead = process.replica.isLeader;
     const askedMs = world.nowMs;
     const round = world.checker.roundSent(asked);
+    const { term } = process.replica;
+    const isSuperseded = world.checker.isSuperseded(asked);
     process.replica.readIndex().then(
       (index) => {
+        attempt(world, () => holdSuperseded(asked, term, isSuperseded));
         if (!world.hasLeases && process.life.isAlive) attempt(world, () => world.checker.checkConfirmed(asked, round));
         if (world.nowMs === askedMs && world.nodes.length > 1) world.marks.reach('a read is confirmed by the lease');
         reply(null, index);
@@ -156,6 +159,20 @@ export function confirmedRead<T>(
       done(outcome.result, at);
     });
   });
+}
+
+/** Asks a leader that another one has taken the place of: it must find that out before it confirms anything. */
+export function probeSuperseded(world: ClientWorld, node: SimNode): void {
+  const { replica } = node.process!;
+  const { term } = replica;
+  replica.readIndex().then(
+    () => attempt(world, () => holdSuperseded(node, term, true)),
+    () => {},
+  );
+}
+
+function holdSuperseded(node: SimNode, term: number, isSuperseded: boolean): void {
+  hold(!isSuperseded, () => `${node.id} confirms a read in term ${term}, asked for when a later term had a leader`);
 }
 
 /** What is found broken where a promise settles is told to the world. */

@@ -84,6 +84,11 @@ export class Strikes {
     this.#mayKillLeader(leader, this.#plan.crashAfterCommit * 10, 'death after old records were copied');
   }
 
+  /** A leader has just begun or finished to change the majorities: it may be the only one who knows. */
+  afterMajorities(leader: SimNode): void {
+    this.#mayKillLeader(leader, this.#plan.crashAfterMajorities, 'death after the majorities changed');
+  }
+
   /** The leader dies, and the rest regroups, perhaps without one of those who helped it. */
   #mayKillLeader(leader: SimNode, chance: number, what: string): void {
     if (this.#isOver || chance === 0 || this.#random.next() >= chance) return;

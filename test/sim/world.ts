@@ -20,6 +20,7 @@ import { Network } from './network.ts';
 import { SimNode } from './node.ts';
 import { addressOf, founders, Operator } from './operator.ts';
 import { drawPlan, type LoadPlan, type Plan, type Profile } from './plan.ts';
+import { probeSuperseded } from './readers.ts';
 import { comeToRest } from './rest.ts';
 import { Sights } from './sights.ts';
 import { Strikes } from './strikes.ts';
@@ -35,7 +36,7 @@ const MICROTASKS_PER_EVENT = 12;
 /** A hanging disk is noticed by a timer, and `async` flushes pause in between. */
 const HANG_SLACK_MS = 250;
 /** A group that needs more is running in circles. */
-const EVENTS_PER_MS_MAX = 60;
+const EVENTS_PER_MS_AND_NODE_MAX = 25;
 
 /** What a run is asked to be. */
 export interface RunOptions {
@@ -414,7 +415,8 @@ export class World implements ClientWorld {
       await (isLong ? allMicrotasks() : microtasks(MICROTASKS_PER_EVENT));
       this.#afterEvent(event);
       // A message storm, or timers that are due for ever, would not let time pass at all.
-      assert(++this.#events < 20_000 + EVENTS_PER_MS_MAX * this.#nowMs, 'the group does not run in circles');
+      const eventsMax = 20_000 + EVENTS_PER_MS_AND_NODE_MAX * this.nodes.length * this.#nowMs;
+      assert(++this.#events < eventsMax, 'the group does not run in circles');
     }
     if (this.#failure !== null) throw this.#failure;
     this.#nowMs = Math.max(this.#nowMs, untilMs);
@@ -452,9 +454,13 @@ export class World implements ClientWorld {
     } catch (error) {
       this.fail(error);
     }
-    if (this.checker.isNewLeader(node)) this.#strikes.afterElection(node);
+    if (this.checker.isNewLeader(node)) {
+      this.#probeOthers(node);
+      this.#strikes.afterElection(node);
+    }
     const committed = this.checker.newlyCommitted(node);
     if (committed !== null) this.#strikes.afterCommit(node, committed.isFirst);
+    if (this.checker.haveMajoritiesChanged(node)) this.#strikes.afterMajorities(node);
     if (node.process === null) return;
     const { log, broker, replica } = node.process;
     this.trace.mix(node.number);
@@ -474,6 +480,14 @@ export class World implements ClientWorld {
       node.fuse = null;
       node.hungUntilMs = 0;
       if (node.life === null) node.start();
+    }
+  }
+
+  /** Whoever still believes to lead is asked at the moment at which that would be worst. */
+  #probeOthers(leader: SimNode): void {
+    for (const other of this.nodes) {
+      if (other === leader || !other.process?.replica.isLeader || !this.checker.isSuperseded(other)) continue;
+      this.act(other, () => probeSuperseded(this, other));
     }
   }
 
