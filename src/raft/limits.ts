@@ -30,6 +30,13 @@ export const membersMax = 15;
 /** Longest pause, in heartbeats, until an unanswered probe, or piece of a snapshot, is sent again. */
 export const pauseRoundsMax = 8;
 
+/**
+ * How often in a heartbeat round a refusal may start a follower's pipeline anew; after that it waits for the next round.
+ * A transport that overtakes and repeats messages would else be answered each refusal with another window of appends,
+ * each of which brings more refusals.
+ */
+export const restartsPerRoundMax = 16;
+
 /** Share of the lease that is given up for the difference between two members' clocks. */
 export const leaseMarginShare = 0.1;
 /** Rounds whose beginnings are remembered for the lease. */

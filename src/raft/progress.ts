@@ -18,7 +18,7 @@
 //    on follower │    (replicate)     │
 import { assert } from '../base/assert.ts';
 import type { Inflight } from './inflight.ts';
-import { pauseRoundsMax } from './limits.ts';
+import { pauseRoundsMax, restartsPerRoundMax } from './limits.ts';
 import { SnapshotSending } from './snapshot_sending.ts';
 import { type LogIndex, logIndex, type NodeId, type ProgressStatus, type SnapshotPoint } from './types.ts';
 
@@ -50,6 +50,8 @@ export class Progress {
   #goal: LogIndex;
   #goalMs: number;
   #keepsUp = false;
+  /** How often the pipeline may start anew in this heartbeat round. */
+  #restartsLeft = restartsPerRoundMax;
 
   constructor(options: { peer: NodeId; next: LogIndex; connected: boolean; inflight: Inflight; nowMs: number }) {
     this.peer = options.peer;
@@ -130,7 +132,7 @@ export class Progress {
       this.inflight.freeUpTo(match);
     }
     const reached = this.#sending === null ? this.#next - 1 : this.#sending.point.index;
-    if (this.#state !== 'replicate' && match >= reached) this.#becomeReplicate();
+    if (this.#state !== 'replicate' && match >= reached && this.#restartsLeft > 0) this.#becomeReplicate();
     else if (this.#next <= this.#match) this.#next = logIndex(this.#match + 1);
     assert(this.#match < this.#next, 'what is sent next lies above what is acknowledged');
     return rose;
@@ -145,12 +147,15 @@ export class Progress {
     // While a snapshot is sent, heartbeats are refused as a matter of course.
     if (this.#state === 'snapshot' || prevIndex <= this.#match) return false;
     if (this.#state === 'probe' && prevIndex !== this.#next - 1) return false;
+    if (this.#state === 'replicate') this.#restartsLeft--;
     this.#becomeProbe(Math.min(prevIndex, next));
+    if (this.#restartsLeft <= 0) this.#pauseProbe();
     return true;
   }
 
   /** A heartbeat interval has passed: what was not answered for long enough may go out again. */
   roundPassed(): void {
+    this.#restartsLeft = restartsPerRoundMax;
     if (this.#state === 'probe' && this.#probing && --this.#probeRoundsLeft <= 0) {
       this.#probePauseRounds = Math.min(this.#probePauseRounds * 2, pauseRoundsMax);
       this.#becomeProbe(this.#next);
@@ -210,6 +215,12 @@ export class Progress {
       caughtUp,
       snapshotOffset,
     };
+  }
+
+  /** Nothing goes out before the next round. */
+  #pauseProbe(): void {
+    this.#probing = true;
+    this.#probeRoundsLeft = 1;
   }
 
   #becomeReplicate(): void {

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { Inflight } from '../../src/raft/inflight.ts';
+import { restartsPerRoundMax } from '../../src/raft/limits.ts';
 import { Progress } from '../../src/raft/progress.ts';
 import { SnapshotSending } from '../../src/raft/snapshot_sending.ts';
 import { type LogIndex, logIndex, term } from '../../src/raft/types.ts';
@@ -279,6 +280,26 @@ describe('raft/progress: a snapshot piece by piece', () => {
     expect([sending.maySend, sending.offset]).to.deep.equal([false, 0]);
     sending.roundPassed();
     expect(sending.maySend).to.equal(true);
+  });
+});
+
+describe('raft/progress: refusals that overtake', () => {
+  it('start the pipeline anew a bounded number of times a round, so that windows and refusals do not feed each other', () => {
+    const progress = replicating(7);
+    /** Sends, is refused behind what was sent, and hears an old acknowledgement again. @returns whether anything may go out. */
+    const refused = (): boolean => {
+      progress.sent(at(8), 10);
+      progress.rejected(at(8), 8);
+      progress.acknowledged(at(7));
+      return progress.maySend;
+    };
+    for (let restart = 1; restart < restartsPerRoundMax; restart++) expect(refused()).to.equal(true);
+    expect(refused()).to.equal(false);
+    expect(progress.isReplicating).to.equal(false);
+    progress.roundPassed();
+    expect(progress.maySend).to.equal(true);
+    progress.acknowledged(at(7));
+    expect(progress.isReplicating).to.equal(true);
   });
 });
 
