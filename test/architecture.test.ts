@@ -215,6 +215,19 @@ describe('architecture', () => {
     expect(found).to.deep.equal([]);
   });
 
+  it('runs every test file exactly once', () => {
+    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      scripts: Record<string, string>;
+    };
+    const named = ['test:units', 'test:nodes'].flatMap((script) => {
+      return [...scripts[script]!.matchAll(/test\/\{([^}]+)\}/g)].flatMap(([, folders]) => folders!.split(','));
+    });
+    const withTests = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+      .filter((path) => path.endsWith('.test.ts') && path.includes(sep))
+      .map((path) => path.split(sep)[0]!);
+    expect(named.sort()).to.deep.equal([...new Set(withTests)].sort());
+  });
+
   it('pins exact versions, and only from the public registry', () => {
     const manifest = readManifest();
     const loose = Object.entries({ ...manifest.dependencies, ...manifest.devDependencies }).filter(
