@@ -3,7 +3,7 @@
 
 /**
  * An open file. Reads and writes are synchronous: they go to the page cache and take microseconds; only flushing waits
- * for the device. Any thrown error is final for the file: its owner stops using it and never retries a flush, because
+ * for the device. Who reads what may have left the page cache, and much of it, takes `readAsync`. Any thrown error is final for the file: its owner stops using it and never retries a flush, because
  * after a failed fdatasync the page cache may no longer hold what was written.
  */
 export interface DiskFile {
@@ -11,6 +11,11 @@ export interface DiskFile {
   sizeBytes(): number;
   /** Fills `target` from `position` on; returns the number of bytes read, less than asked for only at the end of file. */
   read(target: Buffer, position: number): number;
+  /**
+   * As `read`, without blocking: for large and cold reads. `target` belongs to the file until the promise settles; of what
+   * is written meanwhile any part may be seen. A file that is closed meanwhile is closed when the reads under way are done.
+   */
+  readAsync(target: Buffer, position: number): Promise<number>;
   /** Writes all of `bytes` at `position`, growing the file if need be. The buffer stays the caller's. */
   write(bytes: Buffer, position: number): void;
   /** fdatasync without blocking; what was written before the call is durable when it resolves. */

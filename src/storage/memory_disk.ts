@@ -58,6 +58,8 @@ export class MemoryDisk implements Disk {
   onOperation: ((operation: DiskOperation) => void) | null = null;
   /** How an asynchronous flush comes to its end; by default in a microtask. Tests hold it back here. */
   deferFlush: (finish: () => void) => void = queueMicrotask;
+  /** How an asynchronous read comes to its end, which is when it looks at the bytes; by default in a microtask. */
+  deferRead: (finish: () => void) => void = queueMicrotask;
 
   /** Steps taken so far. */
   get operationCount(): number {
@@ -278,6 +280,7 @@ export class MemoryDisk implements Disk {
         return this.#step(kind, path, kind);
       },
       defer: (finish) => this.deferFlush(finish),
+      deferRead: (finish) => this.deferRead(finish),
     };
   }
 }
@@ -287,6 +290,7 @@ interface Stepper {
   isAlive(): boolean;
   step(kind: 'read' | 'write' | 'truncate' | 'flush' | 'flush-done', path: string): 'short' | null;
   defer(finish: () => void): void;
+  deferRead(finish: () => void): void;
 }
 
 class MemoryFile implements DiskFile {
@@ -309,8 +313,23 @@ class MemoryFile implements DiskFile {
   read(target: Buffer, position: number): number {
     this.#assertOpen();
     this.#disk.step('read', this.path);
-    if (!this.#inode.isReadable(position, target.length)) throw diskError('read', this.path, systemError('EIO'));
-    return this.#inode.read(target, position);
+    return this.#readNow(target, position);
+  }
+
+  readAsync(target: Buffer, position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#assertOpen();
+      this.#disk.step('read', this.path);
+      this.#disk.deferRead(() => {
+        // Of a process that ended nobody waits any more: its promise never settles.
+        if (!this.#disk.isAlive()) return;
+        try {
+          resolve(this.#readNow(target, position));
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
   }
 
   write(bytes: Buffer, position: number): void {
@@ -352,6 +371,11 @@ class MemoryFile implements DiskFile {
 
   close(): void {
     this.#closed = true;
+  }
+
+  #readNow(target: Buffer, position: number): number {
+    if (!this.#inode.isReadable(position, target.length)) throw diskError('read', this.path, systemError('EIO'));
+    return this.#inode.read(target, position);
   }
 
   #flushStep(kind: 'flush' | 'flush-done', fail: (error: unknown) => void, then: () => void): void {

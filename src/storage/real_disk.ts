@@ -11,6 +11,7 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
+  read as readDescriptor,
   readdirSync,
   readSync,
   renameSync,
@@ -82,7 +83,8 @@ export class RealDisk implements Disk {
 class RealFile implements DiskFile {
   readonly path: string;
   readonly #descriptor: number;
-  #flushesRunning = 0;
+  /** Flushes and reads under way: they use the descriptor. */
+  #running = 0;
   #closed = false;
 
   constructor(path: string, descriptor: number) {
@@ -110,6 +112,24 @@ class RealFile implements DiskFile {
     return done;
   }
 
+  async readAsync(target: Buffer, position: number): Promise<number> {
+    this.#assertOpen();
+    this.#running++;
+    try {
+      let done = 0;
+      while (done < target.length) {
+        const count = await this.#readPart(target, done, position + done);
+        if (count === 0) break;
+        done += count;
+      }
+      return done;
+    } catch (error) {
+      throw diskError('read', this.path, error);
+    } finally {
+      this.#ended();
+    }
+  }
+
   write(bytes: Buffer, position: number): void {
     this.#assertOpen();
     let done = 0;
@@ -126,11 +146,10 @@ class RealFile implements DiskFile {
 
   flush(): Promise<void> {
     this.#assertOpen();
-    this.#flushesRunning++;
+    this.#running++;
     return new Promise((resolve, reject) => {
       fdatasync(this.#descriptor, (error) => {
-        this.#flushesRunning--;
-        if (this.#closed && this.#flushesRunning === 0) close(this.#descriptor);
+        this.#ended();
         if (error) reject(diskError('flush', this.path, error));
         else resolve();
       });
@@ -150,8 +169,22 @@ class RealFile implements DiskFile {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    // A running flush still uses the descriptor; closed now, its number could already mean another file.
-    if (this.#flushesRunning === 0) attempt('close', this.path, () => closeSync(this.#descriptor));
+    // What is under way still uses the descriptor; closed now, its number could already mean another file.
+    if (this.#running === 0) attempt('close', this.path, () => closeSync(this.#descriptor));
+  }
+
+  #readPart(target: Buffer, at: number, position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      readDescriptor(this.#descriptor, target, at, target.length - at, position, (error, count) => {
+        if (error) reject(error);
+        else resolve(count);
+      });
+    });
+  }
+
+  #ended(): void {
+    this.#running--;
+    if (this.#closed && this.#running === 0) close(this.#descriptor);
   }
 
   #assertOpen(): void {

@@ -216,7 +216,7 @@ describe('memory disk', () => {
     }
   });
 
-  it('fails reads that touch a broken sector until it is written', () => {
+  it('fails reads that touch a broken sector until it is written', async () => {
     const { disk, file } = start();
     disk.breakReads('/a', sector + 5);
     const read = (from: number, count: number) => () => file.read(Buffer.alloc(count), from);
@@ -229,6 +229,8 @@ describe('memory disk', () => {
     }
     expect(read(0, sector)).not.to.throw();
     expect(read(2 * sector, sector)).not.to.throw();
+    const broken = await file.readAsync(Buffer.alloc(1), sector).catch((error: unknown) => error);
+    expect(broken).to.have.property('code', 'STORAGE_FAILED');
     const copy = disk.clone();
     expect(() => copy.open('/a').read(Buffer.alloc(1), sector)).to.throw('EIO');
     file.write(Buffer.alloc(1), sector);

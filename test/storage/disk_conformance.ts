@@ -55,6 +55,30 @@ export function describeDisk(name: string, make: () => { disk: Disk; root: strin
       file.close();
     });
 
+    it('reads without blocking: the same bytes, several at a time, less at the end, also when closed meanwhile', async () => {
+      const bytes = Buffer.from(Array.from({ length: 300_001 }, (_, at) => (at * 31 + (at >> 8)) & 0xff));
+      const file = disk.open(`${root}/a`, { create: true });
+      file.write(bytes, 0);
+      const places = [
+        [0, 300_001],
+        [65_537, 200_000],
+        [300_000, 5],
+        [300_001, 1],
+        [400_000, 1],
+      ] as const;
+      const targets = places.map(([, count]) => Buffer.alloc(count, '.'));
+      const reads = places.map(([from], at) => file.readAsync(targets[at]!, from));
+      file.close();
+      expect(await Promise.all(reads)).to.deep.equal([300_001, 200_000, 1, 0, 0]);
+      for (const [at, [from, count]] of places.entries()) {
+        const read = bytes.subarray(from, from + count);
+        expect(targets[at]!.subarray(0, read.length).equals(read)).to.equal(true);
+        expect(targets[at]!.subarray(read.length).every((byte) => byte === 0x2e)).to.equal(true);
+      }
+      const refused = await file.readAsync(Buffer.alloc(1), 0).then(String, String);
+      expect(refused).to.include('after it was closed');
+    });
+
     it('does not keep the buffer of a write', () => {
       const file = disk.open(`${root}/a`, { create: true });
       const bytes = Buffer.from('before');
