@@ -21,6 +21,7 @@ import {
   type Term,
 } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
+import { type Damage, DamageError, describeDamage } from '../storage/damage.ts';
 import type { HardStateFile } from '../storage/hard_state.ts';
 import type { SnapshotStore } from '../storage/snapshot_store.ts';
 import { Alarm } from './alarm.ts';
@@ -204,6 +205,13 @@ export class ReplicaLoop implements PeerEvents {
 
   get isLeader(): boolean {
     return this.#state === 'running' && this.raft.isLeader;
+  }
+
+  /** Damage was found: see `Replica.damaged`. */
+  damaged(damage: Damage): void {
+    if (!this.isUp) return;
+    if (damage.kind === 'log') this.#fail(new DamageError(damage));
+    else this.#options.onWarning(describeDamage(damage));
   }
 
   /** Answers all that waits and saves state; leadership was handed over before, if it could be. */

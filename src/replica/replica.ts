@@ -15,6 +15,7 @@ import type {
   Term,
 } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
+import type { Damage } from '../storage/damage.ts';
 import { ReplicaLoop, type ReplicaOptions } from './loop.ts';
 import { heirsOf, type Transferred } from './transfer.ts';
 import type {
@@ -207,6 +208,15 @@ export class Replica implements PeerEvents {
   onDown(peer: NodeId): void {
     this.#connected.delete(peer);
     this.#loop.onDown(peer);
+  }
+
+  /**
+   * Tells of damage that was found while the replica runs: by a read, by the scrubber. Damage in the log ends it (what it
+   * vouched for is in doubt, so it may neither vote nor lead), and whoever runs it has it repaired; anything else is
+   * told, and made anew.
+   */
+  damaged(damage: Damage): void {
+    this.#loop.damaged(damage);
   }
 
   /** Hands leadership over if it can within `graceMs`, answers all that waits, saves state. Idempotent. */

@@ -14,6 +14,7 @@ import {
   sizeAt,
 } from '../format/record.ts';
 import { type LogIndex, logIndex, type Term } from '../raft/types.ts';
+import { DamageError } from './damage.ts';
 import type { LogBase } from './log_base.ts';
 import type { IndexUnit, LogIndexFiles } from './log_index.ts';
 import type { LogTip } from './log_tip.ts';
@@ -84,7 +85,7 @@ export class LogReader {
     const before = logIndex(index - 1);
     const previous = before === base.tip.index ? base.tip.chainCrc : chainCrcAt(this.#header(before), 0);
     if (chainCrcOf(header, 0, previous) !== chainCrcAt(header, 0)) {
-      throw this.#corrupted(positionAt(header, 0), `record ${index} does not continue the chain`);
+      throw this.#corrupted(index, positionAt(header, 0), 'the chain is broken');
     }
     return chainCrcAt(header, 0);
   }
@@ -149,7 +150,7 @@ export class LogReader {
     }
     if (position + sizeBytes > segments.at(position).end) throw outside(position, sizeBytes, 'lie in two segments');
     const bytes = Buffer.allocUnsafe(sizeBytes);
-    this.#readFile(bytes, position);
+    this.#readFile(bytes, position, segments.at(position).firstIndex);
     return bytes;
   }
 
@@ -242,7 +243,7 @@ export class LogReader {
     const buffer = Buffer.allocUnsafeSlow(FRAME_HEADROOM_BYTES + sizeBytes);
     let at = FRAME_HEADROOM_BYTES;
     for (const extent of extents) {
-      this.#readFile(buffer.subarray(at, at + extent.sizeBytes), physicalOffset(extent.position));
+      this.#readFile(buffer.subarray(at, at + extent.sizeBytes), physicalOffset(extent.position), firstIndex);
       at += extent.sizeBytes;
     }
     const range = this.#range(buffer, firstIndex);
@@ -266,7 +267,7 @@ export class LogReader {
       if (!(error instanceof TLedgerError)) throw error;
       reason = messageOf(error);
     }
-    throw this.#corrupted(position, reason);
+    throw this.#corrupted(logIndex(range.prevIndex + 1), position, reason);
   }
 
   #unit(index: LogIndex): IndexUnit {
@@ -298,22 +299,24 @@ export class LogReader {
   #header(index: LogIndex): Buffer {
     const { position, sizeBytes } = this.locate(index);
     const header = Buffer.allocUnsafe(RECORD_HEADER_BYTES);
-    this.#readFile(header, position);
+    this.#readFile(header, position, index);
     const isIt =
       isRecordWhole(header, 0, sizeBytes) && indexAt(header, 0) === index && positionAt(header, 0) === position;
-    if (!isIt) throw this.#corrupted(position, `no record ${index}`);
+    if (!isIt) throw this.#corrupted(index, position, 'no such record');
     return header;
   }
 
-  #readFile(target: Buffer, position: PhysicalOffset): void {
+  /** @param near the first record that may be missing where the file is too short. */
+  #readFile(target: Buffer, position: PhysicalOffset, near: LogIndex): void {
     const segment = this.#parts.segments.at(position);
     const count = segment.file.read(target, position - segment.start);
-    if (count !== target.length) throw this.#corrupted(position, 'the file is too short');
+    if (count !== target.length) throw this.#corrupted(near, position, 'the file is too short');
   }
 
-  #corrupted(position: PhysicalOffset, reason: string): TLedgerError {
+  /** At `index` or after. */
+  #corrupted(index: LogIndex, position: PhysicalOffset, reason: string): TLedgerError {
     const { path } = this.#parts.segments.at(position).file;
-    return new TLedgerError('DATA_CORRUPTED', `${path} is damaged at or after position ${position}: ${reason}`);
+    return new DamageError({ kind: 'log', file: path, position, index, reason });
   }
 
   #check(index: LogIndex): void {

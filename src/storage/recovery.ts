@@ -9,12 +9,13 @@
 // Beyond it a bad record is a torn tail and is cut, whatever lies behind it: the sectors of unflushed writes reach the
 // device in any order. If nobody knows what was flushed, only the last segment can have a torn tail, since a segment
 // is flushed before the next one is made. Recovery only repeats itself if it is interrupted.
-import { TLedgerError } from '../base/errors.ts';
+import type { TLedgerError } from '../base/errors.ts';
 import {
   chainCrcAt,
   indexAt,
   isBodyIntact,
   isRecordWhole,
+  physicalOffset,
   positionAt,
   RECORD_HEADER_BYTES,
   sizeAt,
@@ -22,6 +23,7 @@ import {
 } from '../format/record.ts';
 import { type LogIndex, logIndex } from '../raft/types.ts';
 import type { Checkpoint, Marks } from './checkpoint.ts';
+import { DamageError } from './damage.ts';
 import type { LogBase } from './log_base.ts';
 import type { LogIndexFiles } from './log_index.ts';
 import { LogScanner, type ScanEnd } from './log_scanner.ts';
@@ -209,10 +211,8 @@ function checkTip(segments: Segments, tip: LogTip): void {
     chainCrcAt(bytes, 0) === tip.chainCrc &&
     isBodyIntact(bytes, 0);
   if (isIt) return;
-  throw new TLedgerError(
-    'DATA_CORRUPTED',
-    `${segment.file.path}: position ${tip.start} does not hold record ${tip.index}, which was flushed`,
-  );
+  const reason = 'it was flushed there, and is not what it was';
+  throw new DamageError({ kind: 'log', file: segment.file.path, position: tip.start, index: tip.index, reason });
 }
 
 /**
@@ -243,10 +243,7 @@ function usedBytes(segment: Segment, from: number): number {
   return last;
 }
 
-function damaged(segment: Segment, end: ScanEnd): TLedgerError {
-  const at = Math.max(end.tip.end, segment.start);
-  return new TLedgerError(
-    'DATA_CORRUPTED',
-    `${segment.file.path} is damaged at position ${at}, where record ${end.tip.index + 1} should be: ${end.reason}`,
-  );
+function damaged(segment: Segment, { tip, reason }: ScanEnd): TLedgerError {
+  const position = physicalOffset(Math.max(tip.end, segment.start));
+  return new DamageError({ kind: 'log', file: segment.file.path, position, index: logIndex(tip.index + 1), reason });
 }
