@@ -40,4 +40,10 @@ export interface Disk {
   remove(path: string): void;
   /** Renames a file over another, durably. */
   rename(from: string, to: string): void;
+  /**
+   * Makes `to`, which must not exist, another name of the file `from`, durably: the same bytes under two names, whichever
+   * of them is written to, until the last name is removed.
+   * @returns false when these two places cannot share a file (another file system, or one that has no such links).
+   */
+  link(from: string, to: string): boolean;
 }

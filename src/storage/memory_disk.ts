@@ -19,6 +19,7 @@ export type DiskOperationKind =
   | 'make-directory'
   | 'remove'
   | 'rename'
+  | 'link'
   | 'flush-directory';
 
 /** One step that the disk is about to take. Port calls that must be durable take two: the change and its flush. */
@@ -58,6 +59,8 @@ export class MemoryDisk implements Disk {
   onOperation: ((operation: DiskOperation) => void) | null = null;
   /** How an asynchronous flush comes to its end; by default in a microtask. Tests hold it back here. */
   deferFlush: (finish: () => void) => void = queueMicrotask;
+  /** The file system that a path lies on: files cannot be linked from one to another. */
+  fileSystemOf: (path: string) => string = () => '/';
   /** How an asynchronous read comes to its end, which is when it looks at the bytes; by default in a microtask. */
   deferRead: (finish: () => void) => void = queueMicrotask;
 
@@ -235,6 +238,17 @@ export class MemoryDisk implements Disk {
       names.set(to, inode);
     });
     this.#flushNames(to);
+  }
+
+  link(from: string, to: string): boolean {
+    const inode = this.#inode(from, 'link');
+    this.#requireDirectory(dirname(to), from, 'link');
+    if (this.#names.has(to)) throw diskError('link', from, systemError('EEXIST'));
+    if (this.fileSystemOf(from) !== this.fileSystemOf(to)) return false;
+    this.#step('link', to, 'link');
+    this.#change((names) => names.set(to, inode));
+    this.#flushNames(to);
+    return true;
   }
 
   #change(change: (names: Names) => void): void {

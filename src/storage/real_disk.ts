@@ -9,6 +9,7 @@ import {
   fstatSync,
   fsyncSync,
   ftruncateSync,
+  linkSync,
   mkdirSync,
   openSync,
   read as readDescriptor,
@@ -28,6 +29,8 @@ const WRITE_PIECE_BYTES_MAX = 64 * 1024;
 /** Files hold messages: readable by the owner and the group only. */
 const FILE_MODE = 0o640;
 const DIRECTORY_MODE = 0o750;
+/** Two places cannot share a file: other file systems, one without hard links, too many names of one file. */
+const LINK_REFUSALS: readonly (string | undefined)[] = ['EXDEV', 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'];
 
 /** Files of the operating system. Every failure is STORAGE_FAILED with path and errno; nothing is retried. */
 export class RealDisk implements Disk {
@@ -77,6 +80,17 @@ export class RealDisk implements Disk {
     attempt('rename', from, () => renameSync(from, to));
     flushDirectory(dirname(to));
     if (dirname(from) !== dirname(to)) flushDirectory(dirname(from));
+  }
+
+  link(from: string, to: string): boolean {
+    try {
+      linkSync(from, to);
+    } catch (error) {
+      if (LINK_REFUSALS.includes(errnoOf(error))) return false;
+      throw diskError('link', from, error);
+    }
+    flushDirectory(dirname(to));
+    return true;
   }
 }
 

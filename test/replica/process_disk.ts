@@ -40,6 +40,10 @@ export class ProcessDisk implements Disk {
     this.#alive().rename(from, to);
   }
 
+  link(from: string, to: string): boolean {
+    return this.#alive().link(from, to);
+  }
+
   #alive(): Disk {
     if (!this.#isAlive()) throw new ProcessGone('a process that is gone uses its disk');
     return this.#disk;

@@ -60,7 +60,7 @@ describe('real disk', () => {
     expect(Math.max(...pieces)).to.equal(65_536);
   });
 
-  it('flushes the directory when it creates, removes, renames or makes a directory', () => {
+  it('flushes the directory when it creates, removes, renames, links or makes a directory', () => {
     const { disk, root } = makeReal();
     let flushed = 0;
     const real = fs.fsyncSync;
@@ -71,6 +71,7 @@ describe('real disk', () => {
     const cases: readonly [number, () => void][] = [
       [1, () => disk.open(`${root}/a`, { create: true }).close()],
       [1, () => disk.rename(`${root}/a`, `${root}/b`)],
+      [1, () => disk.link(`${root}/b`, `${root}/l`)],
       [1, () => disk.remove(`${root}/b`)],
       [2, () => disk.makeDirectory(`${root}/c/d`)],
     ];
@@ -83,6 +84,17 @@ describe('real disk', () => {
 });
 
 describe('memory disk', () => {
+  it('links files within one file system only', () => {
+    const disk = new MemoryDisk();
+    disk.fileSystemOf = (path) => path.slice(0, 2);
+    disk.makeDirectory('/a');
+    disk.makeDirectory('/b');
+    disk.open('/a/f', { create: true }).close();
+    expect(disk.link('/a/f', '/b/f')).to.equal(false);
+    expect(disk.files()).to.deep.equal(['/a/f']);
+    expect(disk.link('/a/f', '/a/g')).to.equal(true);
+  });
+
   const sector = 512;
   const start = () => {
     const disk = new MemoryDisk();

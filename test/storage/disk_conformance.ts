@@ -177,11 +177,28 @@ export function describeDisk(name: string, make: () => { disk: Disk; root: strin
       expect(disk.exists(`${root}/new`)).to.equal(false);
     });
 
+    it('gives a file a second name, under which it lives on when the first is removed', () => {
+      disk.makeDirectory(`${root}/d`);
+      put(`${root}/a`, 'shared');
+      expect(disk.link(`${root}/a`, `${root}/d/b`)).to.equal(true);
+      expect(disk.list(`${root}/d`)).to.deep.equal(['b']);
+      const file = disk.open(`${root}/d/b`);
+      file.write(Buffer.from('SH'), 0);
+      expect(text(`${root}/a`)).to.equal('SHared');
+      disk.remove(`${root}/a`);
+      expect(text(`${root}/d/b`)).to.equal('SHared');
+      file.close();
+    });
+
     it('names path and errno of whatever fails', () => {
+      put(`${root}/other`, '');
       put(`${root}/file`, '');
       const failing: readonly [string, string, () => unknown][] = [
         [`${root}/no/file`, 'ENOENT', () => disk.open(`${root}/no/file`, { create: true })],
         [`${root}/none`, 'ENOENT', () => disk.rename(`${root}/none`, `${root}/other`)],
+        [`${root}/none`, 'ENOENT', () => disk.link(`${root}/none`, `${root}/new`)],
+        [`${root}/file`, 'EEXIST', () => disk.link(`${root}/file`, `${root}/other`)],
+        [`${root}/file`, 'ENOENT', () => disk.link(`${root}/file`, `${root}/no/file`)],
         [`${root}/file/below`, 'ENOTDIR', () => disk.open(`${root}/file/below`, { create: true })],
       ];
       for (const [path, errno, act] of failing) {
