@@ -27,10 +27,12 @@ const SYS_FLAGS_ALLOWED = 0x1 | 0x2 | SYS_FLAG_BORN_HOST_V6 | 0x700;
 const SPACE = 0x20;
 const BAR = 0x7c;
 
-// The three names that mean something here have four letters each: as 32-bit numbers.
+// The names that mean something here, as 32-bit numbers: three have four letters, UNIQ_KEY has eight.
 const TAGS = 0x5441_4753;
 const KEYS = 0x4b45_5953;
 const PSEQ = 0x5053_4551;
+const UNIQ = 0x554e_4951;
+const _KEY = 0x5f4b_4559;
 
 /**
  * Checks the record at `at` and finds its parts.
@@ -81,7 +83,7 @@ function checkProperties(buffer: Buffer, start: number, end: number): void {
     const valueAt = nameEnd + 1;
     const valueEnd = endOfText(buffer, valueAt, end);
     if (valueEnd === end || buffer[valueEnd] !== PROPERTY_VALUE_END) throw illegalProperty(at, 'has no clean value');
-    const special = nameEnd - at === 4 ? specialOf(buffer.readUInt32BE(at)) : 0;
+    const special = specialOf(buffer, at, nameEnd);
     if (special === 0) {
       if (isReservedProperty(buffer, at, nameEnd)) throw illegalProperty(at, 'has a reserved name');
       userCount++;
@@ -101,8 +103,14 @@ function checkProperties(buffer: Buffer, start: number, end: number): void {
 const SPECIAL_TAG = 1;
 const SPECIAL_KEYS = 2;
 const SPECIAL_STAMP = 4;
+const SPECIAL_UNIQUE_KEY = 8;
 
-function specialOf(name: number): number {
+function specialOf(buffer: Buffer, at: number, end: number): number {
+  if (end - at === 8) {
+    return buffer.readUInt32BE(at) === UNIQ && buffer.readUInt32BE(at + 4) === _KEY ? SPECIAL_UNIQUE_KEY : 0;
+  }
+  if (end - at !== 4) return 0;
+  const name = buffer.readUInt32BE(at);
   if (name === TAGS) return SPECIAL_TAG;
   if (name === KEYS) return SPECIAL_KEYS;
   return name === PSEQ ? SPECIAL_STAMP : 0;

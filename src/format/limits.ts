@@ -39,6 +39,11 @@ const systemTopics: ReadonlySet<string> = new Set([
 ]);
 const SYSTEM_TOPIC_PREFIX = 'rmq_sys_';
 
+/** Whether a topic belongs to RocketMQ itself. */
+export function isSystemTopic(name: string): boolean {
+  return systemTopics.has(name) || name.startsWith(SYSTEM_TOPIC_PREFIX);
+}
+
 /** Property names that mean something to brokers (ROCKETMQ_GRPC.md 6.2): a user's property may not be called so. */
 export const reservedProperties: ReadonlySet<string> = new Set(
   `${property.producerStamp} TRACE_ON MSG_REGION KEYS TAGS WAIT DELAY RETRY_TOPIC REAL_TOPIC REAL_QID TRAN_MSG PGROUP
@@ -87,7 +92,7 @@ export function checkTopicName(name: string): void {
       `the topic name ${JSON.stringify(name)} has characters beside %|a-zA-Z0-9_-`,
     );
   }
-  if (systemTopics.has(name) || name.startsWith(SYSTEM_TOPIC_PREFIX)) {
+  if (isSystemTopic(name)) {
     throw new TLedgerError('ILLEGAL_TOPIC', `${name} is a system topic`);
   }
 }
@@ -156,8 +161,12 @@ export function validateMessage(message: OutgoingMessage): void {
     if (key === '' || (key.trim() !== '' && !CONTROL_CHARACTER.test(key))) continue;
     throw new TLedgerError('ILLEGAL_KEY', `the key ${JSON.stringify(key)} is blank or has a control character`);
   }
+  const uniqueKey = message.uniqueKey ?? '';
+  if (uniqueKey !== '' && (uniqueKey.trim() === '' || CONTROL_CHARACTER.test(uniqueKey))) {
+    throw new TLedgerError('ILLEGAL_KEY', `the id ${JSON.stringify(uniqueKey)} is blank or has a control character`);
+  }
   const properties = Object.entries(message.properties ?? {});
-  let sizeBytes = Buffer.byteLength(tag) + Buffer.byteLength(keys.join(' '));
+  let sizeBytes = Buffer.byteLength(tag) + Buffer.byteLength(keys.join(' ')) + Buffer.byteLength(uniqueKey);
   for (const [name, value] of properties) {
     checkProperty(name, value);
     sizeBytes += Buffer.byteLength(name) + Buffer.byteLength(value);

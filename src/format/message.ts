@@ -30,8 +30,22 @@ export const queueOffset = (value: number): QueueOffset => value as QueueOffset;
 export const property = {
   tag: 'TAGS',
   keys: 'KEYS',
+  /** The id a client gave the message. */
+  uniqueKey: 'UNIQ_KEY',
   /** Producer id (16 hex digits) and sequence (12 hex digits): how a repeated append is recognised. Always last. */
   producerStamp: 'PSEQ',
+} as const;
+
+/** Names under which a message that was imported carries what it was elsewhere. */
+export const importProperty = {
+  /** Which store it comes from (16 hex digits), and its physical offset there: `<store>.<offset>`. */
+  origin: 'IMPORT_ORIGIN',
+  /** Its offset in its queue there. */
+  queueOffset: 'IMPORT_QUEUE_OFFSET',
+  /** When it was stored there, in milliseconds since the epoch. */
+  storeTimestamp: 'IMPORT_STORE_TIMESTAMP',
+  /** Before the names of RocketMQ's own properties, which mean something to brokers only. */
+  systemPrefix: 'RMQ_',
 } as const;
 
 /** What a producer says of one message. */
@@ -41,6 +55,8 @@ export interface OutgoingMessage {
   readonly body: Buffer;
   readonly tag?: string | undefined;
   readonly keys?: readonly string[] | undefined;
+  /** The id its client gave it; RocketMQ's clients give each message one. */
+  readonly uniqueKey?: string | undefined;
   readonly properties?: Readonly<Record<string, string>> | undefined;
   /** Milliseconds since the epoch, by the producer's clock. */
   readonly bornAtMs: number;
@@ -75,11 +91,12 @@ const BLANK_STAMP = Buffer.concat([
   Buffer.of(PROPERTY_VALUE_END),
 ]);
 
-/** The properties of a message as text: tag first, keys, then the user's; without the producer stamp. */
+/** The properties of a message as text: tag first, keys, unique key, then the user's; without the producer stamp. */
 function propertiesText(message: OutgoingMessage): string {
   let text = '';
   if (message.tag) text += `${property.tag}\u0001${message.tag}\u0002`;
   if (message.keys?.length) text += `${property.keys}\u0001${message.keys.join(' ')}\u0002`;
+  if (message.uniqueKey) text += `${property.uniqueKey}\u0001${message.uniqueKey}\u0002`;
   for (const name in message.properties) {
     if (Object.hasOwn(message.properties, name)) text += `${name}\u0001${message.properties[name]}\u0002`;
   }

@@ -183,12 +183,13 @@ describe('a batch that is refused', () => {
     ['DEL', 'ILLEGAL_PROPERTY', () => packed(withProperties('a\u0001\u007f\u0002'))],
     ['a second stamp', 'ILLEGAL_PROPERTY', () => packed(withProperties(`PSEQ\u0001${'0'.repeat(28)}\u0002`))],
     ...[...reservedProperties]
-      .filter((name) => name !== 'TAGS' && name !== 'KEYS')
+      .filter((name) => !['TAGS', 'KEYS', 'UNIQ_KEY'].includes(name))
       .map((name): [string, string, () => PackedAppend] => [
         `the reserved property ${name}`,
         'ILLEGAL_PROPERTY',
         () => packed(withProperties(`a\u0001b\u0002${name}\u0001v\u0002`)),
       ]),
+    ['two unique ids', 'ILLEGAL_PROPERTY', () => packed(withProperties('UNIQ_KEY\u0001a\u0002UNIQ_KEY\u0001b\u0002'))],
     ['two tags', 'ILLEGAL_PROPERTY', () => packed(withProperties('TAGS\u0001a\u0002TAGS\u0001b\u0002'))],
     ['a blank tag', 'ILLEGAL_TAG', () => packed(withProperties('TAGS\u0001 \u0002'))],
     ['a tag with a bar', 'ILLEGAL_TAG', () => packed(withProperties('x\u0001y\u0002TAGS\u0001a|b\u0002'))],
