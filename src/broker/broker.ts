@@ -17,7 +17,7 @@ import { type BrokerLimits, brokerLimits } from './limits.ts';
 import type { BrokerOptions } from './options.ts';
 import { ProducerTable } from './producers.ts';
 import { Projection } from './projection.ts';
-import { pull } from './pull.ts';
+import { pull, read } from './pull.ts';
 import { checkQueue } from './queue_check.ts';
 import { readStored, restoreStored } from './restoring.ts';
 import { queueLengths, readSnapshot, withSnapshotAt } from './snapshot_rows.ts';
@@ -270,6 +270,17 @@ export class Broker {
     const queue = this.#topics.queue(request.topic, request.queueId);
     const { readLog, segmentSizeBytes } = this.#options;
     return pull(queue, request, { readLog, segmentSizeBytes, limits: this.#limits });
+  }
+
+  /**
+   * The same for readers that may be far behind: never blocks, and old data comes in smaller pieces.
+   * @throws TLedgerError as `pull`; STORAGE_FAILED, OVERLOADED, SHUTTING_DOWN.
+   */
+  async read(request: PullRequest): Promise<PullResult> {
+    const { coldLog, segmentSizeBytes } = this.#options;
+    if (coldLog === undefined) return this.pull(request);
+    const queueNow = (): Queue => this.#topics.queue(request.topic, request.queueId);
+    return read(queueNow, request, { segmentSizeBytes, limits: this.#limits }, coldLog);
   }
 
   /**

@@ -1,5 +1,6 @@
 // What a broker is made of, and what it is told of its surroundings.
 import type { LogIndex } from '../raft/types.ts';
+import type { ColdLog } from '../storage/cold_reads.ts';
 import type { Disk } from '../storage/disk.ts';
 import type { LogTip } from '../storage/log_tip.ts';
 import type { SnapshotStore } from '../storage/snapshot_store.ts';
@@ -20,6 +21,8 @@ export interface BrokerOptions {
   readonly base: LogTip;
   /** Reads the log where it holds committed records; asked only for ranges inside one segment. */
   readonly readLog: ReadLog;
+  /** The same log for `read`, which must not block; without it `read` answers as `pull` does. */
+  readonly coldLog?: ColdLog;
   readonly segmentSizeBytes: number;
   /**
    * Makes the log durable up to an applied index. A follower may apply what the others made durable before it did so

@@ -4,6 +4,9 @@
 //   log   ..|A|B|a|A|A|......................|A|A|..      wanted: A
 //   reads   [---------]                      [---]        gaps of some KiB are read along, larger ones skipped
 //   result  |A|A|A|A|A|
+//
+// What is near the end of the log lies in memory and is answered at once. Old data comes from the disk, in pieces of at
+// most 256 KiB, without anybody waiting for it but the reader (../storage/cold_reads.ts).
 import { TLedgerError } from '../base/errors.ts';
 import { locateParts, newParts, type QueueOffset, queueOffset } from '../format/message.ts';
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../format/message_layout.ts';
@@ -18,6 +21,7 @@ import {
   sizeAt,
 } from '../format/record.ts';
 import { isUint64Safe, readUint64 } from '../format/uint64.ts';
+import type { ColdLog } from '../storage/cold_reads.ts';
 import { UNIT_BYTES, unitPhysicalOffset, unitSizeBytes } from '../storage/consume_queue.ts';
 import type { BrokerLimits } from './limits.ts';
 import { isTopic } from './message_check.ts';
@@ -31,17 +35,32 @@ import type { PullRequest, PullResult } from './types.ts';
  */
 export type ReadLog = (position: PhysicalOffset, sizeBytes: number) => Buffer;
 
-/** Where the records come from. */
-export interface PullSource {
-  readonly readLog: ReadLog;
+/** A part of the log that is read with one read. */
+interface LogRange {
+  readonly position: PhysicalOffset;
+  readonly sizeBytes: number;
+}
+
+/** What bounds the reads of the log. */
+export interface PullBounds {
   readonly segmentSizeBytes: number;
   readonly limits: BrokerLimits;
+}
+
+/** Where the records come from. */
+export interface PullSource extends PullBounds {
+  readonly readLog: ReadLog;
 }
 
 const parts = newParts();
 
 /** Units looked at in one go. */
 const UNITS_AT_ONCE = 512;
+/** Units so close to a queue's end were written a short while ago: reading them does not wait for the disk. */
+const RECENT_UNITS = 16 * 1024;
+/** One answer out of old data: what is checked at a time without anybody else getting a turn, about a millisecond. */
+const COLD_COUNT_MAX = 1_024;
+const COLD_BYTES_MAX = 256 * 1024;
 
 /** Records that lie back to back in the log. */
 interface Stretch {
@@ -63,73 +82,157 @@ interface Read {
  * disagree or a record does not match its checksum.
  */
 export function pull(queue: Queue, request: PullRequest, source: PullSource): PullResult {
-  const { min, max } = queue.units;
+  checkRequest(queue, request);
+  const plan = planNow(queue, request, source);
+  const found = plan.reads.map(({ position, sizeBytes }) => source.readLog(position, sizeBytes));
+  return answer(queue, request, plan, plan.assemble(found));
+}
+
+/**
+ * The same without blocking. What the log holds in memory is answered at once; old data in smaller pieces, which its
+ * readers get in turn and at the pace that the log's end allows.
+ * @param queueNow the queue asked for; it may be cut, and be another one, after a while.
+ * @throws TLedgerError as `pull`, and what `ColdLog.read` throws.
+ */
+export async function read(
+  queueNow: () => Queue,
+  request: PullRequest,
+  bounds: PullBounds,
+  log: ColdLog,
+): Promise<PullResult> {
+  const queue = queueNow();
+  checkRequest(queue, request);
+  if (queue.units.max - request.offset <= RECENT_UNITS) {
+    const plan = planNow(queue, request, bounds);
+    const held = plan.reads.map(({ position, sizeBytes }) => log.held(position, sizeBytes));
+    if (held.every((bytes) => bytes !== null)) return answer(queue, request, plan, plan.assemble(held), log);
+  }
+  try {
+    return await readCold(queue, request, bounds, log);
+  } catch (error) {
+    // What was there when reading began may have been cut off meanwhile.
+    checkRequest(queueNow(), request);
+    throw error;
+  }
+}
+
+async function readCold(queue: Queue, request: PullRequest, bounds: PullBounds, log: ColdLog): Promise<PullResult> {
   const { offset } = request;
-  checkBound(request.countMax, 'message');
-  checkBound(request.bytesMax, 'byte');
+  const count = Math.min(request.countMax, COLD_COUNT_MAX, bounds.limits.pullCountMax, queue.units.max - offset);
+  const plan = new Plan(bounds, Math.min(request.bytesMax, COLD_BYTES_MAX, bounds.limits.pullBytesMax));
+  const units = await log.within(() => queue.units.readAsync(offset, Math.floor(count)));
+  plan.take(queue, offset, units);
+  await log.pace(plan.wantedBytes);
+  const found: Buffer[] = [];
+  for (const { position, sizeBytes } of plan.reads) found.push(await log.read(position, sizeBytes));
+  return { ...answer(queue, request, plan, plan.assemble(found), log), isCold: true };
+}
+
+function checkRequest(queue: Queue, { offset, countMax, bytesMax }: PullRequest): void {
+  const { min, max } = queue.units;
+  checkBound(countMax, 'message');
+  checkBound(bytesMax, 'byte');
   if (!Number.isSafeInteger(offset) || offset < min || offset > max) {
     throw new OffsetOutOfRange(queue.toString(), { offset, min, max });
   }
-  const countMax = Math.floor(Math.min(request.countMax, source.limits.pullCountMax, max - offset));
-  const bytesMax = Math.min(request.bytesMax, source.limits.pullBytesMax);
-  const plan = new Plan(source);
-  let count = 0;
-  while (count < countMax) {
-    const wanted = Math.min(UNITS_AT_ONCE, countMax - count);
-    const taken = plan.take(queue, queueOffset(offset + count), wanted, bytesMax);
-    count += taken;
-    if (taken < wanted) break;
-  }
-  const records = plan.run();
-  checkRecords(records, queue, offset, count);
-  return { records, count, nextOffset: queueOffset(offset + count), min, max };
 }
 
-/** Which reads bring the wanted records. */
-class Plan {
-  readonly #source: PullSource;
-  readonly #reads: Read[] = [];
-  #wantedBytes = 0;
+/** A plan out of units that are read at once. */
+function planNow(queue: Queue, request: PullRequest, bounds: PullBounds): Plan {
+  const { offset } = request;
+  const countMax = Math.floor(Math.min(request.countMax, bounds.limits.pullCountMax, queue.units.max - offset));
+  const plan = new Plan(bounds, Math.min(request.bytesMax, bounds.limits.pullBytesMax));
+  while (plan.count < countMax && !plan.isFull) {
+    const next = queueOffset(offset + plan.count);
+    plan.take(queue, next, queue.units.read(next, Math.min(UNITS_AT_ONCE, countMax - plan.count)));
+  }
+  return plan;
+}
 
-  constructor(source: PullSource) {
-    this.#source = source;
+function answer(queue: Queue, { offset }: PullRequest, plan: Plan, records: Buffer, log?: ColdLog): PullResult {
+  const { count } = plan;
+  checkRecords(records, queue, offset, count);
+  const { min, max } = queue.units;
+  const nextOffset = queueOffset(offset + count);
+  const backlogBytes = log === undefined || nextOffset === max ? 0 : Math.max(0, log.endPosition - plan.end);
+  return { records, count, nextOffset, min, max, backlogBytes, isCold: false };
+}
+
+/** Which reads bring the wanted records, up to so many bytes of them; the first one in any case. */
+class Plan {
+  readonly #bounds: PullBounds;
+  readonly #bytesMax: number;
+  readonly #reads: Read[] = [];
+  #count = 0;
+  #wantedBytes = 0;
+  #isFull = false;
+
+  constructor(bounds: PullBounds, bytesMax: number) {
+    this.#bounds = bounds;
+    this.#bytesMax = bytesMax;
   }
 
-  /** Adds the records of `count` units until `bytesMax` is reached. @returns how many. */
-  take(queue: Queue, offset: QueueOffset, count: number, bytesMax: number): number {
-    const units = queue.units.read(offset, count);
-    for (let number = 0; number < count; number++) {
-      const at = number * UNIT_BYTES;
+  /** How many records are wanted. */
+  get count(): number {
+    return this.#count;
+  }
+
+  get wantedBytes(): number {
+    return this.#wantedBytes;
+  }
+
+  /** Whether a record was left out because of its size. */
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
+  /** Where the last wanted record ends; 0 without one. */
+  get end(): number {
+    return this.#reads[this.#reads.length - 1]?.end ?? 0;
+  }
+
+  get reads(): readonly LogRange[] {
+    return this.#reads.map(({ start, end }) => ({ position: physicalOffset(start), sizeBytes: end - start }));
+  }
+
+  /** Adds the records of the units from `offset` on, until they are too many bytes. */
+  take(queue: Queue, offset: QueueOffset, units: Buffer): void {
+    for (let at = 0; at < units.length; at += UNIT_BYTES) {
+      const number = at / UNIT_BYTES;
       if (!isUint64Safe(units, at)) throw foreign(queue, offset + number);
       const start = unitPhysicalOffset(units, at) - RECORD_HEADER_BYTES;
       const size = unitSizeBytes(units, at) + RECORD_HEADER_BYTES;
-      const { segmentSizeBytes } = this.#source;
+      const { segmentSizeBytes } = this.#bounds;
       if (start < 0 || (start % segmentSizeBytes) + size > segmentSizeBytes) throw foreign(queue, offset + number);
-      if (this.#wantedBytes > 0 && this.#wantedBytes + size > bytesMax) return number;
+      this.#isFull = this.#wantedBytes > 0 && this.#wantedBytes + size > this.#bytesMax;
+      if (this.#isFull) return;
       this.#wantedBytes += size;
+      this.#count++;
       this.#add(start, start + size);
     }
-    return count;
   }
 
-  /** Carries out the reads. */
-  run(): Buffer {
-    const only = this.#reads[0];
-    if (only === undefined) return Buffer.alloc(0);
-    if (this.#reads.length === 1 && only.stretches.length === 1) return this.#read(only);
+  /** The wanted records, out of what the reads brought. */
+  assemble(found: readonly Buffer[]): Buffer {
+    this.#reads.forEach(({ start, end }, number) => {
+      const { length } = found[number]!;
+      if (length === end - start) return;
+      throw new TLedgerError('DATA_CORRUPTED', `the log at ${start} gave ${length} bytes instead of ${end - start}`);
+    });
+    if (this.#reads.length === 0) return Buffer.alloc(0);
+    if (this.#reads.length === 1 && this.#reads[0]!.stretches.length === 1) return found[0]!;
     const records = Buffer.allocUnsafe(this.#wantedBytes);
     let filled = 0;
-    for (const read of this.#reads) {
-      const bytes = this.#read(read);
-      for (const stretch of read.stretches) {
-        filled += bytes.copy(records, filled, stretch.start - read.start, stretch.end - read.start);
+    this.#reads.forEach(({ start, stretches }, number) => {
+      for (const stretch of stretches) {
+        filled += found[number]!.copy(records, filled, stretch.start - start, stretch.end - start);
       }
-    }
+    });
     return records;
   }
 
   #add(start: number, end: number): void {
-    const { segmentSizeBytes, limits } = this.#source;
+    const { segmentSizeBytes, limits } = this.#bounds;
     const read = this.#reads[this.#reads.length - 1];
     const isNear =
       read !== undefined &&
@@ -145,13 +248,6 @@ class Plan {
     if (stretch.end === start) stretch.end = end;
     else read.stretches.push({ start, end });
     read.end = end;
-  }
-
-  #read(read: Read): Buffer {
-    const size = read.end - read.start;
-    const bytes = this.#source.readLog(physicalOffset(read.start), size);
-    if (bytes.length === size) return bytes;
-    throw new TLedgerError('DATA_CORRUPTED', `the log at ${read.start} gave ${bytes.length} bytes instead of ${size}`);
   }
 }
 

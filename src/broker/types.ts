@@ -67,4 +67,8 @@ export interface PullResult {
   readonly nextOffset: QueueOffset;
   readonly min: QueueOffset;
   readonly max: QueueOffset;
+  /** Bytes of the log between these records and its end, whatever they are; 0 when the queue holds no more. */
+  readonly backlogBytes: number;
+  /** Read from the disk (or its cache), not from what the log keeps in memory of its end. */
+  readonly isCold: boolean;
 }

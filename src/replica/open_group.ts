@@ -62,6 +62,7 @@ export async function openGroup(options: OpenGroupOptions): Promise<OpenGroup> {
       snapshots,
       base: log.base,
       readLog: log.readAt.bind(log),
+      coldLog: log.cold,
       flushLog: async (upTo) => {
         if (log.flushedIndex < upTo) await log.flush();
       },

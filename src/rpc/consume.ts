@@ -46,7 +46,9 @@ export async function consume(gateway: Gateway, call: Call, open: OpenCall): Pro
     for (const position of positions) {
       const from = position.offset;
       const pull = { topic: topic.name, queueId: position.queueId, offset: from, countMax: COUNT_MAX, bytesMax };
-      const result = pullSome(gateway, pull);
+      const result = await pullSome(gateway, pull);
+      if (open.isOver) return;
+      wakeUp.throwIfDraining();
       if (result === null) continue;
       found = true;
       position.offset = result.nextOffset;

@@ -51,7 +51,7 @@ export class Puller {
     };
     checkQueue(await findTopic(this.#gateway, pull.topic, open.stepDeadlineMs), pull.queueId);
     await checkOffset(this.#gateway, pull, open.stepDeadlineMs);
-    const result = pullSome(this.#gateway, pull) ?? (await this.#await(pull, waitMs, open));
+    const result = (await pullSome(this.#gateway, pull)) ?? (await this.#await(pull, waitMs, open));
     return result === null ? this.#nothing(pull) : toResponse(pull, result, request.packed);
   }
 

@@ -50,10 +50,10 @@ export async function checkOffset(
 }
 
 /** Messages from an offset on; null when there are none here yet. */
-export function pullSome(gateway: Gateway, request: PullRequest): PullResult | null {
+export async function pullSome(gateway: Gateway, request: PullRequest): Promise<PullResult | null> {
   const { max } = rangeOf(gateway, request.topic, request.queueId);
   if (request.offset >= max) return null;
-  const result = gateway.broker.pull(request);
+  const result = await gateway.broker.read(request);
   return result.count === 0 ? null : result;
 }
 

@@ -1,18 +1,21 @@
 // The CommitLog: one replica's copy of the group's log, as segment files. One owner calls it (src/replica); everything
 // but flushing is synchronous. See README.md beside this file for the drawings and the invariants.
 import { assert } from '../base/assert.ts';
-import { chainCrcAt, type PhysicalOffset, physicalOffset, sealRecord, sizeAt, termAt } from '../format/record.ts';
-import { type LogIndex, type LogShape, logIndex, type RecordSizer, type Term, term } from '../raft/types.ts';
-import { checkBlank, checkSealed } from './append_check.ts';
+import { type Clock, systemClock } from '../base/clock.ts';
+import { type PhysicalOffset, physicalOffset } from '../format/record.ts';
+import { type LogIndex, type LogShape, logIndex, type RecordSizer, type Term } from '../raft/types.ts';
+import { checkSealed } from './append_check.ts';
 import { Checkpoint } from './checkpoint.ts';
+import { type ColdLimits, type ColdLog, ColdReads, defaultColdLimits } from './cold_reads.ts';
 import type { Disk } from './disk.ts';
+import { LogAppender } from './log_appender.ts';
 import { LogBase } from './log_base.ts';
 import { LogFlusher } from './log_flusher.ts';
 import { LogIndexFiles } from './log_index.ts';
-import { FRAME_HEADROOM_BYTES, type LogParts, LogReader, type RecordPlace, type RecordRange } from './log_reader.ts';
+import { type LogParts, LogReader, type RecordPlace, type RecordRange } from './log_reader.ts';
 import type { LogTip } from './log_tip.ts';
 import { type RecoveryReport, recoverLog } from './recovery.ts';
-import { FILLER_BYTES, Segments, writeFiller } from './segment.ts';
+import { FILLER_BYTES, Segments } from './segment.ts';
 import { TailCache } from './tail_cache.ts';
 
 export { FRAME_HEADROOM_BYTES, type RecordPlace, type RecordRange } from './log_reader.ts';
@@ -31,6 +34,10 @@ export interface CommitLogOptions {
   readonly segmentSizeBytes: number;
   /** Bytes of recently appended batches kept in memory; 8 MiB by default. */
   readonly cacheBytesMax?: number;
+  /** Bounds of reading what is not in memory, for consumers. */
+  readonly cold?: Partial<ColdLimits>;
+  /** Paces such reads; the machine's by default. */
+  readonly clock?: Clock;
   /** Units in one file of the log index; only tests set it. */
   readonly indexUnitsPerFile?: number;
 }
@@ -51,13 +58,15 @@ export class CommitLog implements RecordSizer {
   readonly #parts: LogParts;
   readonly #reader: LogReader;
   readonly #flusher: LogFlusher;
-  /** Reused for every record, so that sealing allocates nothing. */
-  readonly #place = { index: logIndex(0), term: term(0), position: physicalOffset(0), prevChain: 0 };
+  readonly #appender: LogAppender;
+  readonly #cold: ColdReads;
 
-  private constructor(parts: LogParts, flusher: LogFlusher, recovery: RecoveryReport) {
+  private constructor(parts: LogParts, flusher: LogFlusher, recovery: RecoveryReport, options: CommitLogOptions) {
     this.#parts = parts;
     this.#reader = new LogReader(parts);
     this.#flusher = flusher;
+    this.#appender = new LogAppender(parts, flusher);
+    this.#cold = new ColdReads(parts, { ...defaultColdLimits, ...options.cold }, options.clock ?? systemClock);
     this.recovery = recovery;
   }
 
@@ -84,7 +93,7 @@ export class CommitLog implements RecordSizer {
       const { tip, runs, report } = recoverLog({ base, segments, index, checkpoint });
       const cache = new TailCache(options.cacheBytesMax ?? CACHE_BYTES_MAX);
       const parts: LogParts = { base, segments, index, cache, runs, tip };
-      return new CommitLog(parts, new LogFlusher(parts, checkpoint), report);
+      return new CommitLog(parts, new LogFlusher(parts, checkpoint), report, options);
     } catch (error) {
       for (const part of opened) part.close();
       throw error;
@@ -153,7 +162,7 @@ export class CommitLog implements RecordSizer {
     assert(end > start, 'an append holds at least one record');
     assert(ofTerm >= this.#parts.tip.term && ofTerm > 0, () => `term ${ofTerm} is behind ${this.#parts.tip.term}`);
     const firstIndex = logIndex(this.#parts.tip.index + 1);
-    this.#append(buffer, start, end, ofTerm);
+    this.#appender.append(buffer, start, end, ofTerm);
     return { firstIndex, lastIndex: this.#parts.tip.index };
   }
 
@@ -167,7 +176,7 @@ export class CommitLog implements RecordSizer {
     this.#flusher.assertUsable();
     assert(end > start, 'an append holds at least one record');
     checkSealed(this.#parts, buffer, start, end);
-    this.#append(buffer, start, end, null);
+    this.#appender.append(buffer, start, end, null);
   }
 
   /**
@@ -192,6 +201,7 @@ export class CommitLog implements RecordSizer {
       parts.index.truncateAfter(index);
     });
     parts.cache.truncateAfter(tip);
+    this.#cold.truncateAfter(tip.end);
     parts.runs.truncateAfter(index);
     parts.tip = tip;
   }
@@ -246,6 +256,7 @@ export class CommitLog implements RecordSizer {
       index.cutTo(boundary);
     });
     runs.cutTo(boundary);
+    this.#cold.cut();
   }
 
   /**
@@ -265,6 +276,7 @@ export class CommitLog implements RecordSizer {
       parts.base.save(base, { isFresh: false });
     });
     parts.cache.clear();
+    this.#cold.truncateAfter(physicalOffset(0));
     parts.runs.restart(base.term);
     parts.tip = base;
   }
@@ -301,6 +313,11 @@ export class CommitLog implements RecordSizer {
     return this.#reader.readAt(position, sizeBytes);
   }
 
+  /** The log for consumers of old data, which must not slow it down. */
+  get cold(): ColdLog {
+    return this.#cold;
+  }
+
   /** Term of a record or of the base. */
   termAt(index: LogIndex): Term {
     return this.#reader.termAt(index);
@@ -328,91 +345,7 @@ export class CommitLog implements RecordSizer {
 
   /** Flushes, saves the checkpoint and closes the files; a failed log is only closed. Closing twice is harmless. */
   close(): void {
+    this.#cold.close();
     this.#flusher.close();
-  }
-
-  #append(buffer: Buffer, start: number, end: number, ofTerm: Term | null): void {
-    assert(start >= FRAME_HEADROOM_BYTES, 'the bytes before the records are free for a frame header');
-    this.#flusher.guard(() => {
-      let rest = buffer;
-      let from = start;
-      let to = end;
-      for (;;) {
-        const taken = this.#appendPart(rest, from, to, ofTerm);
-        if (taken === to) return;
-        this.#roll();
-        if (taken === from) continue;
-        // What goes into the next segment needs headroom of its own; it happens once a segment.
-        const copy = Buffer.allocUnsafeSlow(FRAME_HEADROOM_BYTES + to - taken);
-        rest.copy(copy, FRAME_HEADROOM_BYTES, taken, to);
-        rest = copy;
-        from = FRAME_HEADROOM_BYTES;
-        to = copy.length;
-      }
-    });
-  }
-
-  /** Writes the records that fit into the tail segment; returns where the first one begins that does not. */
-  #appendPart(buffer: Buffer, start: number, end: number, ofTerm: Term | null): number {
-    const { segments, index: files, cache, runs, tip: previous } = this.#parts;
-    const segment = segments.tail;
-    const base = Math.max(previous.end, segment.start);
-    const place = this.#place;
-    let index: number = previous.index;
-    let chain = previous.chainCrc;
-    let lastTerm: number = previous.term;
-    let at = start;
-    let lastAt = start;
-    while (at < end) {
-      const size = sizeAt(buffer, at);
-      const position = base + at - start;
-      if (position + size + FILLER_BYTES > segment.end) break;
-      index++;
-      if (ofTerm !== null) {
-        checkBlank(buffer, at, end);
-        place.index = index as LogIndex;
-        place.term = ofTerm;
-        place.position = position as PhysicalOffset;
-        place.prevChain = chain;
-        chain = sealRecord(buffer, at, place);
-        lastTerm = ofTerm;
-      } else {
-        chain = chainCrcAt(buffer, at);
-        lastTerm = termAt(buffer, at);
-      }
-      runs.extend(index, lastTerm);
-      files.stage(index, position, size, lastTerm);
-      lastAt = at;
-      at += size;
-    }
-    if (at === start) return at;
-    segment.file.write(buffer.subarray(start, at), base - segment.start);
-    files.write();
-    this.#parts.tip = {
-      index: index as LogIndex,
-      term: lastTerm as Term,
-      chainCrc: chain,
-      start: (base + lastAt - start) as PhysicalOffset,
-      end: (base + at - start) as PhysicalOffset,
-    };
-    cache.push({
-      buffer,
-      start,
-      end: at,
-      firstIndex: (previous.index + 1) as LogIndex,
-      position: base as PhysicalOffset,
-      previous,
-      last: this.#parts.tip,
-    });
-    return at;
-  }
-
-  /** Closes the tail segment: all of it is durable before the next one is made. */
-  #roll(): void {
-    const { segments, tip } = this.#parts;
-    assert(tip.end > segments.tail.start, () => `a record exceeds ${this.recordBytesMax} bytes`);
-    writeFiller(segments.tail, tip.end);
-    this.#flusher.flushTailNow();
-    segments.add(logIndex(tip.index + 1));
   }
 }

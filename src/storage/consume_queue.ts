@@ -142,19 +142,16 @@ export class ConsumeQueue {
    * @throws TLedgerError DATA_CORRUPTED when a file is missing or too short.
    */
   read(offset: QueueOffset, count: number): Buffer {
-    assert(
-      offset >= this.#min && count >= 0 && offset + count <= this.#max,
-      'only offsets that the queue holds are read',
-    );
-    assert(this.#pending === null, 'units are written before they are read');
-    const units = Buffer.allocUnsafe(count * UNIT_BYTES);
-    let done = 0;
-    while (done < units.length) {
-      const position = offset * UNIT_BYTES + done;
-      const within = position % FILE_BYTES;
-      const length = Math.min(units.length - done, FILE_BYTES - within);
-      this.#files.read(this.#pathOf(position - within), units.subarray(done, done + length), within);
-      done += length;
+    const units = this.#room(offset, count);
+    for (const { path, target, within } of this.#parts(offset, units)) this.#files.read(path, target, within);
+    return units;
+  }
+
+  /** As `read`, without blocking: for offsets far from the end. The queue may be cut meanwhile. */
+  async readAsync(offset: QueueOffset, count: number): Promise<Buffer> {
+    const units = this.#room(offset, count);
+    for (const { path, target, within } of this.#parts(offset, units)) {
+      await this.#files.readAsync(path, target, within);
     }
     return units;
   }
@@ -189,6 +186,26 @@ export class ConsumeQueue {
   /** Makes durable what was written; other queues of the group are flushed along. A failure is final. */
   flush(): Promise<void> {
     return this.#files.flush();
+  }
+
+  #room(offset: QueueOffset, count: number): Buffer {
+    assert(
+      offset >= this.#min && count >= 0 && offset + count <= this.#max,
+      'only offsets that the queue holds are read',
+    );
+    assert(this.#pending === null, 'units are written before they are read');
+    return Buffer.allocUnsafe(count * UNIT_BYTES);
+  }
+
+  /** Which parts of which files the units from `offset` on are. */
+  *#parts(offset: QueueOffset, units: Buffer): Generator<{ path: string; target: Buffer; within: number }, void, void> {
+    for (let done = 0; done < units.length; ) {
+      const position = offset * UNIT_BYTES + done;
+      const within = position % FILE_BYTES;
+      const length = Math.min(units.length - done, FILE_BYTES - within);
+      yield { path: this.#pathOf(position - within), target: units.subarray(done, done + length), within };
+      done += length;
+    }
   }
 
   #pathOf(fileStart: number): string {

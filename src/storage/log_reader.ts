@@ -143,11 +143,8 @@ export class LogReader {
     const { cache, tip, segments } = this.#parts;
     if (position + sizeBytes > tip.end) throw outside(position, sizeBytes, "lie behind the log's end");
     if (position < segments.start) throw outside(position, sizeBytes, "lie before the log's beginning");
-    const batch = cache.get(cache.findAt(position));
-    if (batch !== undefined && position + sizeBytes <= batch.last.end) {
-      const at = batch.start + position - batch.position;
-      return batch.buffer.subarray(at, at + sizeBytes);
-    }
+    const held = cache.bytesAt(position, sizeBytes);
+    if (held !== null) return held;
     if (position + sizeBytes > segments.at(position).end) throw outside(position, sizeBytes, 'lie in two segments');
     const bytes = Buffer.allocUnsafe(sizeBytes);
     this.#readFile(bytes, position, segments.at(position).firstIndex);

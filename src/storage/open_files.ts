@@ -54,6 +54,14 @@ export class OpenFiles {
     }
   }
 
+  /** As `read`, without blocking; the file may be closed or removed meanwhile. */
+  async readAsync(path: string, target: Buffer, position: number): Promise<void> {
+    const opened = this.#acquire(path, false);
+    if ((await opened.file.readAsync(target, position)) !== target.length) {
+      throw new TLedgerError('DATA_CORRUPTED', `${path} ends before byte ${position + target.length}`);
+    }
+  }
+
   /** Names of the files in a directory, sorted; none when it is missing. */
   list(directory: string): readonly string[] {
     return this.#disk.list(directory);

@@ -77,6 +77,19 @@ export class TailCache {
     return position < this.#batches[low]!.last.end ? low : -1;
   }
 
+  /** Where the oldest batch lies; null when there is none. */
+  get start(): PhysicalOffset | null {
+    return this.#batches[this.#head]?.position ?? null;
+  }
+
+  /** The bytes at a position, all of one batch; null when it does not hold them. They must not be changed. */
+  bytesAt(position: PhysicalOffset, sizeBytes: number): Buffer | null {
+    const batch = this.#batches[this.findAt(position)];
+    if (batch === undefined || position + sizeBytes > batch.last.end) return null;
+    const at = batch.start + position - batch.position;
+    return batch.buffer.subarray(at, at + sizeBytes);
+  }
+
   get(number: number): CachedBatch | undefined {
     return this.#batches[number];
   }

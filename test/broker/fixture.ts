@@ -24,6 +24,7 @@ import {
   sizeAt,
 } from '../../src/format/record.ts';
 import { logIndex, type Membership, term } from '../../src/raft/types.ts';
+import type { ColdLog } from '../../src/storage/cold_reads.ts';
 import { EMPTY_TIP, type LogTip } from '../../src/storage/log_tip.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
@@ -160,6 +161,7 @@ export class Harness {
   readonly disk: MemoryDisk;
   readonly medium: MemoryStateMedium;
   readonly limits: Partial<BrokerLimits>;
+  readonly coldLog: ColdLog | undefined;
   /** What the broker warned of, over all openings. */
   readonly warnings: string[] = [];
   nowMs = START_MS;
@@ -171,11 +173,13 @@ export class Harness {
     readonly disk?: MemoryDisk;
     readonly medium?: MemoryStateMedium;
     readonly limits?: Partial<BrokerLimits>;
+    readonly coldLog?: ColdLog;
   }) {
     this.log = some.log ?? new FakeLog();
     this.disk = some.disk ?? new MemoryDisk();
     this.medium = some.medium ?? new MemoryStateMedium();
     this.limits = some.limits ?? {};
+    this.coldLog = some.coldLog;
   }
 
   /** A leading broker with topic T of `queues` queues; with 0 no topic. */
@@ -197,6 +201,7 @@ export class Harness {
       snapshots: this.snapshots,
       base: this.log.base,
       readLog: (position, sizeBytes) => this.log.read(position, sizeBytes),
+      ...(this.coldLog === undefined ? {} : { coldLog: this.coldLog }),
       segmentSizeBytes: this.log.segmentSizeBytes,
       limits: this.limits,
       lastIndex: logIndex(this.log.lastIndex),

@@ -61,7 +61,19 @@ class FakeBroker {
     }
     const { min, max } = this.range(topic, queueId);
     const nextOffset = queueOffset(offset + records.length);
-    return { records: Buffer.concat(records), count: records.length, nextOffset, min, max };
+    return {
+      records: Buffer.concat(records),
+      count: records.length,
+      nextOffset,
+      min,
+      max,
+      backlogBytes: 0,
+      isCold: false,
+    };
+  }
+
+  async read(request: PullRequest): Promise<PullResult> {
+    return this.pull(request);
   }
 
   onAppend(topic: string, queueId: number, listener: () => void): () => void {

@@ -1,0 +1,146 @@
+// Reading of old messages without blocking: the same answers as `pull`, in smaller pieces, and a clear refusal of what
+// was cut off meanwhile.
+import { expect } from 'chai';
+import { TLedgerError } from '../../src/base/errors.ts';
+import type { PullRequest, PullResult } from '../../src/broker/types.ts';
+import { queueOffset } from '../../src/format/message.ts';
+import type { PhysicalOffset } from '../../src/format/record.ts';
+import type { ColdLog } from '../../src/storage/cold_reads.ts';
+import { batch, FakeLog, Harness } from './fixture.ts';
+
+/** A fake log of which only what lies behind `heldFrom` is in memory. */
+class FakeColdLog implements ColdLog {
+  readonly #log: FakeLog;
+  heldFrom = Number.POSITIVE_INFINITY;
+  coldReads = 0;
+  paced: number[] = [];
+  /** Runs before a read of the disk ends. */
+  meanwhile: () => void = () => {};
+
+  constructor(log: FakeLog) {
+    this.#log = log;
+  }
+
+  get endPosition(): PhysicalOffset {
+    return this.#log.end as PhysicalOffset;
+  }
+
+  held(position: PhysicalOffset, sizeBytes: number): Buffer | null {
+    return position >= this.heldFrom ? this.#log.read(position, sizeBytes) : null;
+  }
+
+  async read(position: PhysicalOffset, sizeBytes: number): Promise<Buffer> {
+    const held = this.held(position, sizeBytes);
+    if (held !== null) return held;
+    this.coldReads++;
+    await new Promise((resolve) => setImmediate(resolve));
+    this.meanwhile();
+    return this.#log.read(position, sizeBytes);
+  }
+
+  pace(sizeBytes: number): undefined {
+    this.paced.push(sizeBytes);
+  }
+
+  within<T>(work: () => Promise<T>): Promise<T> {
+    return work();
+  }
+}
+
+const requestOf = (offset: number, some: Partial<PullRequest> = {}): PullRequest => ({
+  topic: 'T',
+  queueId: 0,
+  offset: queueOffset(offset),
+  countMax: 4_096,
+  bytesMax: 4 << 20,
+  ...some,
+});
+
+async function codeOf(promise: Promise<unknown>): Promise<string> {
+  return promise.then(
+    () => 'none',
+    (error: unknown) => (error instanceof TLedgerError ? error.code : String(error)),
+  );
+}
+
+describe('Broker.read', () => {
+  const bodies = (count: number, from = 0) =>
+    Array.from({ length: count }, (_, at) => `${from + at}`.padStart(400, 'x'));
+  let log: FakeLog;
+  let cold: FakeColdLog;
+  let harness: Harness;
+
+  beforeEach(async () => {
+    log = new FakeLog();
+    cold = new FakeColdLog(log);
+    harness = await Harness.start({ log, coldLog: cold });
+  });
+
+  /** Messages of queue 0 with those of queue 1 in between. */
+  function fill(rounds: number): void {
+    for (let round = 0; round < rounds; round++) {
+      harness.append(batch(bodies(100, round * 100)));
+      harness.append(batch(bodies((round % 3) + 1), { queueId: 1 }));
+    }
+  }
+
+  it('answers out of memory as pull does, and asks nobody else', async () => {
+    fill(20);
+    cold.heldFrom = 0;
+    for (const offset of [0, 1, 999, 1_990, 2_000]) {
+      const { backlogBytes, ...found } = await harness.broker.read(requestOf(offset));
+      const { backlogBytes: _, ...pulled } = harness.broker.pull(requestOf(offset));
+      expect(found).to.deep.equal(pulled);
+      expect(backlogBytes > 0).to.equal(found.nextOffset < 2_000);
+    }
+    expect([cold.coldReads, cold.paced]).to.deep.equal([0, []]);
+  });
+
+  for (const heldFrom of [Number.POSITIVE_INFINITY, 300_000])
+    it(`gives everything once and in order, memory beginning at ${heldFrom}`, async () => {
+      fill(20);
+      cold.heldFrom = heldFrom;
+      const results: PullResult[] = [];
+      for (let offset = 0; offset < 2_000; offset = results.at(-1)!.nextOffset) {
+        results.push(await harness.broker.read(requestOf(offset)));
+      }
+      for (const { records, isCold, count } of results) {
+        expect(count).to.be.greaterThan(0);
+        if (isCold) expect(records.length, 'a piece of old data').to.be.at.most(256 * 1024);
+      }
+      const all = harness.broker.pull(requestOf(0)).records;
+      expect(Buffer.concat(results.map(({ records }) => records)).equals(all)).to.equal(true);
+      expect(cold.paced.length).to.equal(results.filter(({ isCold }) => isCold).length);
+      expect(results.some(({ isCold }) => isCold)).to.equal(true);
+      expect(results.at(-1)!.isCold).to.equal(heldFrom === Number.POSITIVE_INFINITY);
+      const backlogs = results.map(({ backlogBytes }) => backlogBytes);
+      expect(backlogs).to.deep.equal([...backlogs].sort((a, b) => b - a));
+      expect(backlogs.at(-1)).to.equal(0);
+    });
+
+  it('gives one message however large it is', async () => {
+    harness.append(batch(['y'.repeat(700_000), 'z']));
+    const { count, records } = await harness.broker.read(requestOf(0, { bytesMax: 10 }));
+    expect([count, records.length > 700_000]).to.deep.equal([1, true]);
+  });
+
+  it('refuses damaged bytes, and goes on being asked', async () => {
+    fill(2);
+    log.bytes[log.starts[3]! + 300]! ^= 1;
+    expect(await codeOf(harness.broker.read(requestOf(0)))).to.equal('DATA_CORRUPTED');
+    expect(await codeOf(harness.broker.read(requestOf(150)))).to.equal('none');
+  });
+
+  it('says where to go on when what it reads is cut off meanwhile', async () => {
+    fill(2);
+    await harness.snapshot();
+    const index = harness.broker.appliedIndex;
+    fill(2);
+    cold.meanwhile = () => {
+      cold.meanwhile = () => {};
+      harness.cutTo(index);
+    };
+    const error = await harness.broker.read(requestOf(0)).catch((thrown: unknown) => thrown);
+    expect(error).to.include({ code: 'OFFSET_OUT_OF_RANGE', min: 200, nextOffset: 200 });
+  });
+});
