@@ -14,6 +14,8 @@ import type { Disk } from './disk.ts';
 const FORMAT_VERSION = 3;
 const IDENTITY_BYTES_MAX = 64 * 1024;
 const GROUP_ID = /^[0-9a-f]{16}$/;
+/** Lies in a directory while a backup is restored into it: what else is there is not a whole. */
+export const RESTORING_FILE = 'restoring';
 
 /** What must stay the same for the life of a group directory. */
 export interface Identity {
@@ -126,7 +128,7 @@ export class ClaimedDirectory {
  * CRC-32 of the rest in 8 hex digits, a space, and a JSON object.
  * @param options.founders the members that this node founds the group with, if it does; counts for a new directory only.
  * @throws TLedgerError DATA_DIR_FOREIGN naming what the directory belongs to and what it was asked for, also when a
- * newer version wrote it; DATA_CORRUPTED when the file is damaged, or missing beside a log.
+ * newer version wrote it; DATA_CORRUPTED when the file is damaged, or missing beside a log, or a restore was interrupted.
  */
 export function claimDirectory(options: {
   readonly disk: Disk;
@@ -137,6 +139,7 @@ export function claimDirectory(options: {
   const { disk, directory, identity, founders } = options;
   const path = `${directory}/identity`;
   disk.makeDirectory(directory);
+  refuseHalfRestored(disk, directory);
   if (!disk.exists(path)) {
     if (disk.list(`${directory}/commitlog`).length > 0) {
       throw new TLedgerError('DATA_CORRUPTED', `${path} is missing beside a log`);
@@ -165,6 +168,7 @@ export function claimDirectory(options: {
  */
 export function readIdentity(disk: Disk, directory: string): ClaimedDirectory {
   const path = `${directory}/identity`;
+  refuseHalfRestored(disk, directory);
   if (!disk.exists(path)) throw new TLedgerError('DATA_DIR_FOREIGN', `${directory} holds no data of a node`);
   const found = decode(path, readWhole(disk, path));
   const { formatVersion, groupId, wasMember, founders, promised, members, ...rest } = found;
@@ -189,6 +193,32 @@ export function readIdentity(disk: Disk, directory: string): ClaimedDirectory {
     promised: (promised ?? []) as readonly NodeId[],
   };
   return new ClaimedDirectory(disk, path, identity, belonging);
+}
+
+/**
+ * Writes the identity of a directory that was made from a backup: its node is a member of a group of that id, all of whose
+ * members hold the same records, and so have promised them.
+ */
+export function settleIdentity(
+  disk: Disk,
+  directory: string,
+  identity: Identity,
+  group: { readonly groupId: string; readonly members: Founders },
+): void {
+  const { groupId, members: founders } = group;
+  assert(GROUP_ID.test(groupId), 'a group id is 16 hex digits');
+  const promised = Object.keys(founders)
+    .filter((nodeId) => nodeId !== identity.nodeId)
+    .sort();
+  writeWhole(disk, `${directory}/identity`, encode(identity, { groupId, wasMember: true, founders, promised }));
+}
+
+function refuseHalfRestored(disk: Disk, directory: string): void {
+  if (!disk.exists(`${directory}/${RESTORING_FILE}`)) return;
+  throw new TLedgerError(
+    'DATA_CORRUPTED',
+    `${directory} holds half of a backup: the restore was interrupted, and has to be run again`,
+  );
 }
 
 function encode({ cluster, group, nodeId, segmentSizeBytes }: Identity, belonging: Belonging): Buffer {
