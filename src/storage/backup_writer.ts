@@ -80,10 +80,7 @@ export async function writeBackup(options: BackupOptions): Promise<BackupDone> {
   const plan = planBackup({ ...options, earlier });
   const writer = new BackupWriter(options, plan);
   try {
-    if (earlier === null) touch(disk, `${directory}/${INCOMPLETE_FILE}`);
-    for (const name of SUBDIRECTORIES) disk.makeDirectory(`${directory}/${name}`);
-    removeAllBut(disk, directory, earlier);
-    const manifest = await writer.run();
+    const manifest = await take(options, earlier, writer);
     saveManifest(disk, directory, manifest);
     // It is complete now: what cannot be removed is removed by the next one.
     attempt(() => {
@@ -92,12 +89,23 @@ export async function writeBackup(options: BackupOptions): Promise<BackupDone> {
     });
     const isContinued = earlier !== null && plan.base.index <= earlier.last.index;
     return { ...writer.progress, manifest, earlier: isContinued ? earlier : null };
+  } finally {
+    plan.close();
+  }
+}
+
+/** Everything but the manifest. Until that is written the earlier one counts, and a failure leaves nothing behind. */
+async function take(options: BackupOptions, earlier: Manifest | null, writer: BackupWriter): Promise<Manifest> {
+  const { disk, directory } = options;
+  try {
+    if (earlier === null) touch(disk, `${directory}/${INCOMPLETE_FILE}`);
+    for (const name of SUBDIRECTORIES) disk.makeDirectory(`${directory}/${name}`);
+    removeAllBut(disk, directory, earlier);
+    return await writer.run();
   } catch (error) {
     // Any other error is the end of the process: the next one cleans up.
     if (error instanceof TLedgerError) attempt(() => removeAllBut(disk, directory, earlier));
     throw error;
-  } finally {
-    plan.close();
   }
 }
 
@@ -317,6 +325,7 @@ function claim(options: BackupOptions): Manifest | null {
   return earlier;
 }
 
+/** When it fails, nobody knows which of the two manifests is there: the files of both stay. */
 function saveManifest(disk: Disk, directory: string, manifest: Manifest): void {
   const path = `${directory}/${MANIFEST_FILE}`;
   const draft = `${path}${DRAFT_SUFFIX}`;
