@@ -124,7 +124,7 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   const peerServer = await startPeerServer(handlers, { address: config.peerListen, logger });
   lifecycle.attach(() => peerServer.stop(config.shutdownTimeoutMs));
   lifecycle.attach(() => replica.stop(config.shutdownTimeoutMs));
-  const clientServer = await startClientServer(gateway, { address: config.clientListen, flush: config.flush, logger });
+  const clientServer = await startClientServer(gateway, { ...clientServerSettingsOf(config), logger });
   lifecycle.attach(() => gateway.close());
   lifecycle.attach(() => clientServer.stop(config.shutdownTimeoutMs));
   memory.check();
@@ -180,7 +180,7 @@ async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecy
   const identity = { cluster, group, nodeId, segmentSizeBytes };
   const claimed = claimDirectory({ disk, directory, identity, founders: foundersOf(config) });
   const onWarning = (message: string): void => logger.warn(message);
-  const parts = await openGroup({ disk, directory, store, segmentSizeBytes, onWarning });
+  const parts = await openGroup({ disk, directory, store, onWarning, ...logSettingsOf(config) });
   lifecycle.attach(() => parts.close());
   const { log, broker } = parts;
   logger.info('recovered', { ...log.recovery, lastIndex: log.lastIndex, appliedIndex: broker.appliedIndex });
@@ -237,6 +237,30 @@ function replicaSettingsOf(config: NodeConfig) {
     checkpointIntervalMs: config.checkpointIntervalMs,
     retentionBytes: config.retentionBytes,
     diskStallMs: config.diskStallMs,
+  };
+}
+
+/** How the log is laid out, and what of it is kept in memory. */
+function logSettingsOf(config: NodeConfig) {
+  return {
+    segmentSizeBytes: config.segmentSizeBytes,
+    cacheBytesMax: config.tailCacheBytes,
+    cold: {
+      chunkBytes: config.coldReadChunkBytes,
+      cacheBytesMax: config.coldReadCacheBytes,
+      readsMax: config.coldReadCountMax,
+      bytesPerSecond: config.coldReadBytesPerSecond,
+    },
+  };
+}
+
+function clientServerSettingsOf(config: NodeConfig) {
+  const { coldReadBacklogBytes } = config;
+  return {
+    address: config.clientListen,
+    flush: config.flush,
+    coldUnsentBytesMax: config.coldReadUnsentBytes,
+    ...(coldReadBacklogBytes === 0 ? {} : { coldBacklogBytes: coldReadBacklogBytes }),
   };
 }
 
