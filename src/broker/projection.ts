@@ -8,28 +8,19 @@ import {
   NO_PRODUCER,
   newParts,
   PRODUCER_ID_DIGITS,
-  PRODUCER_STAMP_BYTES,
   producerIdAt,
   producerIdOf,
   sequenceOf,
-  tagHash,
 } from '../format/message.ts';
-import {
-  MESSAGE_QUEUE_ID_AT,
-  MESSAGE_QUEUE_OFFSET_AT,
-  PROPERTY_NAME_END,
-  PROPERTY_VALUE_END,
-} from '../format/message_layout.ts';
+import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../format/message_layout.ts';
 import { type PhysicalOffset, positionAt, RECORD_HEADER_BYTES } from '../format/record.ts';
+import { tagHashOf } from '../format/tag_hash.ts';
 import { readUint64 } from '../format/uint64.ts';
 import type { LogIndex } from '../raft/types.ts';
 import { isTopic } from './message_check.ts';
 import type { Producer, ProducerTable } from './producers.ts';
 import type { Queue, Topic, TopicTable } from './topics.ts';
 
-const TAGS = 0x5441_4753;
-const TAG_VALUE_AT = 5;
-const ASCII_END = 0x80;
 const NO_PRODUCER_BYTES = Buffer.from(NO_PRODUCER);
 
 /** Told of producers whose state changed. */
@@ -72,8 +63,7 @@ export class Projection {
       () => `record ${index} has offset ${offset} in ${queue}, which continues with ${queue.units.max}`,
     );
     const hasStamp = hasProducerStamp(buffer, parts);
-    const propertiesEnd = hasStamp ? parts.propertiesEnd - PRODUCER_STAMP_BYTES : parts.propertiesEnd;
-    const hash = tagHashOf(buffer, parts.propertiesStart, propertiesEnd);
+    const hash = tagHashOf(buffer, parts, hasStamp);
     queue.units.append((positionAt(buffer, at) + RECORD_HEADER_BYTES) as PhysicalOffset, end - messageAt, hash);
     if (!queue.touched) {
       queue.touched = true;
@@ -137,30 +127,4 @@ export class Projection {
 function isProducer(buffer: Buffer, at: number, id: Buffer): boolean {
   for (let digit = 0; digit < PRODUCER_ID_DIGITS; digit++) if (buffer[at + digit] !== id[digit]) return false;
   return true;
-}
-
-/** `tagHash` of the tag among the properties in `[start, end)`; 0 without one. */
-function tagHashOf(buffer: Buffer, start: number, end: number): number {
-  let at = start;
-  while (at + TAG_VALUE_AT < end) {
-    if (buffer.readUInt32BE(at) === TAGS && buffer[at + TAG_VALUE_AT - 1] === PROPERTY_NAME_END) {
-      return hashOfText(buffer, at + TAG_VALUE_AT, end);
-    }
-    const valueEnd = buffer.indexOf(PROPERTY_VALUE_END, at);
-    if (valueEnd < 0) return 0;
-    at = valueEnd + 1;
-  }
-  return 0;
-}
-
-function hashOfText(buffer: Buffer, start: number, limit: number): number {
-  let hash = 0;
-  let isAscii = true;
-  let at = start;
-  for (; at < limit && buffer[at] !== PROPERTY_VALUE_END; at++) {
-    const byte = buffer[at]!;
-    if (byte >= ASCII_END) isAscii = false;
-    hash = (Math.imul(31, hash) + byte) | 0;
-  }
-  return isAscii ? hash : tagHash(buffer.toString('utf8', start, at));
 }
