@@ -1,0 +1,170 @@
+// What happens between one group and one topic in one step, as a command of the log: the leader decides it from the
+// applied state (replica/consuming), every replica carries it out here, without looking at any message.
+//
+//   {"v":1,"type":"consume","group":…,"topic":…,
+//    "popped":   [[queue, from, to, [offset…], until, attemptId]…]   from..to was looked at, the offsets are handed out
+//    "again":    [[queue, offset, until, counts]…]                   handed out once more; counts: as another attempt
+//    "settled":  [[queue, offset]…]                                  acknowledged, or dead letters
+//    "changed":  [[queue, offset, until, mode]…]                     invisible until then; mode: see `ChangeMode`
+//    "moved":    [[queue, offset]…]}                                 reset: nothing is in flight, next is this
+//
+// in this order of effects: settled, changed, moved, again, popped. Times are the leader's wall clock, milliseconds.
+import { assert } from '../../base/assert.ts';
+import type { LogIndex } from '../../raft/types.ts';
+import { readArray, readCount } from '../state_tables.ts';
+import type { ProgressTable, QueueProgress } from './progress.ts';
+
+/** Messages of one queue, handed out for the first time. */
+export interface Popped {
+  readonly queueId: number;
+  /** What the queue's `next` was, and what it becomes. */
+  readonly from: number;
+  readonly to: number;
+  /** Ascending, in `from`..`to`; the others were left out by the filter. */
+  readonly offsets: readonly number[];
+  readonly untilMs: number;
+  readonly attemptId: string;
+}
+
+/** A message in flight that is handed out once more. */
+export interface PoppedAgain {
+  readonly queueId: number;
+  readonly offset: number;
+  readonly untilMs: number;
+  /** False when the same call asks again for what it may not have got. */
+  readonly isAttempt: boolean;
+}
+
+/** One message of a queue. */
+export interface QueuedMessage {
+  readonly queueId: number;
+  readonly offset: number;
+}
+
+/**
+ * `handle`: the handle is replaced. `keep`: it stays (the server prolongs by itself). `uncounted`: it is replaced, and the
+ * next delivery does not count as another attempt.
+ */
+export type ChangeMode = 'handle' | 'keep' | 'uncounted';
+
+/** A message in flight whose invisible time ends at another time. */
+export interface Changed extends QueuedMessage {
+  readonly untilMs: number;
+  readonly mode: ChangeMode;
+}
+
+/** See the head of the file. */
+export interface Consume {
+  readonly type: 'consume';
+  readonly group: string;
+  readonly topic: string;
+  readonly popped: readonly Popped[];
+  readonly again: readonly PoppedAgain[];
+  readonly settled: readonly QueuedMessage[];
+  readonly changed: readonly Changed[];
+  readonly moved: readonly QueuedMessage[];
+}
+
+const MODES: readonly ChangeMode[] = ['handle', 'keep', 'uncounted'];
+
+/** The fields of the command's JSON. */
+export function consumeFields(command: Consume): object {
+  return {
+    group: command.group,
+    topic: command.topic,
+    popped: command.popped.map((one) => [one.queueId, one.from, one.to, one.offsets, one.untilMs, one.attemptId]),
+    again: command.again.map((one) => [one.queueId, one.offset, one.untilMs, one.isAttempt ? 1 : 0]),
+    settled: command.settled.map((one) => [one.queueId, one.offset]),
+    changed: command.changed.map((one) => [one.queueId, one.offset, one.untilMs, MODES.indexOf(one.mode)]),
+    moved: command.moved.map((one) => [one.queueId, one.offset]),
+  };
+}
+
+/** The command of those fields. @throws InvariantError when they make no sense. */
+export function readConsume(fields: ReadonlyMap<string, unknown>): Consume {
+  const group = fields.get('group');
+  const topic = fields.get('topic');
+  assert(typeof group === 'string' && typeof topic === 'string', 'a consume command names group and topic');
+  const rows = (name: string): (readonly unknown[])[] => readArray(fields.get(name)).map(readArray);
+  return {
+    type: 'consume',
+    group,
+    topic,
+    popped: rows('popped').map(([queueId, from, to, offsets, untilMs, attemptId]) => {
+      assert(typeof attemptId === 'string', 'what is popped names its attempt');
+      return {
+        queueId: readCount(queueId),
+        from: readCount(from),
+        to: readCount(to),
+        offsets: readArray(offsets).map(readCount),
+        untilMs: readCount(untilMs),
+        attemptId,
+      };
+    }),
+    again: rows('again').map(([queueId, offset, untilMs, isAttempt]) => ({
+      ...readMessage([queueId, offset]),
+      untilMs: readCount(untilMs),
+      isAttempt: isAttempt === 1,
+    })),
+    settled: rows('settled').map(readMessage),
+    changed: rows('changed').map(([queueId, offset, untilMs, mode]) => {
+      const known = MODES[readCount(mode)];
+      assert(known !== undefined, 'a change has a known mode');
+      return { ...readMessage([queueId, offset]), untilMs: readCount(untilMs), mode: known };
+    }),
+    moved: rows('moved').map(readMessage),
+  };
+}
+
+/**
+ * Carries out the command of record `index`. The leader decided it from the very state it is carried out on, or so it must
+ * be: two commands of one group and topic are never under way at once.
+ * @throws InvariantError when command and state contradict each other: this replica must stop.
+ */
+export function applyConsume(command: Consume, index: LogIndex, table: ProgressTable): void {
+  const { group, topic } = command;
+  const queue = (queueId: number): QueueProgress => table.enter(group, topic, queueId);
+  for (const { queueId, offset } of command.settled) queue(queueId).inFlight.delete(offset);
+  for (const { queueId, offset, untilMs, mode } of command.changed) {
+    const delivery = inFlight(queue(queueId), offset, index);
+    delivery.untilMs = untilMs;
+    if (mode !== 'keep') delivery.handle = index;
+    if (mode === 'uncounted') delivery.attempt--;
+  }
+  for (const { queueId, offset } of command.moved) {
+    const moved = queue(queueId);
+    moved.inFlight.clear();
+    moved.attemptId = '';
+    moved.next = offset;
+  }
+  for (const { queueId, offset, untilMs, isAttempt } of command.again) {
+    const delivery = inFlight(queue(queueId), offset, index);
+    delivery.untilMs = untilMs;
+    delivery.handle = index;
+    if (isAttempt) delivery.attempt++;
+  }
+  for (const popped of command.popped) applyPopped(queue(popped.queueId), popped, index);
+}
+
+function applyPopped(queue: QueueProgress, popped: Popped, index: LogIndex): void {
+  const { from, to, offsets, untilMs, attemptId } = popped;
+  assert(queue.next === from && to >= from, () => `record ${index} pops from ${from} where ${queue.next} is next`);
+  let last = from - 1;
+  for (const offset of offsets) {
+    assert(offset > last && offset < to, () => `record ${index} pops what it did not look at`);
+    queue.inFlight.set(offset, { attempt: 1, untilMs, handle: index });
+    last = offset;
+  }
+  queue.next = to;
+  if (attemptId !== '') queue.attemptId = attemptId;
+}
+
+function inFlight(queue: QueueProgress, offset: number, index: LogIndex) {
+  const delivery = queue.inFlight.get(offset);
+  assert(delivery !== undefined, () => `record ${index} is about ${offset}, which is not in flight`);
+  return delivery;
+}
+
+function readMessage([queueId, offset]: readonly unknown[]): QueuedMessage {
+  return { queueId: readCount(queueId), offset: readCount(offset) };
+}

@@ -1,0 +1,162 @@
+// Consumer groups: what the members of each have agreed upon. Created by a command, on first use or by hand.
+import { assert } from '../../base/assert.ts';
+import { TLedgerError } from '../../base/errors.ts';
+import { ChangedRows, type RowChanges, readRows, type StateTable } from '../state_table.ts';
+import { readCount } from '../state_tables.ts';
+
+/** How long a message that was not consumed waits before clients ask for it again (ROCKETMQ §4.1). */
+export type RetryPolicy =
+  | { readonly kind: 'exponential'; readonly initialMs: number; readonly maxMs: number; readonly multiplier: number }
+  /** One step an attempt; the last one goes on for ever. */
+  | { readonly kind: 'customized'; readonly stepsMs: readonly number[] };
+
+/** A consumer group. */
+export interface GroupInfo {
+  readonly name: string;
+  /** The messages of a queue are handed out in order, one batch at a time. */
+  readonly isFifo: boolean;
+  /** Deliveries of one message, the first included, before it becomes a dead letter. */
+  readonly attemptsMax: number;
+  readonly retryPolicy: RetryPolicy;
+  readonly createdAtMs: number;
+}
+
+const SECOND_MS = 1_000;
+const MINUTE_MS = 60 * SECOND_MS;
+const HOUR_MS = 60 * MINUTE_MS;
+
+/** What a group is that nobody described: RocketMQ's defaults. */
+export const groupDefaults = {
+  isFifo: false,
+  attemptsMax: 17,
+  retryPolicy: {
+    kind: 'customized',
+    stepsMs: [
+      ...[1, 5, 10, 30].map((count) => count * SECOND_MS),
+      ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30].map((count) => count * MINUTE_MS),
+      ...[1, 2].map((count) => count * HOUR_MS),
+    ],
+  },
+} as const satisfies Omit<GroupInfo, 'name' | 'createdAtMs'>;
+
+/** Bounds of a group. */
+export const groupLimits = {
+  charactersMax: 120,
+  attemptsMax: 1_000,
+  retryStepsMax: 64,
+  retryDelayMsMax: 12 * HOUR_MS,
+} as const;
+
+const NAME_PATTERN = /^[%|a-zA-Z0-9_-]+$/;
+/** Begins the names of groups that belong to RocketMQ itself. */
+const SYSTEM_PREFIX = 'CID_RMQ_SYS_';
+const PREFIX = 'g/';
+
+/** Checks a group's name (ROCKETMQ §3.3). @throws TLedgerError ILLEGAL_GROUP */
+export function checkGroupName(name: string): void {
+  if (name.trim() === '') throw new TLedgerError('ILLEGAL_GROUP', 'the name of the consumer group is empty');
+  if (name.length > groupLimits.charactersMax) {
+    throw new TLedgerError(
+      'ILLEGAL_GROUP',
+      `the name of the consumer group has ${name.length} characters; at most ${groupLimits.charactersMax} are allowed`,
+    );
+  }
+  if (!NAME_PATTERN.test(name)) {
+    throw new TLedgerError(
+      'ILLEGAL_GROUP',
+      `the consumer group ${JSON.stringify(name)} has characters beside %|a-zA-Z0-9_-`,
+    );
+  }
+  if (name.startsWith(SYSTEM_PREFIX)) throw new TLedgerError('ILLEGAL_GROUP', `${name} is a system group`);
+}
+
+/** Checks all that is said of a group. @throws TLedgerError ILLEGAL_GROUP, INVALID_ARGUMENT */
+export function checkGroup(group: GroupInfo): void {
+  checkGroupName(group.name);
+  const { attemptsMax, retryPolicy } = group;
+  if (!Number.isInteger(attemptsMax) || attemptsMax < 1 || attemptsMax > groupLimits.attemptsMax) {
+    throw new TLedgerError(
+      'INVALID_ARGUMENT',
+      `a message is delivered 1 to ${groupLimits.attemptsMax} times, not ${attemptsMax}`,
+    );
+  }
+  const delays = retryPolicy.kind === 'customized' ? retryPolicy.stepsMs : [retryPolicy.initialMs, retryPolicy.maxMs];
+  if (delays.length === 0 || delays.length > groupLimits.retryStepsMax) {
+    throw new TLedgerError('INVALID_ARGUMENT', `a retry policy has 1 to ${groupLimits.retryStepsMax} steps`);
+  }
+  for (const delayMs of delays) {
+    if (Number.isInteger(delayMs) && delayMs >= 0 && delayMs <= groupLimits.retryDelayMsMax) continue;
+    throw new TLedgerError('INVALID_ARGUMENT', `a retry waits 0 to ${groupLimits.retryDelayMsMax} ms, not ${delayMs}`);
+  }
+  if (retryPolicy.kind === 'exponential' && !(retryPolicy.multiplier >= 1 && retryPolicy.multiplier <= 100)) {
+    throw new TLedgerError(
+      'INVALID_ARGUMENT',
+      `the multiplier of a retry policy is 1 to 100, not ${retryPolicy.multiplier}`,
+    );
+  }
+}
+
+/** A group as its row and its command hold it. */
+export function groupValue({ isFifo, attemptsMax, retryPolicy, createdAtMs }: GroupInfo): object {
+  return { isFifo, attemptsMax, retryPolicy, createdAtMs };
+}
+
+/** A group from its row or command. @throws InvariantError when it makes no sense. */
+export function readGroup(name: string, value: unknown): GroupInfo {
+  const fields = value as { readonly [key in keyof GroupInfo]?: unknown };
+  const policy = fields.retryPolicy as RetryPolicy | undefined;
+  assert(typeof fields.isFifo === 'boolean', 'a group is in order or not');
+  assert(policy?.kind === 'exponential' || policy?.kind === 'customized', 'a group has a retry policy');
+  return {
+    name,
+    isFifo: fields.isFifo,
+    attemptsMax: readCount(fields.attemptsMax),
+    retryPolicy: policy,
+    createdAtMs: readCount(fields.createdAtMs),
+  };
+}
+
+/** All groups by name: rows `g/<name>`. */
+export class GroupTable implements StateTable {
+  readonly prefix = PREFIX;
+  readonly #groups = new Map<string, GroupInfo>();
+  readonly #changed = new ChangedRows();
+
+  get count(): number {
+    return this.#groups.size;
+  }
+
+  get(name: string): GroupInfo | undefined {
+    return this.#groups.get(name);
+  }
+
+  /** Sorted by name. */
+  list(): GroupInfo[] {
+    return [...this.#groups.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** Adds a group, or changes what is said of it. */
+  put(group: GroupInfo): void {
+    this.#groups.set(group.name, group);
+    this.#changed.mark(PREFIX + group.name);
+  }
+
+  delete(name: string): void {
+    if (this.#groups.delete(name)) this.#changed.mark(PREFIX + name);
+  }
+
+  takeChanges(into: RowChanges): void {
+    this.#changed.take(into, (key) => {
+      const group = this.#groups.get(key.slice(PREFIX.length));
+      return group === undefined ? null : JSON.stringify(groupValue(group));
+    });
+  }
+
+  restore(rows: ReadonlyMap<string, string>): void {
+    const groups: GroupInfo[] = [];
+    readRows(rows, (key, value) => groups.push(readGroup(key.slice(PREFIX.length), value)));
+    this.#groups.clear();
+    for (const group of groups) this.#groups.set(group.name, group);
+    this.#changed.clear();
+  }
+}

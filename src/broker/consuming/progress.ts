@@ -1,0 +1,146 @@
+// How far each consumer group has come in each queue: which messages were never handed out, and which are with a consumer.
+//
+//   queue    0 . . . . . . . 17 18 19 20 21 22 23 24 25
+//            consumed        |  in flight   |  ready
+//                            committed      next
+//
+// In flight: handed out and not acknowledged, each with its attempt, the time until which it is invisible, and the handle
+// that stands for its last delivery. Once that time has passed it may be handed out again. What a filter left out counts as
+// consumed. Everything here is the result of `consume` commands, so it is the same on every replica and outlives a leader.
+import { assert } from '../../base/assert.ts';
+import type { LogIndex } from '../../raft/types.ts';
+import { ChangedRows, type RowChanges, readRows, type StateTable } from '../state_table.ts';
+import { readArray, readCount } from '../state_tables.ts';
+
+/** A message that is with a consumer. */
+export interface Delivery {
+  /** Deliveries so far, this one included. */
+  attempt: number;
+  /** Wall clock of the leader: invisible until then. */
+  untilMs: number;
+  /** Index of the command that issued the receipt handle which is valid now. */
+  handle: LogIndex;
+}
+
+/** One group in one queue. */
+export class QueueProgress {
+  /** First offset that was never looked at. */
+  next = 0;
+  /** By queue offset, in the order in which they were first handed out. */
+  readonly inFlight = new Map<number, Delivery>();
+  /** Of the call that got the batch in flight (groups in order only): the same call gets it again. */
+  attemptId = '';
+
+  /** Everything before it is consumed. */
+  get committed(): number {
+    let first = this.next;
+    for (const offset of this.inFlight.keys()) first = Math.min(first, offset);
+    return first;
+  }
+}
+
+/** One group in one topic. */
+export interface TopicProgress {
+  readonly group: string;
+  readonly topic: string;
+  readonly queues: Map<number, QueueProgress>;
+}
+
+const PREFIX = 'c/';
+const keyOf = (group: string, topic: string, queueId: number): string => `${PREFIX}${group}/${topic}/${queueId}`;
+const nameOf = (group: string, topic: string): string => `${group}/${topic}`;
+
+/** The progress of all groups: rows `c/<group>/<topic>/<queue>` = [next, attemptId, [offset, attempt, until, handle]…]. */
+export class ProgressTable implements StateTable {
+  readonly prefix = PREFIX;
+  readonly #topics = new Map<string, TopicProgress>();
+  readonly #changed = new ChangedRows();
+
+  /** What is known of a group in a topic; undefined before it got anything of it. */
+  get(group: string, topic: string): TopicProgress | undefined {
+    return this.#topics.get(nameOf(group, topic));
+  }
+
+  /** All topics that a group got something of. */
+  ofGroup(group: string): TopicProgress[] {
+    return [...this.#topics.values()].filter((progress) => progress.group === group);
+  }
+
+  /** All groups that got something of a topic. */
+  ofTopic(topic: string): TopicProgress[] {
+    return [...this.#topics.values()].filter((progress) => progress.topic === topic);
+  }
+
+  /** To be changed: its row goes with the next checkpoint. */
+  enter(group: string, topic: string, queueId: number): QueueProgress {
+    let ofTopic = this.get(group, topic);
+    if (ofTopic === undefined) {
+      ofTopic = { group, topic, queues: new Map() };
+      this.#topics.set(nameOf(group, topic), ofTopic);
+    }
+    let queue = ofTopic.queues.get(queueId);
+    if (queue === undefined) {
+      queue = new QueueProgress();
+      ofTopic.queues.set(queueId, queue);
+    }
+    this.#changed.mark(keyOf(group, topic, queueId));
+    return queue;
+  }
+
+  /** Forgets what `which` says yes to. */
+  forget(which: (progress: TopicProgress) => boolean): void {
+    for (const [name, progress] of this.#topics) {
+      if (!which(progress)) continue;
+      for (const queueId of progress.queues.keys()) this.#changed.mark(keyOf(progress.group, progress.topic, queueId));
+      this.#topics.delete(name);
+    }
+  }
+
+  takeChanges(into: RowChanges): void {
+    this.#changed.take(into, (key) => {
+      const [group, topic, queueId] = partsOf(key);
+      const queue = this.get(group, topic)?.queues.get(queueId);
+      return queue === undefined ? null : JSON.stringify(rowOf(queue));
+    });
+  }
+
+  restore(rows: ReadonlyMap<string, string>): void {
+    const read = new ProgressTable();
+    readRows(rows, (key, value) => {
+      const [group, topic, queueId] = partsOf(key);
+      readRow(read.enter(group, topic, queueId), value);
+    });
+    this.#topics.clear();
+    for (const [name, progress] of read.#topics) this.#topics.set(name, progress);
+    this.#changed.clear();
+  }
+}
+
+function rowOf({ next, attemptId, inFlight }: QueueProgress): unknown[] {
+  return [
+    next,
+    attemptId,
+    ...[...inFlight].map(([offset, { attempt, untilMs, handle }]) => [offset, attempt, untilMs, handle]),
+  ];
+}
+
+function readRow(queue: QueueProgress, row: unknown): void {
+  const [next, attemptId, ...inFlight] = readArray(row);
+  assert(typeof attemptId === 'string', 'a row of progress names an attempt');
+  queue.next = readCount(next);
+  queue.attemptId = attemptId;
+  for (const delivery of inFlight) {
+    const [offset, attempt, untilMs, handle] = readArray(delivery).map(readCount);
+    assert(handle !== undefined && offset! < queue.next, 'what is in flight was handed out');
+    queue.inFlight.set(offset!, { attempt: attempt!, untilMs: untilMs!, handle: handle as LogIndex });
+  }
+}
+
+function partsOf(key: string): [group: string, topic: string, queueId: number] {
+  const [, group, topic, queueId, ...rest] = key.split('/');
+  assert(
+    group !== undefined && topic !== undefined && queueId !== undefined && rest.length === 0,
+    'a row of progress has three names',
+  );
+  return [group, topic, readCount(Number(queueId))];
+}

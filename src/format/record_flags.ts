@@ -1,0 +1,11 @@
+// Bits of a record header's channel field. The leader sets them when it takes a record in; chainCrc covers them.
+
+/** What a message record is, beside a message. */
+export const recordFlag = {
+  /** Held back: no queue has it before another record brings it there (a delayed message, half of a transaction). */
+  parked: 0x100,
+  /** Its property `EFFECT` says what else happens when it is applied. */
+  effect: 0x200,
+  /** Its message id is remembered for a while, so that the client's own repetition is recognised. */
+  remembered: 0x400,
+} as const;
