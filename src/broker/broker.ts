@@ -9,6 +9,7 @@ import { type LogIndex, logIndex, type MembershipEntry } from '../raft/types.ts'
 import { type ConsumeQueue, ConsumeQueues, UNITS_PER_FILE } from '../storage/consume_queue.ts';
 import type { LogTip } from '../storage/log_tip.ts';
 import type { Snapshot } from '../storage/snapshot_store.ts';
+import type { StateChanges } from '../storage/state_store.ts';
 import { Admissions, type AppendPlace } from './admission.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { decodeCommand, decodeCommittedMembership, encodeCommand, planTopic } from './commands.ts';
@@ -22,6 +23,7 @@ import { checkQueue } from './queue_check.ts';
 import { readStored, restoreStored } from './restoring.ts';
 import { queueLengths, readSnapshot, withSnapshotAt } from './snapshot_rows.ts';
 import { joinProducers, type StoredTables } from './state_tables.ts';
+import { Tables } from './tables.ts';
 import { type Queue, Topic, TopicTable } from './topics.ts';
 import type { Admission, PackedAppend, PullRequest, PullResult, QueueRange, TopicInfo } from './types.ts';
 
@@ -41,6 +43,7 @@ export class Broker {
   readonly #limits: BrokerLimits;
   readonly #files: ConsumeQueues;
   readonly #topics = new TopicTable();
+  readonly #tables = new Tables();
   readonly #producers: ProducerTable;
   readonly #admissions: Admissions;
   readonly #projection: Projection;
@@ -60,7 +63,7 @@ export class Broker {
     this.#files = new ConsumeQueues({ disk, directory, openFilesMax: this.#limits.openQueueFilesMax });
     this.#producers = new ProducerTable(this.#limits);
     this.#admissions = new Admissions(this.#topics, this.#producers);
-    this.#projection = new Projection(this.#topics, this.#producers, {
+    this.#projection = new Projection(this.#topics, this.#producers, this.#tables, {
       producerChanged: (id, index) => {
         this.#dirty.producer(id);
         this.#admissions.producerApplied(id, index);
@@ -74,7 +77,7 @@ export class Broker {
       flushLog: options.flushLog,
       take: () => ({
         index: this.#applied,
-        rows: this.#dirty.take(this.#applied, this.#producers),
+        rows: this.#takeRows(),
         cut: this.#takeCut(),
       }),
     });
@@ -248,6 +251,11 @@ export class Broker {
     this.#dirty.base(index);
   }
 
+  /** Consumer groups, their progress, what is held back, and which message ids were seen lately: by the applied records. */
+  get tables(): Tables {
+    return this.#tables;
+  }
+
   /** Sorted by name. */
   topics(): readonly TopicInfo[] {
     return this.#topics.list();
@@ -334,7 +342,10 @@ export class Broker {
     const topics = new TopicTable();
     for (const info of tables.topics) topics.add(new Topic(info, this.#files, tables.ranges.get(info.name)));
     const producers = joinProducers(tables, topics);
+    // Read twice: what makes no sense is found before anything changes.
+    new Tables().restore(tables.others);
     before();
+    this.#tables.restore(tables.others);
     this.#topics.become(topics);
     this.#producers.restore(producers);
     this.#projection.forget();
@@ -345,6 +356,12 @@ export class Broker {
       .queues()
       .map((queue) => queue.units)
       .filter((units) => units.min >= UNITS_PER_FILE);
+  }
+
+  #takeRows(): StateChanges {
+    const rows = this.#dirty.take(this.#applied, this.#producers);
+    this.#tables.takeChanges(rows);
+    return rows;
   }
 
   #takeCut(): readonly ConsumeQueue[] {
@@ -374,7 +391,8 @@ export class Broker {
       const next = at + sizeAt(buffer, at);
       const magic = magicAt(buffer, at);
       if (magic === recordMagic.message) this.#projection.apply(buffer, at, next, index);
-      else if (magic === recordMagic.command) this.#applyCommand(buffer.subarray(at + RECORD_HEADER_BYTES, next));
+      else if (magic === recordMagic.command)
+        this.#applyCommand(buffer.subarray(at + RECORD_HEADER_BYTES, next), index);
       else if (magic === recordMagic.membership) {
         this.#applyMembership(buffer.subarray(at + RECORD_HEADER_BYTES, next), index);
       }
@@ -388,8 +406,10 @@ export class Broker {
     this.#dirty.membership(this.#membership);
   }
 
-  #applyCommand(body: Buffer): void {
-    const { topic } = decodeCommand(body);
+  #applyCommand(body: Buffer, index: LogIndex): void {
+    const command = decodeCommand(body);
+    if (command.type !== 'create-topic') return this.#tables.apply(command, index);
+    const { topic } = command;
     this.#topics.add(new Topic(topic, this.#files));
     this.#dirty.topic(topic);
     this.#admissions.topicApplied(topic.name);

@@ -5,8 +5,11 @@ import { assert, InvariantError } from '../base/assert.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import { checkTopicName } from '../format/limits.ts';
 import { decodeMembership } from '../format/membership.ts';
-import type { Membership } from '../raft/types.ts';
+import { type LogIndex, logIndex, type Membership } from '../raft/types.ts';
+import { type Consume, consumeFields, readConsume } from './consuming/consume_command.ts';
+import { type GroupInfo, groupValue, readGroup } from './consuming/groups.ts';
 import type { BrokerLimits } from './limits.ts';
+import { readCount } from './state_tables.ts';
 import type { TopicTable } from './topics.ts';
 import type { TopicInfo } from './types.ts';
 
@@ -18,12 +21,53 @@ export interface CreateTopic {
   readonly topic: TopicInfo;
 }
 
+/** A consumer group is there, or is now what this says: `{"v":1,"type":"put-group","name":…,…}`. */
+export interface PutGroup {
+  readonly type: 'put-group';
+  readonly group: GroupInfo;
+}
+
+/** A consumer group and all its progress go: `{"v":1,"type":"delete-group","name":…}`. */
+export interface DeleteGroup {
+  readonly type: 'delete-group';
+  readonly name: string;
+}
+
+/** A message that is held back goes for good (recalled, rolled back): `{"v":1,"type":"drop-parked","index":…}`. */
+export interface DropParked {
+  readonly type: 'drop-parked';
+  readonly index: LogIndex;
+}
+
+/** The producer of a half is asked what became of it: `{"v":1,"type":"check-half","index":…,"nextMs":…}`. */
+export interface CheckHalf {
+  readonly type: 'check-half';
+  readonly index: LogIndex;
+  /** When it is to be asked again. */
+  readonly nextMs: number;
+}
+
 /** What a command record can hold. */
-export type Command = CreateTopic;
+export type Command = CreateTopic | PutGroup | DeleteGroup | Consume | DropParked | CheckHalf;
 
 /** The body of a command record. */
 export function encodeCommand(command: Command): Buffer {
-  return Buffer.from(JSON.stringify({ v: COMMAND_VERSION, type: command.type, ...command.topic }));
+  return Buffer.from(JSON.stringify({ v: COMMAND_VERSION, type: command.type, ...fieldsOf(command) }));
+}
+
+function fieldsOf(command: Command): object {
+  switch (command.type) {
+    case 'create-topic':
+      return command.topic;
+    case 'put-group':
+      return { name: command.group.name, ...groupValue(command.group) };
+    case 'consume':
+      return consumeFields(command);
+    case 'delete-group':
+    case 'drop-parked':
+    case 'check-half':
+      return command;
+  }
 }
 
 /** The command in a committed record. @throws InvariantError for anything this version does not understand. */
@@ -31,14 +75,37 @@ export function decodeCommand(body: Buffer): Command {
   const fields = parseObject(body.toString());
   assert(fields.get('v') === COMMAND_VERSION, () => `command of version ${String(fields.get('v'))} is not understood`);
   const type = fields.get('type');
-  assert(type === 'create-topic', () => `command of type ${JSON.stringify(type)} is not understood`);
+  switch (type) {
+    case 'create-topic':
+      return readCreateTopic(fields);
+    case 'put-group':
+      return { type, group: readGroup(readName(fields), Object.fromEntries(fields)) };
+    case 'delete-group':
+      return { type, name: readName(fields) };
+    case 'consume':
+      return readConsume(fields);
+    case 'drop-parked':
+      return { type, index: logIndex(readCount(fields.get('index'))) };
+    case 'check-half':
+      return { type, index: logIndex(readCount(fields.get('index'))), nextMs: readCount(fields.get('nextMs')) };
+    default:
+      throw new InvariantError(`command of type ${JSON.stringify(type)} is not understood`);
+  }
+}
+
+function readCreateTopic(fields: ReadonlyMap<string, unknown>): CreateTopic {
+  const queues = readCount(fields.get('queues'));
+  assert(queues > 0, 'a create-topic command gives the number of queues');
+  return {
+    type: 'create-topic',
+    topic: { name: readName(fields), queues, createdAtMs: readCount(fields.get('createdAtMs')) },
+  };
+}
+
+function readName(fields: ReadonlyMap<string, unknown>): string {
   const name = fields.get('name');
-  const queues = fields.get('queues');
-  const createdAtMs = fields.get('createdAtMs');
-  assert(typeof name === 'string', 'a create-topic command names the topic');
-  assert(isCount(queues) && queues > 0, 'a create-topic command gives the number of queues');
-  assert(isCount(createdAtMs), 'a create-topic command gives the time');
-  return { type, topic: { name, queues, createdAtMs } };
+  assert(typeof name === 'string', 'a command says whom it is about');
+  return name;
 }
 
 /** The membership in a committed record. @throws InvariantError for anything this version does not understand. */
@@ -103,8 +170,4 @@ function parseObject(text: string): ReadonlyMap<string, unknown> {
   }
   assert(typeof value === 'object' && value !== null, 'a command is a JSON object');
   return new Map<string, unknown>(Object.entries(value));
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
 }

@@ -1,7 +1,6 @@
 // Which rows of the state tables differ from what the store holds. A checkpoint takes them all at once, so that what is
 // applied while it runs belongs to the next one.
 import type { LogIndex, MembershipEntry } from '../raft/types.ts';
-import type { StateChanges } from '../storage/state_store.ts';
 import type { ProducerTable } from './producers.ts';
 import {
   APPLIED_KEY,
@@ -51,7 +50,7 @@ export class DirtyRows {
   }
 
   /** The changed rows as they are now, with the index they are the result of; from here on nothing is changed. */
-  take(applied: LogIndex, producers: ProducerTable): StateChanges {
+  take(applied: LogIndex, producers: ProducerTable): Map<string, string | null> {
     const changes = new Map<string, string | null>([[APPLIED_KEY, appliedValue(applied)]]);
     if (this.#base !== null) changes.set(BASE_KEY, baseValue(this.#base));
     if (this.#membership !== null) changes.set(MEMBERSHIP_KEY, membershipValue(this.#membership));

@@ -13,14 +13,19 @@ import {
   sequenceOf,
 } from '../format/message.ts';
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../format/message_layout.ts';
-import { type PhysicalOffset, positionAt, RECORD_HEADER_BYTES } from '../format/record.ts';
+import { flagsAt, type PhysicalOffset, positionAt, RECORD_HEADER_BYTES } from '../format/record.ts';
+import { recordFlag } from '../format/record_flags.ts';
 import { tagHashOf } from '../format/tag_hash.ts';
 import { readUint64 } from '../format/uint64.ts';
 import type { LogIndex } from '../raft/types.ts';
+import { applyFlags } from './effects.ts';
 import { isTopic } from './message_check.ts';
 import type { Producer, ProducerTable } from './producers.ts';
+import type { Tables } from './tables.ts';
 import type { Queue, Topic, TopicTable } from './topics.ts';
 
+/** Flags that ask for more than a place in a queue. */
+const SPECIAL_FLAGS = recordFlag.parked | recordFlag.effect | recordFlag.remembered;
 const NO_PRODUCER_BYTES = Buffer.from(NO_PRODUCER);
 
 /** Told of producers whose state changed. */
@@ -34,6 +39,7 @@ export interface ProjectionListener {
 export class Projection {
   readonly #topics: TopicTable;
   readonly #producers: ProducerTable;
+  readonly #tables: Tables;
   readonly #listener: ProjectionListener;
   readonly #parts: MessageParts = newParts();
   /** Queues that got messages since `finish`. */
@@ -42,9 +48,10 @@ export class Projection {
   #topic: Topic | null = null;
   #producer: Producer | null = null;
 
-  constructor(topics: TopicTable, producers: ProducerTable, listener: ProjectionListener) {
+  constructor(topics: TopicTable, producers: ProducerTable, tables: Tables, listener: ProjectionListener) {
     this.#topics = topics;
     this.#producers = producers;
+    this.#tables = tables;
     this.#listener = listener;
   }
 
@@ -58,6 +65,11 @@ export class Projection {
     assert(locateParts(buffer, messageAt, end, parts), () => `record ${index} is not a message`);
     const queue = this.#queueOf(buffer, messageAt, index);
     const offset = readUint64(buffer, messageAt + MESSAGE_QUEUE_OFFSET_AT);
+    const flags = flagsAt(buffer, at) & SPECIAL_FLAGS;
+    if (flags !== 0) {
+      applyFlags({ buffer, at, end, parts, index, flags }, offset, this.#tables);
+      if ((flags & recordFlag.parked) !== 0) return;
+    }
     assert(
       offset === queue.units.max,
       () => `record ${index} has offset ${offset} in ${queue}, which continues with ${queue.units.max}`,

@@ -7,6 +7,7 @@
 //   t/<topic>           {"queues":…,"createdAtMs":…}
 //   q/<topic>/<queue>   [min,max]                             only queues that ever held a message; min is local
 //   p/<producer id>     [[firstSequence,count,topic,queueId,firstOffset,firstIndex],…]      oldest run first
+//   g/ c/ p! w!              rows of the tables that keep their own (tables.ts)
 import { assert } from '../base/assert.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import { decodeMembershipEntry, encodeMembershipEntry } from '../format/membership.ts';
@@ -17,6 +18,8 @@ import type { Queue, TopicTable } from './topics.ts';
 import type { TopicInfo } from './types.ts';
 
 const STATE_VERSION = 1;
+/** Rows of tables that keep their own: groups, progress, messages held back, message ids (tables.ts). */
+const OTHER_ROWS = /^(?:g\/|c\/|p!|w!)/;
 /** Key of the index that the tables are the result of. */
 export const APPLIED_KEY = 'applied';
 /** Key of the index at which the log was cut. */
@@ -74,6 +77,8 @@ export interface StoredTables {
   readonly ranges: ReadonlyMap<string, QueueRanges>;
   /** Rows by producer id. */
   readonly producers: ReadonlyMap<string, readonly unknown[]>;
+  /** Rows of the tables that keep their own (tables.ts). */
+  readonly others: ReadonlyMap<string, string>;
 }
 
 /** Reads what a store holds. @throws TLedgerError DATA_CORRUPTED when an entry makes no sense. */
@@ -85,6 +90,7 @@ export function readTables(entries: ReadonlyMap<string, string>): StoredTables {
     topics: [] as TopicInfo[],
     ranges: new Map<string, QueueRanges>(),
     producers: new Map<string, readonly unknown[]>(),
+    others: new Map<string, string>(),
   };
   for (const [key, value] of entries) {
     refuseNonsense(key, () => {
@@ -94,7 +100,11 @@ export function readTables(entries: ReadonlyMap<string, string>): StoredTables {
       else if (key === MEMBERSHIP_KEY) tables.membership = decodeMembershipEntry(Buffer.from(value));
       else if (key.startsWith('t/')) tables.topics.push(readTopic(key.slice(2), parsed));
       else if (key.startsWith(QUEUE_PREFIX)) readRange(key, parsed, tables.ranges);
-      else tables.producers.set(readProducerId(key), readArray(parsed));
+      else if (key.startsWith('p/')) tables.producers.set(key.slice(2), readArray(parsed));
+      else {
+        assert(OTHER_ROWS.test(key), 'the entry belongs to a known table');
+        tables.others.set(key, value);
+      }
     });
   }
   return tables;
@@ -145,11 +155,6 @@ function readRange(key: string, parsed: unknown, ranges: Map<string, QueueRanges
   const ofTopic: QueueRanges = ranges.get(topic) ?? new Map();
   ofTopic.set(queueId, { min: queueOffset(min), max: queueOffset(max) });
   ranges.set(topic, ofTopic);
-}
-
-function readProducerId(key: string): string {
-  assert(key.startsWith('p/'), 'the entry belongs to a known table');
-  return key.slice(2);
 }
 
 /** A list. @throws InvariantError */

@@ -57,6 +57,12 @@ export const termAt = (buffer: Buffer, at: number): Term => readUint64(buffer, a
 /** Physical offset of the record at `at`. */
 export const positionAt = (buffer: Buffer, at: number): PhysicalOffset =>
   readUint64(buffer, at + POSITION_AT) as PhysicalOffset;
+/** Flags of the record at `at` (record_flags.ts). */
+export const flagsAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + CHANNEL_AT);
+/** Sets flags of a record that is not sealed yet. */
+export function writeFlags(buffer: Buffer, at: number, flags: number): void {
+  buffer.writeUInt32BE(flags, at + CHANNEL_AT);
+}
 /** chainCrc that the record at `at` carries. */
 export const chainCrcAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + CHAIN_CRC_AT);
 export const bodyCrcAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + BODY_CRC_AT);

@@ -99,7 +99,9 @@ export class Truth {
   }
 
   #addTopic(body: Buffer): void {
-    const { topic } = decodeCommand(body);
+    const command = decodeCommand(body);
+    if (command.type !== 'create-topic') return;
+    const { topic } = command;
     hold(!this.topics.has(topic.name), () => `topic ${topic.name} is committed twice`);
     this.topics.set(topic.name, topic.queues);
   }

@@ -1,0 +1,47 @@
+// The parts of the replicated state beside topics, queues and producers, and what commands do to them.
+import type { LogIndex } from '../raft/types.ts';
+import type { Command } from './commands.ts';
+import { applyConsume } from './consuming/consume_command.ts';
+import { GroupTable } from './consuming/groups.ts';
+import { ProgressTable } from './consuming/progress.ts';
+import { ParkedTable } from './parked/parked.ts';
+import { SentWindow } from './sent/sent_window.ts';
+import { type RowChanges, rowsOf, type StateTable } from './state_table.ts';
+
+/** See the head of the file. */
+export class Tables {
+  readonly groups = new GroupTable();
+  readonly progress = new ProgressTable();
+  readonly parked = new ParkedTable();
+  readonly sent = new SentWindow();
+  readonly #all: readonly StateTable[] = [this.groups, this.progress, this.parked, this.sent];
+
+  /** Carries out a command of record `index`. @throws InvariantError when it contradicts the state. */
+  apply(command: Exclude<Command, { type: 'create-topic' }>, index: LogIndex): void {
+    switch (command.type) {
+      case 'put-group':
+        return this.groups.put(command.group);
+      case 'delete-group':
+        this.groups.delete(command.name);
+        return this.progress.forget(({ group }) => group === command.name);
+      case 'consume':
+        // The group was deleted meanwhile: nobody is there to have progress.
+        if (this.groups.get(command.group) !== undefined) applyConsume(command, index, this.progress);
+        return;
+      case 'drop-parked':
+        return this.parked.remove(command.index);
+      case 'check-half':
+        return this.parked.checked(command.index, command.nextMs);
+    }
+  }
+
+  /** Adds the rows that changed since the last call. */
+  takeChanges(into: RowChanges): void {
+    for (const table of this.#all) table.takeChanges(into);
+  }
+
+  /** Become what the rows say. @throws TLedgerError DATA_CORRUPTED */
+  restore(rows: ReadonlyMap<string, string>): void {
+    for (const table of this.#all) table.restore(rowsOf(table.prefix, rows));
+  }
+}
