@@ -11,13 +11,16 @@ import {
   MESSAGE_STORE_HOST_AT,
   MESSAGE_STORE_TIMESTAMP_AT,
 } from '../format/message_layout.ts';
-import { RECORD_HEADER_BYTES } from '../format/record.ts';
+import { RECORD_HEADER_BYTES, sizeAt, writeFlags } from '../format/record.ts';
+import { recordFlag } from '../format/record_flags.ts';
 import { writeUint64 } from '../format/uint64.ts';
 import { type LogIndex, logIndex } from '../raft/types.ts';
 import { checkMessageRecord } from './message_check.ts';
 import { knownCount, PendingProducers, type ProducerTable, recall, viewOf } from './producers.ts';
+import { messageIdsOf, PendingSent } from './sent/pending_sent.ts';
+import type { SentWindow } from './sent/sent_window.ts';
 import type { Queue, TopicTable } from './topics.ts';
-import type { Admission, PackedAppend, TopicInfo } from './types.ts';
+import type { Admission, PackedAppend, StoreRequest, TopicInfo } from './types.ts';
 
 /** Where an admitted batch will stand, and when it came. */
 export interface AppendPlace {
@@ -32,6 +35,7 @@ export class Admissions {
   readonly #topics: TopicTable;
   readonly #producers: ProducerTable;
   readonly #pendingProducers = new PendingProducers();
+  readonly #pendingSent: PendingSent;
   readonly #pendingTopics = new Map<string, TopicInfo>();
   readonly #parts: MessageParts = newParts();
   #lastIndex = logIndex(0);
@@ -39,9 +43,10 @@ export class Admissions {
   #count = 0;
   #start = 0;
 
-  constructor(topics: TopicTable, producers: ProducerTable) {
+  constructor(topics: TopicTable, producers: ProducerTable, sent: SentWindow) {
     this.#topics = topics;
     this.#producers = producers;
+    this.#pendingSent = new PendingSent(sent);
   }
 
   get pendingTopics(): ReadonlyMap<string, TopicInfo> {
@@ -60,6 +65,7 @@ export class Admissions {
   clear(): void {
     this.#pendingProducers.clear();
     this.#pendingTopics.clear();
+    this.#pendingSent.clear();
   }
 
   addTopic(topic: TopicInfo): void {
@@ -68,6 +74,11 @@ export class Admissions {
 
   topicApplied(name: string): void {
     this.#pendingTopics.delete(name);
+  }
+
+  /** All records up to `index` are applied. */
+  settle(index: LogIndex): void {
+    this.#pendingSent.settle(index);
   }
 
   producerApplied(id: string, applied: number): void {
@@ -108,6 +119,38 @@ export class Admissions {
     return this.#append(queue, place, { start: this.#start, end: records.length, count, known, first });
   }
 
+  /**
+   * Numbers what a node made; see `Broker.admitStored`. What is held back gets no place in its queue.
+   * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE
+   */
+  admitStored(request: StoreRequest, place: AppendPlace): Admission {
+    const { records, flags, topic } = request;
+    assert(place.firstIndex > this.#lastIndex, 'records are admitted in the order of the log');
+    const queue = this.#topics.queue(topic, request.queueId);
+    const isRemembered = (flags & recordFlag.remembered) !== 0;
+    const ids = isRemembered ? messageIdsOf(records) : [];
+    const before = isRemembered ? this.#pendingSent.find(topic, ids[0]!) : undefined;
+    if (before !== undefined) {
+      return {
+        kind: 'repeated',
+        result: { queueOffset: before.offset, count: ids.length, lastIndex: before.lastIndex, repeated: true },
+      };
+    }
+    const isParked = (flags & recordFlag.parked) !== 0;
+    let count = 0;
+    for (let at = 0; at < records.length; count++) {
+      stampPlace(records, at + RECORD_HEADER_BYTES, isParked ? 0 : queue.assigned + count, place);
+      writeFlags(records, at, flags);
+      at += sizeAt(records, at);
+    }
+    const queueOffset = isParked ? 0 : queue.assigned;
+    if (!isParked) queue.assigned = (queue.assigned + count) as QueueOffset;
+    this.#lastIndex = logIndex(place.firstIndex + count - 1);
+    const result = { queueOffset, count, lastIndex: this.#lastIndex, repeated: false };
+    if (isRemembered) this.#pendingSent.add(topic, ids, { offset: queueOffset, lastIndex: this.#lastIndex });
+    return { kind: 'append', start: 0, end: records.length, result };
+  }
+
   /** Advances the view by a batch of which `known` messages are in the log already, the first one at offset `first`. */
   #append(
     queue: Queue,
@@ -140,6 +183,7 @@ export class Admissions {
       if (count >= known) {
         stampPlace(records, at + RECORD_HEADER_BYTES, queue.assigned + count - known, place);
         writeProducerStamp(records, parts, id, id === NO_PRODUCER ? 0 : sequence + count);
+        writeFlags(records, at, 0);
       }
       at = end;
     }

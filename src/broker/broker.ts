@@ -25,7 +25,7 @@ import { queueLengths, readSnapshot, withSnapshotAt } from './snapshot_rows.ts';
 import { joinProducers, type StoredTables } from './state_tables.ts';
 import { Tables } from './tables.ts';
 import { type Queue, Topic, TopicTable } from './topics.ts';
-import type { Admission, PackedAppend, PullRequest, PullResult, QueueRange, TopicInfo } from './types.ts';
+import type { Admission, PackedAppend, PullRequest, PullResult, QueueRange, StoreRequest, TopicInfo } from './types.ts';
 
 export type { BrokerOptions } from './options.ts';
 
@@ -62,7 +62,7 @@ export class Broker {
     const { disk, directory } = options;
     this.#files = new ConsumeQueues({ disk, directory, openFilesMax: this.#limits.openQueueFilesMax });
     this.#producers = new ProducerTable(this.#limits);
-    this.#admissions = new Admissions(this.#topics, this.#producers);
+    this.#admissions = new Admissions(this.#topics, this.#producers, this.#tables.sent);
     this.#projection = new Projection(this.#topics, this.#producers, this.#tables, {
       producerChanged: (id, index) => {
         this.#dirty.producer(id);
@@ -152,6 +152,16 @@ export class Broker {
   }
 
   /**
+   * Numbers messages that a node made, and knows those that were remembered. What the result names must be appended at
+   * once, as with `admit`. Nothing of the messages is checked: whoever made them did.
+   * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE; nothing is assigned then.
+   */
+  admitStored(request: StoreRequest, place: AppendPlace): Admission {
+    assert(this.#isLeading && !this.#checkpoints.hasFailed, 'only a leader admits');
+    return this.#admissions.admitStored(request, place);
+  }
+
+  /**
    * Plans a topic. A command must be appended at once (or `startLeading` be called anew): until it is applied, the same
    * name is answered with `exists`, whatever the number of queues, but batches are not admitted.
    * @throws TLedgerError ILLEGAL_TOPIC, INVALID_ARGUMENT (queues), TOPIC_EXISTS (with another number of queues),
@@ -184,6 +194,7 @@ export class Broker {
       throw error;
     }
     for (const queue of touched) this.#dirty.queue(queue);
+    this.#admissions.settle(this.#applied);
     this.#wake(touched, this.#topics.count !== topicCount);
   }
 

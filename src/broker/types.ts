@@ -14,6 +14,16 @@ export interface PackedAppend {
   readonly records: Buffer;
 }
 
+/** Messages of one queue made by a node itself: they may carry what a producer cannot say. */
+export interface StoreRequest {
+  readonly topic: string;
+  readonly queueId: number;
+  /** Of every record (format/record_flags.ts). Remembered messages carry a message id (`UNIQ_KEY`). */
+  readonly flags: number;
+  /** Unsealed message records, back to back. Owned by the receiver from here on. */
+  readonly records: Buffer;
+}
+
 /** What the appender learns once its batch is committed. */
 export interface AppendResult {
   /** Offset of the first message, the others follow; -1 when a repeated batch's offsets are no longer remembered. */

@@ -86,7 +86,7 @@ export function blankRecord(magic: RecordMagic, body: Buffer): Buffer {
 }
 
 /**
- * Gives the record at `at` its place in the log and its checksums. A message's own physical offset field is set to
+ * Gives the record at `at` its place in the log and its checksums; its flags stay as they are. A message's own physical offset field is set to
  * where its body will lie, as RocketMQ does.
  * @returns the record's chainCrc, which seeds the next one.
  */
@@ -102,7 +102,6 @@ export function sealRecord(
   writeUint64(buffer, place.index, at + INDEX_AT);
   writeUint64(buffer, place.term, at + TERM_AT);
   writeUint64(buffer, place.position, at + POSITION_AT);
-  buffer.writeUInt32BE(0, at + CHANNEL_AT);
   buffer.writeUInt32BE(crc32(buffer, bodyAt, at + sizeAt(buffer, at)), at + BODY_CRC_AT);
   const chain = chainCrcOf(buffer, at, place.prevChain);
   buffer.writeUInt32BE(chain, at + CHAIN_CRC_AT);

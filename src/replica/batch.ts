@@ -6,7 +6,15 @@ import { topicExists } from '../broker/commands.ts';
 import { blankRecord, recordMagic } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
 import { FRAME_HEADROOM_BYTES } from '../storage/commit_log.ts';
-import { type Pending, type PendingAppend, type PendingQueue, type PendingTopic, sizeOf } from './pending.ts';
+import {
+  type Pending,
+  type PendingAppend,
+  type PendingCommand,
+  type PendingQueue,
+  type PendingStore,
+  type PendingTopic,
+  sizeOf,
+} from './pending.ts';
 
 /** A caller of the batch: answered once its records are applied. */
 export interface BatchMember {
@@ -81,9 +89,9 @@ function admitSafely(
   nowMs: number,
 ): Admitted | null {
   try {
-    return item.kind === 'append'
-      ? admitAppend(item, broker, firstIndex, nowMs)
-      : admitTopic(item, broker, firstIndex, nowMs);
+    if (item.kind === 'command') return admitCommand(item, firstIndex);
+    if (item.kind === 'topic') return admitTopic(item, broker, firstIndex, nowMs);
+    return admitAppend(item, broker, firstIndex, nowMs);
   } catch (error) {
     if (error instanceof TLedgerError) {
       item.done(error, null);
@@ -97,8 +105,15 @@ function admitSafely(
   }
 }
 
-function admitAppend(item: PendingAppend, broker: Broker, firstIndex: LogIndex, nowMs: number): Admitted {
-  const admission = broker.admit(item.request, { firstIndex, nowMs });
+function admitAppend(
+  item: PendingAppend | PendingStore,
+  broker: Broker,
+  firstIndex: LogIndex,
+  nowMs: number,
+): Admitted {
+  const place = { firstIndex, nowMs };
+  const admission =
+    item.kind === 'append' ? broker.admit(item.request, place) : broker.admitStored(item.request, place);
   const { result } = admission;
   const settle = (error: TLedgerError | null): void => item.done(error, error === null ? result : null);
   const { lastIndex } = result;
@@ -127,6 +142,16 @@ function admitTopic(item: PendingTopic, broker: Broker, firstIndex: LogIndex, no
   if (!created) return { piece: null, count: 0, member };
   const record = blankRecord(recordMagic.command, proposal.body);
   return { piece: { buffer: record, start: 0, end: record.length }, count: 1, member };
+}
+
+function admitCommand(item: PendingCommand, firstIndex: LogIndex): Admitted {
+  const record = blankRecord(recordMagic.command, item.body);
+  const settle = (error: TLedgerError | null): void => item.done(error, error === null ? firstIndex : null);
+  return {
+    piece: { buffer: record, start: 0, end: record.length },
+    count: 1,
+    member: { firstIndex, lastIndex: firstIndex, isRepeat: false, deadlineMs: item.deadlineMs, settle },
+  };
 }
 
 function gather(pieces: readonly Piece[], bytes: number): Piece {

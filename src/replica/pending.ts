@@ -1,5 +1,7 @@
 // What callers asked for and the leader has not yet put into the log: a queue bounded in count and in bytes.
 import { TLedgerError } from '../base/errors.ts';
+import type { StoreRequest } from '../broker/types.ts';
+import type { LogIndex } from '../raft/types.ts';
 import type { AppendDone, PackedAppend, TopicInfo } from './types.ts';
 
 /** A batch of messages. */
@@ -20,8 +22,26 @@ export interface PendingTopic {
   readonly done: (error: Error | null, result: { topic: TopicInfo; created: boolean } | null) => void;
 }
 
+/** Messages that a node made. */
+export interface PendingStore {
+  readonly kind: 'store';
+  readonly request: StoreRequest;
+  readonly deadlineMs: number;
+  readonly done: AppendDone;
+}
+
+/** A command record. */
+export interface PendingCommand {
+  readonly kind: 'command';
+  /** Encoded. */
+  readonly body: Buffer;
+  readonly deadlineMs: number;
+  /** Told the index of the record once it is applied. */
+  readonly done: (error: Error | null, index: LogIndex | null) => void;
+}
+
 /** What may wait for the leader. */
-export type Pending = PendingAppend | PendingTopic;
+export type Pending = PendingAppend | PendingTopic | PendingStore | PendingCommand;
 
 /** Bounds of the queue: requests, and bytes of their records. */
 export interface PendingLimits {
@@ -29,6 +49,8 @@ export interface PendingLimits {
   readonly bytesMax: number;
 }
 
+/** About what a small command takes. */
+const COMMAND_BYTES = 256;
 /** Taken requests are forgotten this many at a time. */
 const COMPACT_COUNT = 1_024;
 
@@ -105,5 +127,6 @@ export class PendingQueue {
 
 /** Bytes an item will add to a batch, about. */
 export function sizeOf(item: Pending): number {
-  return item.kind === 'append' ? item.request.records.length : 256;
+  if (item.kind === 'topic') return COMMAND_BYTES;
+  return item.kind === 'command' ? COMMAND_BYTES + item.body.length : item.request.records.length;
 }

@@ -3,6 +3,8 @@
 import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
+import { type Command, encodeCommand } from '../broker/commands.ts';
+import type { StoreRequest } from '../broker/types.ts';
 import { checkMember } from '../format/membership.ts';
 import type { Raft } from '../raft/raft.ts';
 import type {
@@ -62,6 +64,31 @@ export class Replica implements PeerEvents {
     if (!this.#loop.isUp) return guarded(new TLedgerError('SHUTTING_DOWN'), null);
     this.#loop.leading.enqueue({ kind: 'append', request, deadlineMs, done: guarded });
     this.#loop.callers.arm();
+  }
+
+  /** Stores messages that a node made; only the leader can. Every outcome goes to `done`, as with `append`. */
+  store(request: StoreRequest, deadlineMs: number, done: AppendDone): void {
+    const guarded: AppendDone = (error, result) => this.#loop.callOut(() => done(error, result));
+    if (!this.#loop.isUp) return guarded(new TLedgerError('SHUTTING_DOWN'), null);
+    this.#loop.leading.enqueue({ kind: 'store', request, deadlineMs, done: guarded });
+    this.#loop.callers.arm();
+  }
+
+  /**
+   * Writes a command; only the leader can. Resolves with its index once it is applied. Whoever decided it answers for its
+   * fitting the state it is applied to.
+   */
+  async command(command: Command, deadlineMs: number): Promise<LogIndex> {
+    this.#assertUp();
+    return new Promise((resolve, reject) => {
+      this.#loop.leading.enqueue({
+        kind: 'command',
+        body: encodeCommand(command),
+        deadlineMs,
+        done: (error, index) => (index === null ? reject(error) : resolve(index)),
+      });
+      this.#loop.callers.arm();
+    });
   }
 
   /** Creates a topic; only the leader can. `created` is false when it existed with the same settings. */
