@@ -6,7 +6,7 @@
 //                `settle <group> <topic> <queue> <offset>`     the message there is a dead letter now: this record is its copy
 //   remembered   the message id goes into the window
 import { assert } from '../base/assert.ts';
-import { decodeProperties, type MessageParts } from '../format/message.ts';
+import { decodeProperties, type MessageParts, property } from '../format/message.ts';
 import { hostBytesExtra, MESSAGE_QUEUE_ID_AT, MESSAGE_STORE_TIMESTAMP_AT } from '../format/message_layout.ts';
 import { brokerProperty } from '../format/message_properties.ts';
 import { positionAt, RECORD_HEADER_BYTES } from '../format/record.ts';
@@ -72,7 +72,7 @@ export function applyFlags(record: FlaggedRecord, queueOffset: number, tables: T
     else settle(effect, tables);
   }
   if ((flags & recordFlag.remembered) !== 0) {
-    const id = properties.get(brokerProperty.uniqueId);
+    const id = properties.get(property.uniqueKey);
     assert(id !== undefined, () => `record ${index} has no message id to remember`);
     const queueId = buffer.readUInt32BE(messageAt + MESSAGE_QUEUE_ID_AT);
     tables.sent.add({ id, topic, atMs: storedAtMs, index, queueId, offset: queueOffset });

@@ -3,8 +3,6 @@
 
 /** See the head of the file. */
 export const brokerProperty = {
-  /** The message id that the client chose. */
-  uniqueId: 'UNIQ_KEY',
   /** Messages of one group are in one queue, in order. Shown to consumers, also as a user's property. */
   messageGroup: '__SHARDINGKEY',
   /** A delayed message: when it is due, milliseconds since the epoch. */

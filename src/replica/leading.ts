@@ -53,6 +53,11 @@ export class Leading {
     this.#id = options.raft.status().id;
   }
 
+  /** It takes requests: what earlier leaders left is applied. */
+  get isServing(): boolean {
+    return this.#isServing;
+  }
+
   /** Callers who wait for an answer. */
   get waitingCount(): number {
     return this.#pending.length + this.#waiters.length;

@@ -18,6 +18,8 @@ import type {
 } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
 import type { Damage } from '../storage/damage.ts';
+import { Consuming } from './consuming/consuming.ts';
+import { leaderPortOf } from './leader_port.ts';
 import { ReplicaLoop, type ReplicaOptions } from './loop.ts';
 import { heirsOf, type Transferred } from './transfer.ts';
 import type {
@@ -35,6 +37,8 @@ export type { ReplicaOptions } from './loop.ts';
 /** See the head of the file. */
 export class Replica implements PeerEvents {
   readonly broker: Broker;
+  /** Consumer groups; only the leader's does anything. */
+  readonly consuming: Consuming;
   readonly #loop: ReplicaLoop;
   readonly #raft: Raft;
   readonly #log: CommitLog;
@@ -51,6 +55,10 @@ export class Replica implements PeerEvents {
     this.#log = options.log;
     this.#clock = options.clock;
     this.#electionTimeoutMsMax = options.raft.electionTimeoutMsMax;
+    this.consuming = new Consuming(leaderPortOf(this, this.#loop, options), () => this.#loop.isUp && this.isLeader);
+    this.onChange(() => {
+      if (!this.isLeader) this.consuming.end(new TLedgerError('NOT_LEADER'));
+    });
   }
 
   /** Takes part in the group from now on. */
@@ -259,6 +267,7 @@ export class Replica implements PeerEvents {
       await this.transferLeadership(null, untilMs).catch(() => {});
       await this.#answered(untilMs);
     }
+    this.consuming.end(new TLedgerError('SHUTTING_DOWN'));
     await this.#loop.stop();
   }
 

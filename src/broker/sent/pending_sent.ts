@@ -1,6 +1,5 @@
 // Message ids that the leader let into the log and that are not applied yet, in front of the window of those that are.
-import { decodeProperties, locateParts, newParts } from '../../format/message.ts';
-import { brokerProperty } from '../../format/message_properties.ts';
+import { decodeProperties, locateParts, newParts, property } from '../../format/message.ts';
 import { RECORD_HEADER_BYTES, sizeAt } from '../../format/record.ts';
 import type { LogIndex } from '../../raft/types.ts';
 import type { SentWindow } from './sent_window.ts';
@@ -53,7 +52,7 @@ export function messageIdsOf(records: Buffer): string[] {
   const ids: string[] = [];
   for (let at = 0; at < records.length; at += sizeAt(records, at)) {
     locateParts(records, at + RECORD_HEADER_BYTES, at + sizeAt(records, at), parts);
-    const id = decodeProperties(records, parts.propertiesStart, parts.propertiesEnd).get(brokerProperty.uniqueId);
+    const id = decodeProperties(records, parts.propertiesStart, parts.propertiesEnd).get(property.uniqueKey);
     if (id !== undefined) ids.push(id);
   }
   return ids;

@@ -1,0 +1,55 @@
+// A replica as those who decide things on its leader see it: consumption, timers, transactions.
+import { TLedgerError } from '../base/errors.ts';
+import { queueOffset } from '../format/message.ts';
+import type { ConsumingPort } from './consuming/consuming.ts';
+import type { ReplicaLoop, ReplicaOptions } from './loop.ts';
+import type { Replica } from './replica.ts';
+
+/** How long one step of a decision may take before its outcome is unknown. */
+const STEP_TIMEOUT_MS = 10_000;
+
+/** The port of `replica`, whose loop is `loop`. */
+export function leaderPortOf(
+  replica: Replica,
+  loop: ReplicaLoop,
+  { clock, broker }: Pick<ReplicaOptions, 'clock' | 'broker'>,
+): ConsumingPort {
+  return {
+    clock,
+    broker,
+    stepTimeoutMs: STEP_TIMEOUT_MS,
+    get isServing() {
+      return loop.isUp && loop.isLeader && loop.leading.isServing;
+    },
+    get term() {
+      return replica.term;
+    },
+    command: (command, deadlineMs) => replica.command(command, deadlineMs),
+    store: (request, deadlineMs) =>
+      new Promise((resolve, reject) => {
+        replica.store(request, deadlineMs, (error, result) =>
+          result === null ? reject(error) : resolve(result.lastIndex),
+        );
+      }),
+    ensureTopic: async (name) => {
+      if (broker.topic(name) !== undefined) return;
+      await replica.createTopic(name, 1, clock.monotonicMs() + STEP_TIMEOUT_MS);
+    },
+    readOne: async (topic, queueId, offset) => {
+      if (offset < broker.range(topic, queueId).min) return null;
+      try {
+        const { records, count } = await broker.read({
+          topic,
+          queueId,
+          offset: queueOffset(offset),
+          countMax: 1,
+          bytesMax: 1,
+        });
+        return count === 0 ? null : records;
+      } catch (error) {
+        if (error instanceof TLedgerError && error.code === 'OFFSET_OUT_OF_RANGE') return null;
+        throw error;
+      }
+    },
+  };
+}
