@@ -188,11 +188,10 @@ export class Lane {
       const isDone: boolean[] = [];
       for (const { receipt, verdict } of order.request.verdicts) {
         const name = `${receipt.queueId}/${receipt.offset}`;
-        const isNew = !decided.has(name);
-        decided.add(name);
         const outcome = await this.#judge(receipt, verdict);
         isDone.push(outcome !== 'refused');
-        if (!isNew || outcome !== 'valid') continue;
+        if (outcome !== 'valid' || decided.has(name)) continue;
+        decided.add(name);
         const { queueId, offset } = receipt;
         if (verdict.kind === 'acknowledge') settled.push({ queueId, offset });
         else if (verdict.kind === 'change') {
