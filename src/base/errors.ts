@@ -42,6 +42,8 @@ export const errorTable = {
   PROPERTIES_TOO_LARGE: kind('The message properties are larger than the limit.', grpc.invalidArgument, 43101, false),
   BATCH_TOO_LARGE: kind('The batch holds more messages or bytes than the limit.', grpc.invalidArgument, 41301, false),
   ILLEGAL_GROUP: kind('The name of the consumer group is not legal.', grpc.invalidArgument, 40003, false),
+  ILLEGAL_DELIVERY_TIME: kind('The delivery time is not legal, or over.', grpc.invalidArgument, 40012, false),
+  TRANSACTION_NOT_FOUND: kind('There is no such open transaction.', grpc.notFound, 40400, false),
   ILLEGAL_FILTER: kind('The filter expression is not legal.', grpc.invalidArgument, 40010, false),
   QUEUE_OUT_OF_RANGE: kind('The topic has no queue of that number.', grpc.invalidArgument, 40000, false),
   OFFSET_OUT_OF_RANGE: kind('The queue holds no such offset.', grpc.outOfRange, 40402, false),

@@ -4,7 +4,16 @@ import { assert } from '../base/assert.ts';
 import { TLedgerError } from '../base/errors.ts';
 import { encodeMembershipEntry } from '../format/membership.ts';
 import type { QueueOffset } from '../format/message.ts';
-import { indexAt, isRecordWhole, magicAt, RECORD_HEADER_BYTES, recordMagic, sizeAt } from '../format/record.ts';
+import {
+  indexAt,
+  isBodyIntact,
+  isRecordWhole,
+  magicAt,
+  type PhysicalOffset,
+  RECORD_HEADER_BYTES,
+  recordMagic,
+  sizeAt,
+} from '../format/record.ts';
 import { type LogIndex, logIndex, type MembershipEntry } from '../raft/types.ts';
 import { type ConsumeQueue, ConsumeQueues, UNITS_PER_FILE } from '../storage/consume_queue.ts';
 import type { LogTip } from '../storage/log_tip.ts';
@@ -300,6 +309,18 @@ export class Broker {
     if (coldLog === undefined) return this.pull(request);
     const queueNow = (): Queue => this.#topics.queue(request.topic, request.queueId);
     return read(queueNow, request, { segmentSizeBytes, limits: this.#limits }, coldLog);
+  }
+
+  /**
+   * One record that is still needed, by where the state says it lies; verified.
+   * @throws TLedgerError DATA_CORRUPTED; what reading the log throws.
+   */
+  async recordAt(index: LogIndex, position: PhysicalOffset, sizeBytes: number): Promise<Buffer> {
+    const { coldLog, readLog } = this.#options;
+    const record = coldLog === undefined ? readLog(position, sizeBytes) : await coldLog.read(position, sizeBytes);
+    const isIt = isRecordWhole(record, 0, record.length) && indexAt(record, 0) === index && isBodyIntact(record, 0);
+    if (!isIt) throw new TLedgerError('DATA_CORRUPTED', `position ${position} does not hold record ${index}`);
+    return record;
   }
 
   /**

@@ -80,7 +80,7 @@ export function applyFlags(record: FlaggedRecord, queueOffset: number, tables: T
 }
 
 function park(
-  { buffer, at, end, index }: FlaggedRecord,
+  { buffer, at, end, parts, index }: FlaggedRecord,
   properties: ReadonlyMap<string, string>,
   storedAtMs: number,
   tables: Tables,
@@ -95,6 +95,8 @@ function park(
     sizeBytes: end - at,
     dueMs: deliverAt === undefined ? storedAtMs + checkMs : readCount(Number(deliverAt)),
     checks: 0,
+    topic: buffer.toString('utf8', parts.topicStart, parts.topicEnd),
+    id: properties.get(property.uniqueKey) ?? '',
   });
 }
 

@@ -301,7 +301,9 @@ export class ReplicaLoop implements PeerEvents {
   #apply(commit: LogIndex): void {
     if (this.#applying.apply(commit)) this.#scheduleTurn();
     this.#traffic.onCommit(commit);
+    const { isServing } = this.leading;
     this.leading.onApplied();
+    if (this.leading.isServing !== isServing) this.stateListeners.tell();
     this.callers.reads.onApplied(this.#options.broker.appliedIndex);
   }
 

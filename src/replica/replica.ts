@@ -21,6 +21,7 @@ import type { Damage } from '../storage/damage.ts';
 import { Consuming } from './consuming/consuming.ts';
 import { leaderPortOf } from './leader_port.ts';
 import { ReplicaLoop, type ReplicaOptions } from './loop.ts';
+import { ParkedMessages } from './parked/parked_messages.ts';
 import { heirsOf, type Transferred } from './transfer.ts';
 import type {
   AppendDone,
@@ -39,6 +40,8 @@ export class Replica implements PeerEvents {
   readonly broker: Broker;
   /** Consumer groups; only the leader's does anything. */
   readonly consuming: Consuming;
+  /** Delayed messages and transactions; only the leader's does anything. */
+  readonly parked: ParkedMessages;
   readonly #loop: ReplicaLoop;
   readonly #raft: Raft;
   readonly #log: CommitLog;
@@ -55,8 +58,11 @@ export class Replica implements PeerEvents {
     this.#log = options.log;
     this.#clock = options.clock;
     this.#electionTimeoutMsMax = options.raft.electionTimeoutMsMax;
-    this.consuming = new Consuming(leaderPortOf(this, this.#loop, options), () => this.#loop.isUp && this.isLeader);
+    const port = leaderPortOf(this, this.#loop, options);
+    this.consuming = new Consuming(port, () => this.#loop.isUp && this.isLeader);
+    this.parked = new ParkedMessages(port, options.onWarning);
     this.onChange(() => {
+      this.parked.follow();
       if (!this.isLeader) this.consuming.end(new TLedgerError('NOT_LEADER'));
     });
   }
@@ -221,7 +227,7 @@ export class Replica implements PeerEvents {
     return { index, chainCrc: this.#log.chainAt(index), endPosition };
   }
 
-  /** Calls `listener` after each change of role, term or leader, until the returned function is called. */
+  /** Calls `listener` after each change of role, term or leader, and when a leader begins to take requests, until the returned function is called. */
   onChange(listener: () => void): () => void {
     return this.#loop.stateListeners.add(listener);
   }
@@ -268,6 +274,7 @@ export class Replica implements PeerEvents {
       await this.#answered(untilMs);
     }
     this.consuming.end(new TLedgerError('SHUTTING_DOWN'));
+    this.parked.end();
     await this.#loop.stop();
   }
 

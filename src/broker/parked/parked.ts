@@ -2,7 +2,7 @@
 // records are in the log; the table says where, and what is to become of them. What brings a message into its queue is
 // another record, which carries the effect `release <index>`; what drops one is a command.
 //
-//   p!<index> = [kind, position, size, dueMs, checks]
+//   p!<index> = [kind, position, size, dueMs, checks, topic, id]
 //
 // kind 0: delayed until dueMs. kind 1: a half, whose producer is asked at dueMs, for the checks-th time.
 import { assert } from '../../base/assert.ts';
@@ -23,16 +23,22 @@ export interface Parked {
   readonly dueMs: number;
   /** How often its producer was asked. */
   readonly checks: number;
+  readonly topic: string;
+  /** The message id; '' if it has none. */
+  readonly id: string;
 }
 
 const PREFIX = 'p!';
 const INDEX_DIGITS = 16;
+const nameOf = (topic: string, id: string): string => `${topic}\n${id}`;
 const keyOf = (index: LogIndex): string => PREFIX + String(index).padStart(INDEX_DIGITS, '0');
 
 /** All of them, by index. Who drives them (the leader) is told of each that comes, changes or goes. */
 export class ParkedTable implements StateTable {
   readonly prefix = PREFIX;
   readonly #parked = new Map<LogIndex, Parked>();
+  /** Halves by topic and message id: that is how their producers speak of them. */
+  readonly #halves = new Map<string, LogIndex>();
   readonly #changed = new ChangedRows();
   readonly #listeners = new Set<(index: LogIndex) => void>();
 
@@ -42,6 +48,12 @@ export class ParkedTable implements StateTable {
 
   get(index: LogIndex): Parked | undefined {
     return this.#parked.get(index);
+  }
+
+  /** The half of that message id; undefined when there is none (any more). */
+  half(topic: string, id: string): Parked | undefined {
+    const index = this.#halves.get(nameOf(topic, id));
+    return index === undefined ? undefined : this.#parked.get(index);
   }
 
   values(): IterableIterator<Parked> {
@@ -57,7 +69,7 @@ export class ParkedTable implements StateTable {
   /** Adds one whose record was applied. */
   add(parked: Parked): void {
     assert(!this.#parked.has(parked.index), () => `record ${parked.index} is held back once`);
-    this.#parked.set(parked.index, parked);
+    this.#put(parked);
     this.#note(parked.index);
   }
 
@@ -71,7 +83,11 @@ export class ParkedTable implements StateTable {
 
   /** It was released or dropped. */
   remove(index: LogIndex): void {
-    assert(this.#parked.delete(index), () => `record ${index} is not held back`);
+    const parked = this.#parked.get(index);
+    assert(parked !== undefined, () => `record ${index} is not held back`);
+    this.#parked.delete(index);
+    const name = nameOf(parked.topic, parked.id);
+    if (this.#halves.get(name) === index) this.#halves.delete(name);
     this.#note(index);
   }
 
@@ -88,16 +104,19 @@ export class ParkedTable implements StateTable {
     this.#changed.take(into, (key) => {
       const parked = this.#parked.get(logIndex(Number(key.slice(PREFIX.length))));
       if (parked === undefined) return null;
-      const { kind, position, sizeBytes, dueMs, checks } = parked;
-      return JSON.stringify([kind === 'half' ? 1 : 0, position, sizeBytes, dueMs, checks]);
+      const { kind, position, sizeBytes, dueMs, checks, topic, id } = parked;
+      return JSON.stringify([kind === 'half' ? 1 : 0, position, sizeBytes, dueMs, checks, topic, id]);
     });
   }
 
   restore(rows: ReadonlyMap<string, string>): void {
     const read: Parked[] = [];
     readRows(rows, (key, value) => {
-      const [kind, position, sizeBytes, dueMs, checks] = readArray(value).map(readCount);
+      const row = readArray(value);
+      const [kind, position, sizeBytes, dueMs, checks] = row.slice(0, 5).map(readCount);
+      const [topic, id] = row.slice(5);
       assert(kind === 0 || kind === 1, 'what is held back is of a known kind');
+      assert(typeof topic === 'string' && typeof id === 'string', 'what is held back has a topic and an id');
       read.push({
         index: logIndex(readCount(Number(key.slice(PREFIX.length)))),
         kind: kind === 1 ? 'half' : 'delayed',
@@ -105,11 +124,19 @@ export class ParkedTable implements StateTable {
         sizeBytes: readCount(sizeBytes),
         dueMs: readCount(dueMs),
         checks: readCount(checks),
+        topic,
+        id,
       });
     });
     this.#parked.clear();
-    for (const parked of read.sort((a, b) => a.index - b.index)) this.#parked.set(parked.index, parked);
+    this.#halves.clear();
+    for (const parked of read.sort((a, b) => a.index - b.index)) this.#put(parked);
     this.#changed.clear();
+  }
+
+  #put(parked: Parked): void {
+    this.#parked.set(parked.index, parked);
+    if (parked.kind === 'half') this.#halves.set(nameOf(parked.topic, parked.id), parked.index);
   }
 
   #note(index: LogIndex): void {
