@@ -7,7 +7,7 @@ import type { Replica } from '../replica/replica.ts';
 import type { ForwardCall, ForwardRequest, ForwardResponse, ForwardResult } from '../wire/peer_messages.ts';
 import { type Incoming, wellFormed } from '../wire/services.ts';
 import { statusOf } from '../wire/status.ts';
-import { leaderCallOf } from './leader_calls.ts';
+import { leaderCallOf } from './leader_call_table.ts';
 
 type Stream = ServerDuplexStream<Incoming<ForwardRequest>, ForwardResponse>;
 

@@ -5,6 +5,7 @@ import type { TopicInfo } from '../broker/types.ts';
 import type { LogIndex, NodeId, Term } from '../raft/types.ts';
 import type { AppendDone, LogDigest, PackedAppend, ReplicaStatus } from '../replica/types.ts';
 import type { MembershipRole } from '../wire/admin_messages.ts';
+import type { LeaderCall } from './leader_calls.ts';
 import type { GroupMembers, MemberInfo, MembershipOrder } from './members.ts';
 
 /** Who leads, since which term, and where clients reach it. */
@@ -55,6 +56,15 @@ export interface Gateway {
   outside(): TLedgerError | null;
   /** Appends a batch, here or by forwarding it. Calls of one caller are appended in the order of the calls. */
   append(request: PackedAppend, deadlineMs: number, done: AppendDone): void;
+  /**
+   * Has the leader do something, here or by forwarding it. @param sizeBytes of the request, about.
+   * @throws TLedgerError what the call says; NO_LEADER, UNREACHABLE, OUTCOME_UNKNOWN … of the way there.
+   */
+  atLeader<Request, Result>(
+    call: LeaderCall<Request, Result>,
+    request: Request,
+    options: { readonly sizeBytes: number; readonly deadlineMs: number },
+  ): Promise<Result>;
   createTopic(name: string, queues: number, deadlineMs: number): Promise<{ topic: TopicInfo; created: boolean }>;
   /** @param target the most caught-up follower when null. */
   transferLeadership(target: NodeId | null, deadlineMs: number): Promise<LeaderInfo>;

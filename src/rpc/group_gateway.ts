@@ -129,7 +129,7 @@ export class GroupGateway implements Gateway {
   }
 
   async createTopic(name: string, queues: number, deadlineMs: number): Promise<{ topic: TopicInfo; created: boolean }> {
-    const created = await this.#atLeader(createTopicCall, { name, queues }, deadlineMs);
+    const created = await this.atLeader(createTopicCall, { name, queues }, { sizeBytes: 0, deadlineMs });
     try {
       // Visible here, too, before the caller is answered.
       if (this.broker.topic(name) === undefined) await this.readBarrier(deadlineMs);
@@ -148,7 +148,7 @@ export class GroupGateway implements Gateway {
     }
     const before = this.leader();
     try {
-      return await this.#heardOf(await this.#atLeader(transferCall, target, deadlineMs), deadlineMs);
+      return await this.#heardOf(await this.atLeader(transferCall, target, { sizeBytes: 0, deadlineMs }), deadlineMs);
     } catch (error) {
       // The old leader's answer can be overtaken by the very change that it would tell of.
       const now = this.leader();
@@ -159,11 +159,11 @@ export class GroupGateway implements Gateway {
   }
 
   changeMembership(order: MembershipOrder, deadlineMs: number): Promise<LogIndex> {
-    return this.#atLeader(changeMembershipCall, order, deadlineMs);
+    return this.atLeader(changeMembershipCall, order, { sizeBytes: 0, deadlineMs });
   }
 
   async readBarrier(deadlineMs: number): Promise<LogIndex> {
-    const index = await this.#atLeader(readIndexCall, null, deadlineMs).catch((error: unknown) => {
+    const index = await this.atLeader(readIndexCall, null, { sizeBytes: 0, deadlineMs }).catch((error: unknown) => {
       // A question that was lost on its way had no effect: there is nothing unknown about it.
       const isLost = error instanceof TLedgerError && error.code === 'OUTCOME_UNKNOWN';
       throw isLost ? new TLedgerError('NO_LEADER', error.message, error) : error;
@@ -209,11 +209,15 @@ export class GroupGateway implements Gateway {
     this.#route.close();
   }
 
-  #atLeader<Request, Result>(kind: LeaderCall<Request, Result>, request: Request, deadlineMs: number): Promise<Result> {
+  atLeader<Request, Result>(
+    kind: LeaderCall<Request, Result>,
+    request: Request,
+    { sizeBytes, deadlineMs }: { readonly sizeBytes: number; readonly deadlineMs: number },
+  ): Promise<Result> {
     return new Promise((resolve, reject) => {
       const refusal = this.outside();
       if (refusal !== null) throw refusal;
-      this.#route.call(kind, request, 0, deadlineMs, (error, result) => {
+      this.#route.call(kind, request, sizeBytes, deadlineMs, (error, result) => {
         if (error !== null) reject(error);
         else resolve(result as Result);
       });

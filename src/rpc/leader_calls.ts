@@ -55,7 +55,7 @@ export const appendCall: LeaderCall<PackedAppend, AppendResult> = {
 export const createTopicCall: LeaderCall<TopicWish, boolean> = {
   kind: 'CREATE_TOPIC',
   run: (replica, { name, queues }, deadlineMs, done) =>
-    settle(
+    settleCall(
       replica.createTopic(name, queues, deadlineMs).then(({ created }) => created),
       done,
     ),
@@ -71,7 +71,7 @@ export const createTopicCall: LeaderCall<TopicWish, boolean> = {
 /** Hands leadership to a node, or to the most caught-up one. */
 export const transferCall: LeaderCall<NodeId | null, Transferred> = {
   kind: 'TRANSFER_LEADERSHIP',
-  run: (replica, target, deadlineMs, done) => settle(replica.transferLeadership(target, deadlineMs), done),
+  run: (replica, target, deadlineMs, done) => settleCall(replica.transferLeadership(target, deadlineMs), done),
   encodeRequest: (target) => codecs.transferLeadershipRequest.encode({ target: target ?? '' }),
   decodeRequest: (bytes) => codecs.transferLeadershipRequest.decode(bytes).target || null,
   encodeResult: ({ leaderId, term: ofTerm }) =>
@@ -87,7 +87,7 @@ export const transferCall: LeaderCall<NodeId | null, Transferred> = {
 /** Asks for an index that covers everything committed before. */
 export const readIndexCall: LeaderCall<null, LogIndex> = {
   kind: 'READ_INDEX',
-  run: (replica, _request, _deadlineMs, done) => settle(replica.readIndex(), done),
+  run: (replica, _request, _deadlineMs, done) => settleCall(replica.readIndex(), done),
   encodeRequest: () => EMPTY,
   decodeRequest: () => null,
   encodeResult: (index) => codecs.readIndexResponse.encode({ index: numberToInt64(index, 'index') }),
@@ -97,15 +97,16 @@ export const readIndexCall: LeaderCall<null, LogIndex> = {
 /** Begins a change of members; tells the index of its first record, which is committed by then. */
 export const changeMembershipCall: LeaderCall<MembershipOrder, LogIndex> = {
   kind: 'CHANGE_MEMBERSHIP',
-  run: (replica, order, deadlineMs, done) => settle(beginChange(replica, order, deadlineMs), done),
+  run: (replica, order, deadlineMs, done) => settleCall(beginChange(replica, order, deadlineMs), done),
   encodeRequest: (order) => codecs.changeMembershipRequest.encode(fromOrder(order)),
   decodeRequest: (bytes) => toOrder(codecs.changeMembershipRequest.decode(bytes)),
   encodeResult: (index) => codecs.changeMembershipResponse.encode({ index: numberToInt64(index, 'index') }),
   decodeResult: (bytes) => logIndex(uint64ToNumber(codecs.changeMembershipResponse.decode(bytes).index, 'index')),
 };
 
+/** The calls of this file; `leader_call_table.ts` has all. */
 // biome-ignore lint/suspicious/noExplicitAny: calls of any kind; each is typed where it is made.
-const calls: readonly LeaderCall<any, any>[] = [
+export const basicCalls: readonly LeaderCall<any, any>[] = [
   appendCall,
   createTopicCall,
   transferCall,
@@ -113,13 +114,8 @@ const calls: readonly LeaderCall<any, any>[] = [
   changeMembershipCall,
 ];
 
-/** The call of a kind that arrived; undefined for one that this node does not know. */
-// biome-ignore lint/suspicious/noExplicitAny: as above.
-export function leaderCallOf(kind: ForwardKind): LeaderCall<any, any> | undefined {
-  return calls.find((call) => call.kind === kind);
-}
-
-function settle<Result>(promise: Promise<Result>, done: Done<Result>): void {
+/** Tells how a promise ended. */
+export function settleCall<Result>(promise: Promise<Result>, done: Done<Result>): void {
   promise.then(
     (result) => done(null, result),
     (error: Error) => done(error, null),

@@ -26,7 +26,20 @@ export interface TimeoutNowRequest {
 export type TimeoutNowResponse = Readonly<Record<string, never>>;
 
 /** What only the leader can do. */
-export type ForwardKind = 'APPEND' | 'CREATE_TOPIC' | 'TRANSFER_LEADERSHIP' | 'READ_INDEX' | 'CHANGE_MEMBERSHIP';
+export type ForwardKind =
+  | 'APPEND'
+  | 'CREATE_TOPIC'
+  | 'TRANSFER_LEADERSHIP'
+  | 'READ_INDEX'
+  | 'CHANGE_MEMBERSHIP'
+  | 'STORE'
+  | 'POP'
+  | 'SETTLE'
+  | 'MOVE'
+  | 'PUT_GROUP'
+  | 'RECALL'
+  | 'RESOLVE'
+  | 'TAKE_CHECKS';
 
 /** One call on its way to the leader; `request` is an encoded message of the kind. */
 export interface ForwardCall {

@@ -17,6 +17,7 @@ import { writeUint64 } from '../../src/format/uint64.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
 import type { AppendDone } from '../../src/replica/types.ts';
 import type { Gateway, LeaderInfo, MemberDigest, MemberStatus } from '../../src/rpc/gateway.ts';
+import type { LeaderCall } from '../../src/rpc/leader_calls.ts';
 import type { GroupMembers, MembershipOrder } from '../../src/rpc/members.ts';
 
 /** The part of a broker that services use. */
@@ -181,6 +182,15 @@ export class FakeGateway implements Gateway {
     const { first, count } = this.fake.store(request);
     this.#index += count;
     return { queueOffset: first, count, lastIndex: logIndex(this.#index), repeated: false };
+  }
+
+  /** What the leader would answer, by kind of call. */
+  readonly leaderAnswers = new Map<string, (request: unknown) => unknown>();
+
+  async atLeader<Request, Result>(call: LeaderCall<Request, Result>, request: Request): Promise<Result> {
+    const answer = this.leaderAnswers.get(call.kind);
+    if (answer === undefined) throw new TLedgerError('NO_LEADER');
+    return answer(request) as Result;
   }
 
   async createTopic(name: string, queues: number): Promise<{ topic: TopicInfo; created: boolean }> {
