@@ -26,6 +26,7 @@ import { RealDisk } from '../storage/real_disk.ts';
 import { forgetOwner, lockDirectory } from './data_directory.ts';
 import { MembershipWatch } from './membership_watch.ts';
 import { Promises } from './promises.ts';
+import { scrubberOf } from './scrubbing.ts';
 
 /** What one flush may have to carry before the leader takes no further batch: more only makes flushes slower. */
 const UNFLUSHED_BYTES_MAX = 1024 * 1024;
@@ -58,7 +59,7 @@ export async function startNode(config: NodeConfig, logger: Logger): Promise<Run
 }
 
 async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle): Promise<RunningNode> {
-  const { claimed, parts } = await openStorage(config, logger, lifecycle);
+  const { claimed, parts, store, directory } = await openStorage(config, logger, lifecycle);
   const onWarning = (message: string): void => logger.warn(message);
   const memory = new Promises({
     ...parts,
@@ -116,7 +117,16 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   const { cluster, group } = config;
   const self = selfOf(config);
   const facts = factsOf();
-  const gateway = new GroupGateway({ cluster, group, self, standing: watch, replica, transport, clock, facts });
+  const scrubber = scrubberOf(config, {
+    ...{ disk: new RealDisk(), directory, store, group: parts, clock, logger },
+    askOthers: (index) => gateway.otherCopies(index),
+    onDamage: () => {},
+  });
+  lifecycle.attach(() => scrubber.stop());
+  const gateway = new GroupGateway({
+    ...{ cluster, group, self, standing: watch, replica, transport, clock, facts },
+    scrubber: () => scrubber,
+  });
   const forward = new ForwardService(replica, clock, report);
 
   lifecycle.attach(() => transport.close());
@@ -133,6 +143,7 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   replica.start();
   transport.start(replica);
   logStateChanges(gateway, logger);
+  scrubber.start();
   return { stop: () => lifecycle.close(), failed };
 }
 
@@ -184,7 +195,7 @@ async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecy
   lifecycle.attach(() => parts.close());
   const { log, broker } = parts;
   logger.info('recovered', { ...log.recovery, lastIndex: log.lastIndex, appliedIndex: broker.appliedIndex });
-  return { claimed, parts };
+  return { claimed, parts, store, directory };
 }
 
 function foundersOf(config: NodeConfig): Founders {

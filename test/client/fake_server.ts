@@ -541,6 +541,7 @@ export class FakeNode {
         if (verdict === 'apply, then drop') return callback(lostConnection());
         callback(null, { index: String(group.membershipIndex) });
       },
+      scrub: (_call, callback) => callback(null, { members: [] }),
       verifyLog: (call, callback) => {
         const index = String(group.log.length);
         wellFormed(call.request);

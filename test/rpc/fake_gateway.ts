@@ -241,6 +241,14 @@ export class FakeGateway implements Gateway {
     );
   }
 
+  scrubLocally(): number {
+    return 1;
+  }
+
+  async scrub() {
+    return [{ nodeId: this.nodeId, pass: 1, error: '' }];
+  }
+
   async verifyLog() {
     return { index: logIndex(7), digests: this.digests };
   }
