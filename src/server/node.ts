@@ -59,7 +59,8 @@ export async function startNode(config: NodeConfig, logger: Logger): Promise<Run
 }
 
 async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle): Promise<RunningNode> {
-  const { claimed, parts, store, directory } = await openStorage(config, logger, lifecycle);
+  const opened = await openStorage(config, logger, lifecycle);
+  const { claimed, parts } = opened;
   const onWarning = (message: string): void => logger.warn(message);
   const memory = new Promises({
     ...parts,
@@ -114,19 +115,10 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   checkFounders(config, claimed, replica.membership.membership);
   const report = (where: string, error: unknown): void =>
     logger.error('a call failed unexpectedly', { call: where, error });
-  const { cluster, group } = config;
-  const self = selfOf(config);
-  const facts = factsOf();
-  const scrubber = scrubberOf(config, {
-    ...{ disk: new RealDisk(), directory, store, group: parts, clock, logger },
-    askOthers: (index) => gateway.otherCopies(index),
-    onDamage: () => {},
-  });
+  const about = { cluster: config.cluster, group: config.group, self: selfOf(config), facts: factsOf() };
+  const scrubber = scrubberOf(config, { ...opened, clock, logger, replica, others: () => gateway });
   lifecycle.attach(() => scrubber.stop());
-  const gateway = new GroupGateway({
-    ...{ cluster, group, self, standing: watch, replica, transport, clock, facts },
-    scrubber: () => scrubber,
-  });
+  const gateway = new GroupGateway({ ...about, standing: watch, replica, transport, clock, scrubber: () => scrubber });
   const forward = new ForwardService(replica, clock, report);
 
   lifecycle.attach(() => transport.close());
@@ -195,7 +187,7 @@ async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecy
   lifecycle.attach(() => parts.close());
   const { log, broker } = parts;
   logger.info('recovered', { ...log.recovery, lastIndex: log.lastIndex, appliedIndex: broker.appliedIndex });
-  return { claimed, parts, store, directory };
+  return { claimed, parts, store, directory, disk };
 }
 
 function foundersOf(config: NodeConfig): Founders {

@@ -16,23 +16,22 @@ export interface ScrubbingParts {
   /** The group's directory. */
   readonly directory: string;
   readonly store: StateStore;
-  readonly group: Pick<OpenGroup, 'log' | 'broker'>;
+  readonly parts: Pick<OpenGroup, 'log' | 'broker'>;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly askOthers: (index: LogIndex) => Promise<readonly OtherCopy[]>;
-  /** Told of what the replica has to act on. */
-  readonly onDamage: (damage: Damage) => void;
+  /** Who asks the other members. */
+  readonly others: () => { otherCopies(index: LogIndex): Promise<readonly OtherCopy[]> };
+  /** Told of what it has to act on. */
+  readonly replica: { damaged(damage: Damage): void };
 }
 
 /** A scrubber for an open group; it waits for `start`. @throws TLedgerError STORAGE_FAILED */
 export function scrubberOf(
   config: Pick<NodeConfig, 'scrubIntervalMs' | 'scrubBytesPerSecond' | 'segmentSizeBytes'>,
-  { store, group, logger, onDamage, ...parts }: ScrubbingParts,
+  { disk, directory, store, parts, clock, logger, others, replica }: ScrubbingParts,
 ): Scrubber {
   return new Scrubber({
-    ...parts,
-    log: group.log,
-    broker: group.broker,
+    ...{ disk, directory, clock, log: parts.log, broker: parts.broker },
     segmentSizeBytes: config.segmentSizeBytes,
     intervalMs: config.scrubIntervalMs,
     bytesPerSecond: config.scrubBytesPerSecond,
@@ -41,11 +40,12 @@ export function scrubberOf(
       for await (const _ of store.entries());
     },
     onFinding: (finding) => {
-      if (finding.kind === 'log' || finding.kind === 'snapshot' || finding.kind === 'derived') onDamage(finding);
+      if (finding.kind === 'log' || finding.kind === 'snapshot' || finding.kind === 'derived') replica.damaged(finding);
       // Nobody can tell which of the two is right, and both go on: people have to look.
       if (finding.kind === 'divergence')
         logger.error('replicas differ', { index: finding.index, reason: finding.reason });
     },
+    askOthers: (index) => others().otherCopies(index),
     onEvent: (message) => logger.info(message),
     onWarning: (message) => logger.warn(message),
   });
