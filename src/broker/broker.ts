@@ -4,39 +4,52 @@ import { assert } from '../base/assert.ts';
 import { TLedgerError } from '../base/errors.ts';
 import { encodeMembershipEntry } from '../format/membership.ts';
 import type { QueueOffset } from '../format/message.ts';
-import { indexAt, isRecordWhole, magicAt, RECORD_HEADER_BYTES, recordMagic, sizeAt } from '../format/record.ts';
+import {
+  indexAt,
+  isRecordWhole,
+  magicAt,
+  positionAt,
+  RECORD_HEADER_BYTES,
+  recordMagic,
+  sizeAt,
+  skipFillers,
+} from '../format/record.ts';
 import { type LogIndex, logIndex, type MembershipEntry } from '../raft/types.ts';
 import { type ConsumeQueue, ConsumeQueues, UNITS_PER_FILE } from '../storage/consume_queue.ts';
 import type { LogTip } from '../storage/log_tip.ts';
 import type { Snapshot } from '../storage/snapshot_store.ts';
 import { Admissions, type AppendPlace } from './admission.ts';
-import { Checkpoints } from './checkpoints.ts';
+import { Checkpoints, type Cut } from './checkpoints.ts';
 import { decodeCommand, decodeCommittedMembership, encodeCommand, planTopic } from './commands.ts';
 import { DirtyRows } from './dirty_rows.ts';
 import { type BrokerLimits, brokerLimits } from './limits.ts';
+import { callAll, subscribe } from './listeners.ts';
+import { MessageKeys } from './message_keys.ts';
 import type { BrokerOptions } from './options.ts';
 import { ProducerTable } from './producers.ts';
 import { Projection } from './projection.ts';
 import { pull, read } from './pull.ts';
 import { checkQueue } from './queue_check.ts';
 import { readStored, restoreStored } from './restoring.ts';
-import { queueLengths, readSnapshot, withSnapshotAt } from './snapshot_rows.ts';
+import { queueCuts, readSnapshot, withSnapshotAt } from './snapshot_rows.ts';
 import { joinProducers, type StoredTables } from './state_tables.ts';
 import { type Queue, Topic, TopicTable } from './topics.ts';
-import type { Admission, PackedAppend, PullRequest, PullResult, QueueRange, TopicInfo } from './types.ts';
+import type {
+  Admission,
+  PackedAppend,
+  PullRequest,
+  PullResult,
+  QueueRange,
+  TopicInfo,
+  TopicProposal,
+} from './types.ts';
 
 export type { BrokerOptions } from './options.ts';
 
-/** Magic and size. */
-const FILLER_HEADER_BYTES = 8;
-
-/** A topic that is there already, or the body of the command record that creates it. */
-export type TopicProposal =
-  | { readonly kind: 'command'; readonly body: Buffer }
-  | { readonly kind: 'exists'; readonly topic: TopicInfo };
-
 /** See the head of the file. After an InvariantError or a failed checkpoint it must not be used any more. */
 export class Broker {
+  /** Finds messages by key or id, among those applied. */
+  readonly keys: MessageKeys;
   readonly #options: BrokerOptions;
   readonly #limits: BrokerLimits;
   readonly #files: ConsumeQueues;
@@ -60,17 +73,25 @@ export class Broker {
     this.#files = new ConsumeQueues({ disk, directory, openFilesMax: this.#limits.openQueueFilesMax });
     this.#producers = new ProducerTable(this.#limits);
     this.#admissions = new Admissions(this.#topics, this.#producers);
-    this.#projection = new Projection(this.#topics, this.#producers, {
-      producerChanged: (id, index) => {
-        this.#dirty.producer(id);
-        this.#admissions.producerApplied(id, index);
+    this.keys = new MessageKeys(options, () => this.#applied);
+    this.#projection = new Projection({
+      topics: this.#topics,
+      producers: this.#producers,
+      keys: this.keys.index,
+      listener: {
+        producerChanged: (id, index) => {
+          this.#dirty.producer(id);
+          this.#admissions.producerApplied(id, index);
+        },
+        producerForgotten: (id) => this.#dirty.producer(id),
       },
-      producerForgotten: (id) => this.#dirty.producer(id),
     });
     this.#checkpoints = new Checkpoints({
       store: options.store,
       snapshots: options.snapshots,
-      flushQueues: () => this.#files.flush(),
+      flushQueues: async () => {
+        await Promise.all([this.#files.flush(), this.keys.index?.flush()]);
+      },
       flushLog: options.flushLog,
       take: () => ({
         index: this.#applied,
@@ -97,14 +118,15 @@ export class Broker {
         broker.#resume(stored);
         return broker;
       }
-      broker.#files.close();
+      broker.#closeFiles();
     } catch (error) {
-      broker.#files.close();
+      broker.#closeFiles();
       if (!(error instanceof TLedgerError) || error.code !== 'DATA_CORRUPTED') throw error;
       damage = error;
     }
     const restored = new Broker(options);
     await restoreStored(options, damage, (tables) => restored.#become(tables));
+    restored.keys.index?.restart(options.base.end);
     restored.#checkpoints.opened(restored.#applied);
     return restored;
   }
@@ -221,6 +243,7 @@ export class Broker {
     assert(index > this.#applied, () => `a snapshot at ${index} is installed where ${this.#applied} is applied`);
     const { tables, rows } = readSnapshot(snapshot);
     this.#become(tables, restartLog);
+    this.keys.index?.restart(snapshot.meta.tip.end);
     await this.#checkpoints.replace(index, rows, this.#takeCut());
     this.#wake(this.#topics.queues(), true);
   }
@@ -233,18 +256,8 @@ export class Broker {
   cut(snapshot: Snapshot): void {
     const { index } = snapshot.meta.tip;
     assert(index <= this.#applied, () => `the log is cut at ${index} where ${this.#applied} is applied`);
-    const cuts: { readonly queue: Queue; readonly length: QueueOffset }[] = [];
-    for (const { topic, queueId, length } of queueLengths(snapshot)) {
-      const queue = this.#topics.get(topic)?.queues[queueId];
-      if (queue === undefined || length > queue.units.max) {
-        throw new TLedgerError(
-          'DATA_CORRUPTED',
-          `queue ${queueId} of topic ${topic} had ${length} messages at ${index}`,
-        );
-      }
-      if (length > queue.units.min) cuts.push({ queue, length });
-    }
-    for (const { queue, length } of cuts) this.#cutQueue(queue, length);
+    for (const { queue, length } of queueCuts(snapshot, this.#topics)) this.#cutQueue(queue, length);
+    this.keys.index?.cutTo(snapshot.meta.tip.end);
     this.#dirty.base(index);
   }
 
@@ -290,29 +303,20 @@ export class Broker {
    */
   onAppend(topic: string, queueId: number, listener: () => void): () => void {
     const queue = this.#topics.queue(topic, queueId);
-    // Wrapped, so that the same function may be registered twice.
-    const entry = () => listener();
     queue.listeners ??= new Set();
-    queue.listeners.add(entry);
-    return () => {
-      queue.listeners?.delete(entry);
-    };
+    return subscribe(queue.listeners, listener);
   }
 
   /** Calls `listener` after each `apply` that changed the topics, until the returned function is called. */
   onTopics(listener: () => void): () => void {
-    const entry = () => listener();
-    this.#topicListeners.add(entry);
-    return () => {
-      this.#topicListeners.delete(entry);
-    };
+    return subscribe(this.#topicListeners, listener);
   }
 
   /** Waits for checkpoints and snapshots asked for, then closes files and store. Makes none itself: the log has everything. */
   async close(): Promise<void> {
     this.stopLeading();
     await this.#checkpoints.settled();
-    this.#files.close();
+    this.#closeFiles();
     await this.#options.store.close();
   }
 
@@ -323,6 +327,8 @@ export class Broker {
     // A crash came between the cut of the log and the next checkpoint.
     if (stored.base < base.index) withSnapshotAt(snapshots, base, (snapshot) => this.cut(snapshot));
     for (const queue of this.#topics.queues()) checkQueue(queue, this.#options);
+    const keys = this.keys.resume(stored);
+    if (keys !== null) this.#dirty.keyIndex(keys);
     this.#checkpoints.opened(stored.applied);
   }
 
@@ -347,10 +353,16 @@ export class Broker {
       .filter((units) => units.min >= UNITS_PER_FILE);
   }
 
-  #takeCut(): readonly ConsumeQueue[] {
+  #closeFiles(): void {
+    this.#files.close();
+    this.keys.index?.close();
+  }
+
+  #takeCut(): readonly Cut[] {
     const cut = this.#cut;
     this.#cut = [];
-    return cut;
+    const { index } = this.keys;
+    return index?.hasUnread === true ? [...cut, index] : cut;
   }
 
   #cutQueue(queue: Queue, min: QueueOffset): void {
@@ -361,13 +373,8 @@ export class Broker {
   }
 
   #applyRecords(buffer: Buffer, start: number, end: number): void {
-    for (let at = start; at < end; ) {
-      if (end - at >= FILLER_HEADER_BYTES && magicAt(buffer, at) === recordMagic.filler) {
-        const size = sizeAt(buffer, at);
-        assert(size >= FILLER_HEADER_BYTES && size <= end - at, 'a filler is applied whole');
-        at += size;
-        continue;
-      }
+    let lastAt = -1;
+    for (let at = skipFillers(buffer, start, end); at < end; ) {
       assert(isRecordWhole(buffer, at, end), 'whole records are applied');
       const index = indexAt(buffer, at);
       assert(index === this.#applied + 1, () => `record ${index} is applied after ${this.#applied}`);
@@ -379,8 +386,11 @@ export class Broker {
         this.#applyMembership(buffer.subarray(at + RECORD_HEADER_BYTES, next), index);
       }
       this.#applied = index;
-      at = next;
+      lastAt = at;
+      at = skipFillers(buffer, next, end);
     }
+    const place = lastAt < 0 ? null : this.keys.applied(positionAt(buffer, lastAt));
+    if (place !== null) this.#dirty.keyIndex(place);
   }
 
   #applyMembership(body: Buffer, index: LogIndex): void {
@@ -398,17 +408,8 @@ export class Broker {
   /** Every listener is called; the first that throws is heard of afterwards. */
   #wake(touched: readonly Queue[], topicsChanged: boolean): void {
     const failures: unknown[] = [];
-    const call = (listener: () => void): void => {
-      try {
-        listener();
-      } catch (error) {
-        failures.push(error);
-      }
-    };
-    if (topicsChanged) [...this.#topicListeners].forEach(call);
-    for (const queue of touched) {
-      if (queue.listeners !== null && queue.listeners.size > 0) [...queue.listeners].forEach(call);
-    }
+    if (topicsChanged) callAll(this.#topicListeners, failures);
+    for (const { listeners } of touched) if (listeners !== null) callAll(listeners, failures);
     if (failures.length > 0) throw failures[0];
   }
 }

@@ -1,6 +1,7 @@
 // Which rows of the state tables differ from what the store holds. A checkpoint takes them all at once, so that what is
 // applied while it runs belongs to the next one.
 import type { LogIndex, MembershipEntry } from '../raft/types.ts';
+import type { KeyIndexPlace } from '../storage/key_index.ts';
 import type { StateChanges } from '../storage/state_store.ts';
 import type { ProducerTable } from './producers.ts';
 import {
@@ -8,6 +9,8 @@ import {
   appliedValue,
   BASE_KEY,
   baseValue,
+  KEY_INDEX_KEY,
+  keyIndexValue,
   MEMBERSHIP_KEY,
   membershipValue,
   producerKey,
@@ -23,6 +26,7 @@ import type { TopicInfo } from './types.ts';
 /** Rows changed since the last `take`. */
 export class DirtyRows {
   #base: LogIndex | null = null;
+  #keyIndex: KeyIndexPlace | 'none' | null = null;
   #membership: MembershipEntry | null = null;
   #topics: TopicInfo[] = [];
   #queues = new Set<Queue>();
@@ -31,6 +35,11 @@ export class DirtyRows {
   /** The queues' minima know of a cut there. */
   base(index: LogIndex): void {
     this.#base = index;
+  }
+
+  /** How far the key index has come; `none` when there is none any more. */
+  keyIndex(place: KeyIndexPlace | 'none'): void {
+    this.#keyIndex = place;
   }
 
   membership(entry: MembershipEntry): void {
@@ -54,6 +63,9 @@ export class DirtyRows {
   take(applied: LogIndex, producers: ProducerTable): StateChanges {
     const changes = new Map<string, string | null>([[APPLIED_KEY, appliedValue(applied)]]);
     if (this.#base !== null) changes.set(BASE_KEY, baseValue(this.#base));
+    if (this.#keyIndex !== null) {
+      changes.set(KEY_INDEX_KEY, this.#keyIndex === 'none' ? null : keyIndexValue(this.#keyIndex));
+    }
     if (this.#membership !== null) changes.set(MEMBERSHIP_KEY, membershipValue(this.#membership));
     for (const topic of this.#topics) changes.set(topicKey(topic.name), topicValue(topic));
     for (const queue of this.#queues) changes.set(queueKey(queue), queueValue(queue));
@@ -68,6 +80,7 @@ export class DirtyRows {
   /** Nothing is changed any more: everything was replaced. */
   clear(): void {
     this.#base = null;
+    this.#keyIndex = null;
     this.#membership = null;
     this.#topics = [];
     this.#queues = new Set();

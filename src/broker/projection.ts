@@ -8,15 +8,17 @@ import {
   NO_PRODUCER,
   newParts,
   PRODUCER_ID_DIGITS,
+  PRODUCER_STAMP_BYTES,
   producerIdAt,
   producerIdOf,
   sequenceOf,
 } from '../format/message.ts';
+import { isFindable, locateFindable, newFindableParts, tagHashIn } from '../format/message_keys.ts';
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../format/message_layout.ts';
 import { type PhysicalOffset, positionAt, RECORD_HEADER_BYTES } from '../format/record.ts';
-import { tagHashOf } from '../format/tag_hash.ts';
 import { readUint64 } from '../format/uint64.ts';
 import type { LogIndex } from '../raft/types.ts';
+import type { KeyIndex } from '../storage/key_index.ts';
 import { isTopic } from './message_check.ts';
 import type { Producer, ProducerTable } from './producers.ts';
 import type { Queue, Topic, TopicTable } from './topics.ts';
@@ -35,17 +37,26 @@ export class Projection {
   readonly #topics: TopicTable;
   readonly #producers: ProducerTable;
   readonly #listener: ProjectionListener;
+  readonly #keys: KeyIndex | null;
   readonly #parts: MessageParts = newParts();
+  readonly #found = newFindableParts();
   /** Queues that got messages since `finish`. */
   #touched: Queue[] = [];
   // Memory of the record before: most records follow one of the same topic and producer.
   #topic: Topic | null = null;
   #producer: Producer | null = null;
 
-  constructor(topics: TopicTable, producers: ProducerTable, listener: ProjectionListener) {
-    this.#topics = topics;
-    this.#producers = producers;
-    this.#listener = listener;
+  /** @param parts.keys where messages are made findable by key; null: they are not. */
+  constructor(parts: {
+    readonly topics: TopicTable;
+    readonly producers: ProducerTable;
+    readonly keys: KeyIndex | null;
+    readonly listener: ProjectionListener;
+  }) {
+    this.#topics = parts.topics;
+    this.#producers = parts.producers;
+    this.#keys = parts.keys;
+    this.#listener = parts.listener;
   }
 
   /**
@@ -63,8 +74,14 @@ export class Projection {
       () => `record ${index} has offset ${offset} in ${queue}, which continues with ${queue.units.max}`,
     );
     const hasStamp = hasProducerStamp(buffer, parts);
-    const hash = tagHashOf(buffer, parts, hasStamp);
-    queue.units.append((positionAt(buffer, at) + RECORD_HEADER_BYTES) as PhysicalOffset, end - messageAt, hash);
+    const propertiesEnd = hasStamp ? parts.propertiesEnd - PRODUCER_STAMP_BYTES : parts.propertiesEnd;
+    const found = this.#found;
+    locateFindable(buffer, parts.propertiesStart, propertiesEnd, found);
+    const position = positionAt(buffer, at);
+    queue.units.append((position + RECORD_HEADER_BYTES) as PhysicalOffset, end - messageAt, tagHashIn(buffer, found));
+    if (this.#keys !== null && isFindable(found)) {
+      this.#keys.add({ buffer, at, found, seed: queue.topic.keyHashSeed }, position);
+    }
     if (!queue.touched) {
       queue.touched = true;
       this.#touched.push(queue);

@@ -4,6 +4,7 @@
 //   base                index                                 local: where the log was cut, as far as the queues' minima
 //                                                             know; missing for a log that was never cut
 //   m                   {"v":1,"index":…,"voters":…}          the last membership record (format/membership.ts)
+//   k                   [segment,file,entries,begin,end,…]    local: how far the key index had come; missing without one
 //   t/<topic>           {"queues":…,"createdAtMs":…}
 //   q/<topic>/<queue>   [min,max]                             only queues that ever held a message; min is local
 //   p/<producer id>     [[firstSequence,count,topic,queueId,firstOffset,firstIndex],…]      oldest run first
@@ -11,7 +12,9 @@ import { assert } from '../base/assert.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import { decodeMembershipEntry, encodeMembershipEntry } from '../format/membership.ts';
 import { type QueueOffset, queueOffset } from '../format/message.ts';
+import { physicalOffset } from '../format/record.ts';
 import { type LogIndex, logIndex, type MembershipEntry } from '../raft/types.ts';
+import type { KeyIndexPlace } from '../storage/key_index.ts';
 import { Producer } from './producers.ts';
 import type { Queue, TopicTable } from './topics.ts';
 import type { TopicInfo } from './types.ts';
@@ -23,6 +26,8 @@ export const APPLIED_KEY = 'applied';
 export const BASE_KEY = 'base';
 /** Key of the membership's row. */
 export const MEMBERSHIP_KEY = 'm';
+/** Key of the row that says how far the key index had come. */
+export const KEY_INDEX_KEY = 'k';
 /** Begins the key of a queue's row. */
 export const QUEUE_PREFIX = 'q/';
 
@@ -37,6 +42,10 @@ export const producerKey = (id: string): string => `p/${id}`;
 export const appliedValue = (index: LogIndex): string => JSON.stringify({ v: STATE_VERSION, index });
 /** The base as stored. */
 export const baseValue = (index: LogIndex): string => String(index);
+/** The key index's row. */
+export const keyIndexValue = (place: KeyIndexPlace): string =>
+  JSON.stringify(keyIndexFields.map((field) => place[field]));
+const keyIndexFields = ['segment', 'ordinal', 'entries', 'beginMs', 'endMs', 'crc', 'slots', 'entriesMax'] as const;
 /** The membership's row. */
 export const membershipValue = (entry: MembershipEntry): string => encodeMembershipEntry(entry).toString();
 /** A topic's row. */
@@ -69,6 +78,8 @@ export interface StoredTables {
   readonly applied: LogIndex;
   /** Where the log was cut, as far as the minima know. */
   readonly base: LogIndex;
+  /** How far the key index had come; null without one. */
+  readonly keyIndex: KeyIndexPlace | null;
   readonly membership: MembershipEntry | null;
   readonly topics: readonly TopicInfo[];
   readonly ranges: ReadonlyMap<string, QueueRanges>;
@@ -81,6 +92,7 @@ export function readTables(entries: ReadonlyMap<string, string>): StoredTables {
   const tables = {
     applied: logIndex(0),
     base: logIndex(0),
+    keyIndex: null as KeyIndexPlace | null,
     membership: null as MembershipEntry | null,
     topics: [] as TopicInfo[],
     ranges: new Map<string, QueueRanges>(),
@@ -91,6 +103,7 @@ export function readTables(entries: ReadonlyMap<string, string>): StoredTables {
       const parsed: unknown = JSON.parse(value);
       if (key === APPLIED_KEY) tables.applied = readApplied(parsed);
       else if (key === BASE_KEY) tables.base = logIndex(readCount(parsed));
+      else if (key === KEY_INDEX_KEY) tables.keyIndex = readKeyIndexPlace(parsed);
       else if (key === MEMBERSHIP_KEY) tables.membership = decodeMembershipEntry(Buffer.from(value));
       else if (key.startsWith('t/')) tables.topics.push(readTopic(key.slice(2), parsed));
       else if (key.startsWith(QUEUE_PREFIX)) readRange(key, parsed, tables.ranges);
@@ -131,6 +144,23 @@ function readApplied(parsed: unknown): LogIndex {
   const { v, index } = parsed as { readonly v: unknown; readonly index: unknown };
   assert(v === STATE_VERSION, `tables of version ${String(v)} are not understood`);
   return logIndex(readCount(index));
+}
+
+function readKeyIndexPlace(parsed: unknown): KeyIndexPlace {
+  const numbers = readArray(parsed);
+  assert(numbers.length === keyIndexFields.length && numbers.every(Number.isSafeInteger), 'a place has its numbers');
+  const [segment, ordinal, entries, beginMs, endMs, crc, slots, entriesMax] = numbers as number[];
+  assert(entries! >= -1, 'there are as many entries as there are');
+  return {
+    segment: physicalOffset(readCount(segment)),
+    ordinal: readCount(ordinal),
+    entries: entries!,
+    beginMs: readCount(beginMs),
+    endMs: readCount(endMs),
+    crc: readCount(crc),
+    slots: readCount(slots),
+    entriesMax: readCount(entriesMax),
+  };
 }
 
 function readTopic(name: string, parsed: unknown): TopicInfo {

@@ -7,9 +7,7 @@
 // Both slots say the same before anything is removed, and before anything is appended behind a fresh base: whichever of
 // them is lost later, the other one neither misses what was removed nor discards what was written since.
 import { assert } from '../base/assert.ts';
-import { physicalOffset } from '../format/record.ts';
-import { logIndex } from '../raft/types.ts';
-import { DamageError } from './damage.ts';
+import { TLedgerError } from '../base/errors.ts';
 import type { Disk } from './disk.ts';
 import { decodeTip, EMPTY_TIP, encodeTip, type LogTip, TIP_BYTES } from './log_tip.ts';
 import { SlotFile } from './slots.ts';
@@ -42,13 +40,7 @@ export class LogBase {
       return new LogBase(disk, path, slots, decodeTip(payload, 0), payload[FRESH_AT] !== 0);
     }
     slots.close();
-    const reason = 'neither slot says where the log begins';
-    throw new DamageError({ kind: 'log', file: path, position: physicalOffset(0), index: logIndex(1), reason });
-  }
-
-  /** Says anew where a log begins whose base was lost, durably and as a whole. */
-  static replace(disk: Disk, path: string, tip: LogTip): void {
-    SlotFile.create(disk, path, FORMAT, payloadOf(tip, false)).close();
+    throw new TLedgerError('DATA_CORRUPTED', `${path}: neither slot says where the log begins`);
   }
 
   /** `EMPTY_TIP` when the log begins with record 1. */
@@ -67,7 +59,9 @@ export class LogBase {
       tip.index > 0 && tip.index >= this.#tip.index,
       () => `the base moved from ${this.#tip.index} to ${tip.index}`,
     );
-    const payload = payloadOf(tip, options.isFresh);
+    const payload = Buffer.alloc(PAYLOAD_BYTES);
+    encodeTip(payload, 0, tip);
+    payload[FRESH_AT] = options.isFresh ? 1 : 0;
     if (this.#slots === null) this.#slots = SlotFile.create(this.#disk, this.#path, FORMAT, payload);
     else this.#slots.writeBoth(payload);
     this.#tip = tip;
@@ -85,11 +79,4 @@ export class LogBase {
   close(): void {
     this.#slots?.close();
   }
-}
-
-function payloadOf(tip: LogTip, isFresh: boolean): Buffer {
-  const payload = Buffer.alloc(PAYLOAD_BYTES);
-  encodeTip(payload, 0, tip);
-  payload[FRESH_AT] = isFresh ? 1 : 0;
-  return payload;
 }

@@ -17,8 +17,6 @@ import type {
   CreateTopicRequest,
   CreateTopicResponse,
   NodeStatus,
-  ScrubRequest,
-  ScrubResponse,
   TransferLeadershipRequest,
   TransferLeadershipResponse,
   VerifyLogRequest,
@@ -108,7 +106,6 @@ export interface AdminHandlers extends UntypedServiceImplementation {
   transferLeadership: handleUnaryCall<Incoming<TransferLeadershipRequest>, TransferLeadershipResponse>;
   changeMembership: handleUnaryCall<Incoming<ChangeMembershipRequest>, ChangeMembershipResponse>;
   verifyLog: handleUnaryCall<Incoming<VerifyLogRequest>, VerifyLogResponse>;
-  scrub: handleUnaryCall<Incoming<ScrubRequest>, ScrubResponse>;
 }
 
 /** `tledger.v1.Admin`. */
@@ -118,7 +115,6 @@ export const adminService = {
   transferLeadership: method<TransferLeadershipRequest, TransferLeadershipResponse>('Admin', 'TransferLeadership'),
   changeMembership: method<ChangeMembershipRequest, ChangeMembershipResponse>('Admin', 'ChangeMembership'),
   verifyLog: method<VerifyLogRequest, VerifyLogResponse>('Admin', 'VerifyLog'),
-  scrub: method<ScrubRequest, ScrubResponse>('Admin', 'Scrub'),
 } as const;
 
 /** Handlers of `tledger.v1.Peer`. Frames of `replicate` are bytes as they are on the wire. */
