@@ -3,6 +3,7 @@ import { TLedgerError } from '../base/errors.ts';
 import type {
   ClusterStatusResponse,
   CreateTopicResponse,
+  ScrubResponse,
   TransferLeadershipResponse,
   VerifyLogResponse,
 } from '../wire/admin_messages.ts';
@@ -129,6 +130,17 @@ export class Admin {
     const { timeoutMs } = options;
     const call = { timeoutMs, attemptTimeoutMs: STATUS_ATTEMPT_MS };
     return this.#cluster.call(adminService.verifyLog, { index: numberToInt64(options.index ?? 0, 'index') }, call);
+  }
+
+  /**
+   * Has every member that can be reached check all that it stores, from the beginning; `clusterStatus` tells how far it is.
+   * @param options.bytesPerSecond as each node is configured when left out.
+   */
+  scrub(options: AdminCallOptions & { readonly bytesPerSecond?: number | undefined } = {}): Promise<ScrubResponse> {
+    const { timeoutMs, bytesPerSecond = 0 } = options;
+    const call = { timeoutMs, attemptTimeoutMs: STATUS_ATTEMPT_MS, effects: 'repeatable' } as const;
+    const request = { bytesPerSecond: numberToInt64(bytesPerSecond, 'bytesPerSecond') };
+    return this.#cluster.call(adminService.scrub, request, call);
   }
 
   /**

@@ -9,7 +9,7 @@ import { whyUnreachable } from './causes.ts';
 import { type Endpoint, firstReady, type MemberList } from './endpoint.ts';
 import { askIdentity, type Introduction, isSameGroup } from './identity.ts';
 import { ATTEMPT_TIMEOUT_MS, CALL_TIMEOUT_MS, type ClientOptions, checkEndpoints } from './options.ts';
-import { Roster } from './roster.ts';
+import { type MemberClaim, Roster } from './roster.ts';
 import { shortly } from './shortly.ts';
 import { unary } from './unary.ts';
 
@@ -137,6 +137,19 @@ export class Cluster {
     const endpoint = this.#leader === undefined ? undefined : this.#roster.at(this.#leader.clientAddress);
     if (endpoint === undefined || endpoint.avoidUntilMs > Date.now() || !endpoint.isReady()) return undefined;
     return endpoint;
+  }
+
+  /**
+   * The endpoint of a member that a node named, when it is connected, known to be that member, and not to be avoided.
+   * Otherwise it is looked for, for the next time.
+   */
+  memberEndpoint(member: MemberClaim): Endpoint | undefined {
+    const endpoint = this.#roster.at(member.clientAddress);
+    if (endpoint === undefined) this.#roster.learn(member);
+    if (endpoint === undefined || endpoint.avoidUntilMs > Date.now() || !endpoint.isReady()) return undefined;
+    if (endpoint.identity === undefined)
+      void this.#identify(endpoint, Date.now() + this.#attemptTimeoutMs).catch(() => {});
+    return endpoint.identity?.nodeId === member.nodeId ? endpoint : undefined;
   }
 
   /** Asks all connected nodes beside one that is silent who leads; `noteLeader` hears of what they say. */

@@ -8,6 +8,7 @@ import { ledgerService } from '../wire/services.ts';
 import { answeredCode, errorOf } from '../wire/status.ts';
 import { Backoff, sleep } from './backoff.ts';
 import type { Cluster } from './cluster.ts';
+import { Detour } from './detour.ts';
 import type { Endpoint } from './endpoint.ts';
 import { type ConsumeOptions, RESUME_TIMEOUT_MS, type StartPosition } from './options.ts';
 import { messagesIn } from './received.ts';
@@ -88,7 +89,8 @@ export async function* consume(cluster: Cluster, options: ConsumeOptions): Async
 
 /**
  * Reads committed messages as they come, in order within each queue, each once. A node that fails is replaced by
- * another one; reading goes on behind the last message that was handed out.
+ * another one; reading goes on behind the last message that was handed out. Who is far behind is sent to a follower by
+ * the leader, and goes back to it when it has caught up.
  * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE; NO_LEADER at the beginning, unless
  * `stale`; when no node could go on for
  * `resumeTimeoutMs`: what the last one failed with; DATA_CORRUPTED when every node's bytes are damaged.
@@ -104,13 +106,15 @@ export async function* consumeBatches(
   });
   if (progress === undefined) return;
   const backoff = new Backoff();
+  const detour = new Detour(cluster);
   let deadlineMs = Date.now() + progress.resumeTimeoutMs;
   let damageCount = 0;
   while (!progress.isDone && signal?.aborted !== true) {
     let endpoint: Endpoint | undefined;
     let openedAtMs = Number.POSITIVE_INFINITY;
+    let isMoving = false;
     try {
-      endpoint = await cluster.pick(deadlineMs, signal);
+      endpoint = await detour.endpoint(deadlineMs, signal);
       openedAtMs = Date.now();
       for await (const response of serverStream(endpoint, ledgerService.consume, progress.request(), [
         signal,
@@ -126,7 +130,10 @@ export async function* consumeBatches(
         }
         deadlineMs = Date.now() + progress.resumeTimeoutMs;
         if (progress.isDone || signal?.aborted) return;
+        isMoving = detour.take(response.readFrom, endpoint);
+        if (isMoving) break;
       }
+      if (isMoving) continue;
     } catch (error) {
       if (signal?.aborted) return;
       if (cluster.isClosed) throw new TLedgerError('SHUTTING_DOWN', 'the client is closed', error);
@@ -134,10 +141,11 @@ export async function* consumeBatches(
       if (known.code === 'DATA_CORRUPTED') damageCount++;
       // A quiet stream was a good one, too.
       if (Date.now() - openedAtMs >= STEADY_MS) deadlineMs = Date.now() + progress.resumeTimeoutMs;
-      if (damageCount >= DAMAGE_COUNT_MAX || isFinal(error, known, progress) || Date.now() >= deadlineMs) throw known;
+      const isOver = isFinal(error, known, progress) && !detour.isAt(endpoint);
+      if (damageCount >= DAMAGE_COUNT_MAX || isOver || Date.now() >= deadlineMs) throw known;
       if (known.code === 'OFFSET_OUT_OF_RANGE') await progress.catchUp(cluster, deadlineMs - Date.now(), signal);
     }
-    endpoint?.avoid();
+    detour.failed(endpoint);
     await sleep(backoff.next(), signal);
   }
 }

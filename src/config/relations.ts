@@ -42,6 +42,11 @@ const relations: readonly Relation[] = [
     says: (s) =>
       `inflightBytesMax (${s.inflightBytesMax}) must hold one message of appendBytesMax (${s.appendBytesMax})`,
   },
+  {
+    holds: (s) => s.coldReadCacheBytes >= 4 * s.coldReadChunkBytes,
+    says: (s) =>
+      `coldReadCacheBytes (${s.coldReadCacheBytes}) must hold four chunks of coldReadChunkBytes (${s.coldReadChunkBytes})`,
+  },
 ];
 
 /** Adds a sentence to `problems` for each relation that does not hold. */

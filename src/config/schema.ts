@@ -95,6 +95,16 @@ const shape = {
     'Log to keep: older segments are deleted, the oldest first, once a snapshot covers them. Everything is kept when 0.',
     '0, or at least `segmentSizeBytes`, up to 1024 TiB',
   ),
+  scrubIntervalMs: quantity(
+    'ms',
+    [0, 365 * 86_400_000, 86_400_000],
+    'How often everything stored is checked in the background: records, what is derived from them, snapshots. Only on request (`tledger log verify --deep`) when 0.',
+  ),
+  scrubBytesPerSecond: quantity(
+    'bytes',
+    [4 * KIB, 16 * GIB, 8 * MIB],
+    'How many bytes of it are read in a second; less while the node is busy.',
+  ),
   diskStallMs: quantity(
     'ms',
     [0, 600_000, 3000],
@@ -122,6 +132,34 @@ const shape = {
     'count',
     [1, 10_000_000, 100_000],
     'Most appends waiting for their answer; more are refused.',
+  ),
+
+  tailCacheBytes: quantity(
+    'bytes',
+    [MIB, 64 * GIB, 64 * MIB],
+    'Messages appended last that are kept in memory, for followers and for consumers that are up to date; old data never takes their place.',
+  ),
+  coldReadChunkBytes: quantity(
+    'bytes',
+    [64 * KIB, 4 * MIB, 512 * KIB],
+    'How much is read from the disk at a time for consumers of old data.',
+  ),
+  coldReadCacheBytes: quantity(
+    'bytes',
+    [256 * KIB, 16 * GIB, 32 * MIB],
+    'Most bytes of such chunks kept in memory, at least four chunks.',
+  ),
+  coldReadCountMax: quantity('count', [1, 64, 2], 'Most such reads under way at a time; more wait for their turn.'),
+  coldReadBytesPerSecond: quantity(
+    'bytes',
+    [0, TIB, 16 * MIB],
+    'Most old data a second that all consumers together get from this node while messages are being appended; no bound when 0, or while little is appended.',
+  ),
+  coldReadUnsentBytes: quantity('bytes', [64 * KIB, 4 * MIB, MIB], 'Most old data on its way to one consumer.'),
+  coldReadBacklogBytes: quantity(
+    'bytes',
+    [0, 1024 * TIB, 0],
+    'How far behind, in bytes of the log, a consumer must be for the leader to send it to a follower, from which it comes back at three quarters of that; 40 % of the memory when 0.',
   ),
 
   shutdownTimeoutMs: quantity('ms', [0, 600_000, 10_000], 'How long a stopping node waits for calls under way.'),

@@ -6,6 +6,7 @@ import { Broker } from '../broker/broker.ts';
 import type { BrokerLimits } from '../broker/limits.ts';
 import { membershipsIn } from '../format/membership.ts';
 import { type LogIndex, logIndex, type Membership, type MembershipEntry } from '../raft/types.ts';
+import type { ColdLimits } from '../storage/cold_reads.ts';
 import { CommitLog } from '../storage/commit_log.ts';
 import type { Disk } from '../storage/disk.ts';
 import { HardStateFile } from '../storage/hard_state.ts';
@@ -24,6 +25,8 @@ export interface OpenGroupOptions {
   readonly store: StateStore;
   readonly segmentSizeBytes: number;
   readonly cacheBytesMax?: number;
+  /** Bounds of reading old data. */
+  readonly cold?: Partial<ColdLimits>;
   readonly indexUnitsPerFile?: number;
   readonly limits?: Partial<BrokerLimits>;
   /** Told of what was damaged and made anew. */
@@ -98,12 +101,14 @@ export function membershipsOf(log: CommitLog, broker: Broker, bootstrap: Members
   return entries;
 }
 
-function logOptionsOf({ disk, directory, segmentSizeBytes, cacheBytesMax, indexUnitsPerFile }: OpenGroupOptions) {
+function logOptionsOf(options: OpenGroupOptions) {
+  const { disk, directory, segmentSizeBytes, cacheBytesMax, cold, indexUnitsPerFile } = options;
   return {
     disk,
     directory,
     segmentSizeBytes,
     ...(cacheBytesMax === undefined ? {} : { cacheBytesMax }),
+    ...(cold === undefined ? {} : { cold }),
     ...(indexUnitsPerFile === undefined ? {} : { indexUnitsPerFile }),
   };
 }

@@ -9,6 +9,8 @@ import type {
   ClusterStatusResponse,
   CreateTopicRequest,
   CreateTopicResponse,
+  ScrubRequest,
+  ScrubResponse,
   TransferLeadershipRequest,
   TransferLeadershipResponse,
   VerifyLogRequest,
@@ -39,6 +41,7 @@ export function adminHandlers(gateway: Gateway, context: CallContext): AdminHand
       changeMembership(gateway, request, open),
     ),
     verifyLog: unary(context, 'VerifyLog', (request: VerifyLogRequest) => verifyLog(gateway, request)),
+    scrub: unary(context, 'Scrub', (request: ScrubRequest) => scrub(gateway, request)),
   };
 }
 
@@ -103,6 +106,12 @@ async function verifyLog(gateway: Gateway, request: VerifyLogRequest): Promise<V
       endPosition: String(digest?.endPosition ?? 0),
     })),
   };
+}
+
+async function scrub(gateway: Gateway, request: ScrubRequest): Promise<ScrubResponse> {
+  const rate = uint64ToNumber(request.bytesPerSecond, 'bytes_per_second');
+  const begun = await gateway.scrub(rate === 0 ? null : rate);
+  return { members: begun.map(({ nodeId, pass, error }) => ({ nodeId, pass: String(pass ?? 0), error })) };
 }
 
 /** Every member answered, and all say the same. */

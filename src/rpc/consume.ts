@@ -8,11 +8,20 @@ import { PULL_COUNT_DEFAULT } from '../wire/limits.ts';
 import { type Incoming, wellFormed } from '../wire/services.ts';
 import type { OpenCall } from './calls.ts';
 import type { Gateway } from './gateway.ts';
+import type { ReadAdvice } from './read_from.ts';
 import { boundOf, checkOffset, checkQueue, findTopic, offsetOf, pullSome } from './reading.ts';
 import { rangesOf, toStoredMessages } from './replies.ts';
 
 /** Bytes handed to a stream and not yet taken by its connection; beyond it reading stops until some are. */
 export const UNSENT_BYTES_MAX = 4 * 1024 * 1024;
+
+/** What consumers get of a node. */
+export interface ConsumeTerms {
+  readonly advice: ReadAdvice;
+  /** As `UNSENT_BYTES_MAX`, for one that reads old data; no more than that. */
+  readonly coldUnsentBytesMax: number;
+}
+
 const NOTHING = Buffer.alloc(0);
 /** Messages of one response; the bytes usually bind first. */
 const COUNT_MAX = 16 * PULL_COUNT_DEFAULT;
@@ -29,7 +38,7 @@ interface Position {
  * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE, INVALID_ARGUMENT, NO_LEADER,
  * NODE_REMOVED, SHUTTING_DOWN
  */
-export async function consume(gateway: Gateway, call: Call, open: OpenCall): Promise<void> {
+export async function consume(gateway: Gateway, terms: ConsumeTerms, call: Call, open: OpenCall): Promise<void> {
   const request = wellFormed(call.request);
   const refusal = gateway.outside();
   if (refusal !== null) throw refusal;
@@ -41,6 +50,7 @@ export async function consume(gateway: Gateway, call: Call, open: OpenCall): Pro
     open.whenOver(gateway.broker.onAppend(topic.name, queueId, () => wakeUp.ring()));
   }
   const bytesMax = boundOf(request.maxBytes, 'max_bytes');
+  const advice = terms.advice.reader();
   while (!open.isOver) {
     let found = false;
     for (const position of positions) {
@@ -52,8 +62,10 @@ export async function consume(gateway: Gateway, call: Call, open: OpenCall): Pro
       if (result === null) continue;
       found = true;
       position.offset = result.nextOffset;
-      outlet.write(toResponse(topic.name, position.queueId, from, result, request.packed), result.records.length);
-      await outlet.ready();
+      const readFrom = advice.after(position.queueId, result.backlogBytes);
+      const response = toResponse(topic.name, position.queueId, from, result, request.packed);
+      outlet.write({ ...response, readFrom }, result.records.length);
+      await outlet.ready(result.isCold ? terms.coldUnsentBytesMax : UNSENT_BYTES_MAX);
       if (open.isOver) return;
       wakeUp.throwIfDraining();
     }
@@ -93,7 +105,7 @@ function toResponse(
   from: QueueOffset,
   result: PullResult,
   packed: boolean,
-): ConsumeResponse {
+): Omit<ConsumeResponse, 'readFrom'> {
   return {
     queue,
     messages: packed ? [] : toStoredMessages(result.records, topic, queue, from),
@@ -146,6 +158,7 @@ class WakeUp {
 class Outlet {
   readonly #call: Call;
   #unsentBytes = 0;
+  #unsentBytesMax = UNSENT_BYTES_MAX;
   #resolve: (() => void) | undefined;
 
   constructor(call: Call, open: OpenCall) {
@@ -163,13 +176,14 @@ class Outlet {
     this.#unsentBytes += sizeBytes;
     this.#call.write(response, () => {
       this.#unsentBytes -= sizeBytes;
-      if (this.#unsentBytes < UNSENT_BYTES_MAX) this.#resolve?.();
+      if (this.#unsentBytes < this.#unsentBytesMax) this.#resolve?.();
     });
   }
 
   /** Resolves when there is room for more; always leaves the event loop's turn, so that one stream cannot hog the node. */
-  async ready(): Promise<void> {
-    if (this.#unsentBytes < UNSENT_BYTES_MAX) {
+  async ready(unsentBytesMax: number): Promise<void> {
+    this.#unsentBytesMax = unsentBytesMax;
+    if (this.#unsentBytes < unsentBytesMax) {
       await new Promise<void>((resolve) => setImmediate(resolve));
       return;
     }

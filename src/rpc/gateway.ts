@@ -3,6 +3,7 @@ import type { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
 import type { TopicInfo } from '../broker/types.ts';
 import type { LogIndex, NodeId, Term } from '../raft/types.ts';
+import type { ScrubStatus } from '../replica/scrub_status.ts';
 import type { AppendDone, LogDigest, PackedAppend, ReplicaStatus } from '../replica/types.ts';
 import type { MembershipRole } from '../wire/admin_messages.ts';
 import type { GroupMembers, MemberInfo, MembershipOrder } from './members.ts';
@@ -20,6 +21,15 @@ export type NodeAddresses = Pick<MemberInfo, 'nodeId' | 'clientAddress' | 'peerA
 /** What a node knows of itself. */
 export interface LocalStatus extends ReplicaStatus, NodeFacts {
   readonly membershipRole: MembershipRole;
+  /** The checks of what it stores; null when nobody checks. */
+  readonly scrub?: ScrubStatus | null;
+}
+
+/** The check of all that is stored that a member has begun; `pass` is null when it has not. */
+export interface ScrubBegun {
+  readonly nodeId: NodeId;
+  readonly pass: number | null;
+  readonly error: string;
 }
 
 /** Status of a member, or why it could not be asked. */
@@ -70,6 +80,13 @@ export interface Gateway {
   replication(): ReadonlyMap<NodeId, string>;
   /** @param index the highest index committed on all reachable members when null. */
   verifyLog(index: LogIndex | null): Promise<{ index: LogIndex; digests: MemberDigest[] }>;
+  /**
+   * Has this node check all that it stores, from now on and from the beginning.
+   * @param bytesPerSecond as configured when null. @returns the number of the pass.
+   */
+  scrubLocally(bytesPerSecond: number | null): number;
+  /** The same on every member that can be reached. */
+  scrub(bytesPerSecond: number | null): Promise<ScrubBegun[]>;
   /** Called after each change of leader, term, role, members or topics, until the returned function is called. */
   onChange(listener: () => void): () => void;
 }

@@ -14,9 +14,10 @@ import { type Incoming, type LedgerHandlers, wellFormed } from '../wire/services
 import { packedAppendOf } from './append_request.ts';
 import { AppendStream, refuseStream } from './append_stream.ts';
 import { type CallContext, failureOf, OpenCall, streaming, unary } from './calls.ts';
-import { consume } from './consume.ts';
+import { consume, UNSENT_BYTES_MAX } from './consume.ts';
 import type { Gateway } from './gateway.ts';
 import { Puller, WAITING_PULLS_MAX } from './pull.ts';
+import { backlogBytesOfMemory, ReadAdvice } from './read_from.ts';
 import { type FlushKind, toAppendResponse, toLeader, toMetadata } from './replies.ts';
 
 /** Topics that one metadata request may name. */
@@ -30,12 +31,21 @@ export interface LedgerServiceOptions {
   readonly flush: FlushKind;
   /** Pulls that may wait at a time. */
   readonly waitingPullsMax?: number;
+  /** Backlog, in bytes of the log, from which a leader sends readers to a follower; 40 % of the memory by default. */
+  readonly coldBacklogBytes?: number;
+  /** Bytes of old data on their way to one consumer. */
+  readonly coldUnsentBytesMax?: number;
 }
 
 /** Handlers for `ledgerService`. */
 export function ledgerHandlers(options: LedgerServiceOptions): LedgerHandlers {
   const { gateway, context } = options;
-  const puller = new Puller(gateway, context.clock, options.waitingPullsMax ?? WAITING_PULLS_MAX);
+  const advice = new ReadAdvice(gateway, options.coldBacklogBytes ?? backlogBytesOfMemory());
+  const terms = {
+    advice,
+    coldUnsentBytesMax: Math.min(options.coldUnsentBytesMax ?? UNSENT_BYTES_MAX, UNSENT_BYTES_MAX),
+  };
+  const puller = new Puller(gateway, context.clock, advice, options.waitingPullsMax ?? WAITING_PULLS_MAX);
   return {
     append: appendHandler(options),
     appendStream: (call: ServerDuplexStream<Incoming<AppendRequest>, AppendStreamResponse>) => {
@@ -46,7 +56,7 @@ export function ledgerHandlers(options: LedgerServiceOptions): LedgerHandlers {
       }
     },
     pull: unary(context, 'Pull', (request: PullRequest, open) => puller.pull(request, open)),
-    consume: streaming(context, 'Consume', (call, open) => consume(gateway, call, open)),
+    consume: streaming(context, 'Consume', (call, open) => consume(gateway, terms, call, open)),
     metadata: unary(context, 'Metadata', (request: MetadataRequest, open) => metadata(gateway, request, open)),
     watchMetadata: streaming(context, 'WatchMetadata', (call, open) => watchMetadata(gateway, call, open)),
   };

@@ -6,6 +6,7 @@ import type { PullRequest, PullResponse } from '../wire/ledger_messages.ts';
 import { PULL_WAIT_MS_MAX } from '../wire/limits.ts';
 import type { OpenCall } from './calls.ts';
 import type { Gateway } from './gateway.ts';
+import type { ReadAdvice } from './read_from.ts';
 import { boundOf, checkOffset, checkQueue, findTopic, offsetOf, pullSome, rangeOf } from './reading.ts';
 import { toStoredMessages } from './replies.ts';
 
@@ -20,10 +21,12 @@ export class Puller {
   readonly #gateway: Gateway;
   readonly #clock: Clock;
   readonly #waitingMax: number;
+  readonly #advice: ReadAdvice;
   #waiting = 0;
 
-  constructor(gateway: Gateway, clock: Clock, waitingMax = WAITING_PULLS_MAX) {
+  constructor(gateway: Gateway, clock: Clock, advice: ReadAdvice, waitingMax = WAITING_PULLS_MAX) {
     this.#gateway = gateway;
+    this.#advice = advice;
     this.#clock = clock;
     this.#waitingMax = waitingMax;
   }
@@ -52,7 +55,8 @@ export class Puller {
     checkQueue(await findTopic(this.#gateway, pull.topic, open.stepDeadlineMs), pull.queueId);
     await checkOffset(this.#gateway, pull, open.stepDeadlineMs);
     const result = (await pullSome(this.#gateway, pull)) ?? (await this.#await(pull, waitMs, open));
-    return result === null ? this.#nothing(pull) : toResponse(pull, result, request.packed);
+    if (result === null) return this.#nothing(pull);
+    return { ...toResponse(pull, result, request.packed), readFrom: this.#advice.once(result.backlogBytes) };
   }
 
   /** Absence counts only after catching up, unless the caller is willing to wait for presence. */
@@ -90,11 +94,11 @@ export class Puller {
   #nothing(pull: BrokerPull): PullResponse {
     const { min, max } = rangeOf(this.#gateway, pull.topic, pull.queueId);
     const common = { minOffset: String(min), maxOffset: String(max), nextOffset: String(pull.offset) };
-    return { ...common, messages: [], records: NOTHING, count: 0 };
+    return { ...common, messages: [], records: NOTHING, count: 0, readFrom: null };
   }
 }
 
-function toResponse(pull: BrokerPull, result: PullResult, packed: boolean): PullResponse {
+function toResponse(pull: BrokerPull, result: PullResult, packed: boolean): Omit<PullResponse, 'readFrom'> {
   return {
     messages: packed ? [] : toStoredMessages(result.records, pull.topic, pull.queueId, pull.offset),
     records: packed ? result.records : NOTHING,

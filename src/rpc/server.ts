@@ -6,9 +6,8 @@ import { adminService, ledgerService, type PeerHandlers, peerService } from '../
 import { adminHandlers } from './admin_service.ts';
 import { type CallContext, OpenCalls } from './calls.ts';
 import type { Gateway } from './gateway.ts';
-import { ledgerHandlers } from './ledger_service.ts';
+import { type LedgerServiceOptions, ledgerHandlers } from './ledger_service.ts';
 import { Port } from './port.ts';
-import type { FlushKind } from './replies.ts';
 
 /** The part of a logger that is used here. */
 export interface ServerLog {
@@ -24,12 +23,7 @@ export interface ServerOptions {
 }
 
 /** What the client port takes beside that. */
-export interface ClientServerOptions extends ServerOptions {
-  /** What a majority guarantees of an acknowledged record; told to appenders. */
-  readonly flush: FlushKind;
-  /** Pulls that may wait at a time. */
-  readonly waitingPullsMax?: number;
-}
+export interface ClientServerOptions extends ServerOptions, Omit<LedgerServiceOptions, 'gateway' | 'context'> {}
 
 /** A port that serves. */
 export interface RunningServer {
@@ -43,13 +37,7 @@ export interface RunningServer {
 export async function startClientServer(gateway: Gateway, options: ClientServerOptions): Promise<RunningServer> {
   const calls = new OpenCalls();
   const context: CallContext = { clock: systemClock, calls, report: reporter(options.logger) };
-  const { flush, waitingPullsMax } = options;
-  const ledger = ledgerHandlers({
-    gateway,
-    context,
-    flush,
-    ...(waitingPullsMax === undefined ? {} : { waitingPullsMax }),
-  });
+  const ledger = ledgerHandlers({ ...options, gateway, context });
   const port = await Port.start({
     listen: options.address,
     limits: clientPortOptions,

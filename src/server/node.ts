@@ -26,6 +26,7 @@ import { RealDisk } from '../storage/real_disk.ts';
 import { forgetOwner, lockDirectory } from './data_directory.ts';
 import { MembershipWatch } from './membership_watch.ts';
 import { Promises } from './promises.ts';
+import { scrubberOf } from './scrubbing.ts';
 
 /** What one flush may have to carry before the leader takes no further batch: more only makes flushes slower. */
 const UNFLUSHED_BYTES_MAX = 1024 * 1024;
@@ -58,7 +59,8 @@ export async function startNode(config: NodeConfig, logger: Logger): Promise<Run
 }
 
 async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle): Promise<RunningNode> {
-  const { claimed, parts } = await openStorage(config, logger, lifecycle);
+  const opened = await openStorage(config, logger, lifecycle);
+  const { claimed, parts } = opened;
   const onWarning = (message: string): void => logger.warn(message);
   const memory = new Promises({
     ...parts,
@@ -113,10 +115,10 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   checkFounders(config, claimed, replica.membership.membership);
   const report = (where: string, error: unknown): void =>
     logger.error('a call failed unexpectedly', { call: where, error });
-  const { cluster, group } = config;
-  const self = selfOf(config);
-  const facts = factsOf();
-  const gateway = new GroupGateway({ cluster, group, self, standing: watch, replica, transport, clock, facts });
+  const about = { cluster: config.cluster, group: config.group, self: selfOf(config), facts: factsOf() };
+  const scrubber = scrubberOf(config, { ...opened, clock, logger, replica, others: () => gateway });
+  lifecycle.attach(() => scrubber.stop());
+  const gateway = new GroupGateway({ ...about, standing: watch, replica, transport, clock, scrubber: () => scrubber });
   const forward = new ForwardService(replica, clock, report);
 
   lifecycle.attach(() => transport.close());
@@ -124,7 +126,7 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   const peerServer = await startPeerServer(handlers, { address: config.peerListen, logger });
   lifecycle.attach(() => peerServer.stop(config.shutdownTimeoutMs));
   lifecycle.attach(() => replica.stop(config.shutdownTimeoutMs));
-  const clientServer = await startClientServer(gateway, { address: config.clientListen, flush: config.flush, logger });
+  const clientServer = await startClientServer(gateway, { ...clientServerSettingsOf(config), logger });
   lifecycle.attach(() => gateway.close());
   lifecycle.attach(() => clientServer.stop(config.shutdownTimeoutMs));
   memory.check();
@@ -133,6 +135,7 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   replica.start();
   transport.start(replica);
   logStateChanges(gateway, logger);
+  scrubber.start();
   return { stop: () => lifecycle.close(), failed };
 }
 
@@ -180,11 +183,11 @@ async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecy
   const identity = { cluster, group, nodeId, segmentSizeBytes };
   const claimed = claimDirectory({ disk, directory, identity, founders: foundersOf(config) });
   const onWarning = (message: string): void => logger.warn(message);
-  const parts = await openGroup({ disk, directory, store, segmentSizeBytes, onWarning });
+  const parts = await openGroup({ disk, directory, store, onWarning, ...logSettingsOf(config) });
   lifecycle.attach(() => parts.close());
   const { log, broker } = parts;
   logger.info('recovered', { ...log.recovery, lastIndex: log.lastIndex, appliedIndex: broker.appliedIndex });
-  return { claimed, parts };
+  return { claimed, parts, store, directory, disk };
 }
 
 function foundersOf(config: NodeConfig): Founders {
@@ -237,6 +240,30 @@ function replicaSettingsOf(config: NodeConfig) {
     checkpointIntervalMs: config.checkpointIntervalMs,
     retentionBytes: config.retentionBytes,
     diskStallMs: config.diskStallMs,
+  };
+}
+
+/** How the log is laid out, and what of it is kept in memory. */
+function logSettingsOf(config: NodeConfig) {
+  return {
+    segmentSizeBytes: config.segmentSizeBytes,
+    cacheBytesMax: config.tailCacheBytes,
+    cold: {
+      chunkBytes: config.coldReadChunkBytes,
+      cacheBytesMax: config.coldReadCacheBytes,
+      readsMax: config.coldReadCountMax,
+      bytesPerSecond: config.coldReadBytesPerSecond,
+    },
+  };
+}
+
+function clientServerSettingsOf(config: NodeConfig) {
+  const { coldReadBacklogBytes } = config;
+  return {
+    address: config.clientListen,
+    flush: config.flush,
+    coldUnsentBytesMax: config.coldReadUnsentBytes,
+    ...(coldReadBacklogBytes === 0 ? {} : { coldBacklogBytes: coldReadBacklogBytes }),
   };
 }
 

@@ -15,6 +15,7 @@ import { LogIndexFiles } from './log_index.ts';
 import { type LogParts, LogReader, type RecordPlace, type RecordRange } from './log_reader.ts';
 import type { LogTip } from './log_tip.ts';
 import { type RecoveryReport, recoverLog } from './recovery.ts';
+import { refuseUnderRepair } from './repair_mark.ts';
 import { FILLER_BYTES, Segments } from './segment.ts';
 import { TailCache } from './tail_cache.ts';
 
@@ -40,6 +41,8 @@ export interface CommitLogOptions {
   readonly clock?: Clock;
   /** Units in one file of the log index; only tests set it. */
   readonly indexUnitsPerFile?: number;
+  /** Only the repair opens a log that may lack what was vouched for (repair.ts). */
+  readonly isForRepair?: boolean;
 }
 
 /** Indexes of the records just appended. */
@@ -83,6 +86,7 @@ export class CommitLog implements RecordSizer {
       return part;
     };
     disk.makeDirectory(directory);
+    if (options.isForRepair !== true) refuseUnderRepair(disk, directory);
     try {
       const base = keep(LogBase.open(disk, `${directory}/base`));
       const openSegments = base.isFresh ? Segments.restart : Segments.open;

@@ -35,6 +35,25 @@ export const unitPhysicalOffset = (units: Buffer, at: number): PhysicalOffset =>
 /** Bytes of the message of the unit at `at`. */
 export const unitSizeBytes = (units: Buffer, at: number): number => units.readUInt32BE(at + SIZE_AT);
 
+/** Writes a unit: 20 bytes. */
+export function encodeUnit(
+  target: Buffer,
+  at: number,
+  physicalOffset: PhysicalOffset,
+  sizeBytes: number,
+  tagHash: number,
+): void {
+  writeUint64(target, physicalOffset, at);
+  target.writeUInt32BE(sizeBytes, at + SIZE_AT);
+  target.writeInt32BE(tagHash >> SIGN_BITS, at + TAG_HASH_AT);
+  target.writeInt32BE(tagHash, at + TAG_HASH_AT + 4);
+}
+
+/** The file of that number of a queue, below the group's `consumequeue` directory. */
+export function queueFilePath(topic: string, queueId: number, number: number): string {
+  return `${topicDirectory(topic)}/${queueId}/${nameOf(number * FILE_BYTES)}`;
+}
+
 /** Name of the directory of a topic. @throws InvariantError for a name that the topic alphabet does not allow. */
 export function topicDirectory(topic: string): string {
   assert(/^[%|a-zA-Z0-9_-]{1,127}$/.test(topic), () => `not a topic name: ${JSON.stringify(topic)}`);
@@ -111,10 +130,7 @@ export class ConsumeQueue {
   append(physicalOffset: PhysicalOffset, sizeBytes: number, tagHash: number): void {
     if (this.#pending === null) this.#pending = this.#spare.pop() ?? Buffer.allocUnsafe(PENDING_UNITS_MAX * UNIT_BYTES);
     const at = this.#pendingBytes;
-    writeUint64(this.#pending, physicalOffset, at);
-    this.#pending.writeUInt32BE(sizeBytes, at + SIZE_AT);
-    this.#pending.writeInt32BE(tagHash >> SIGN_BITS, at + TAG_HASH_AT);
-    this.#pending.writeInt32BE(tagHash, at + TAG_HASH_AT + 4);
+    encodeUnit(this.#pending, at, physicalOffset, sizeBytes, tagHash);
     this.#pendingBytes = at + UNIT_BYTES;
     this.#max = (this.#max + 1) as QueueOffset;
     if (this.#pendingBytes === this.#pending.length) this.write();
@@ -210,9 +226,13 @@ export class ConsumeQueue {
 
   #pathOf(fileStart: number): string {
     if (this.#fileStart !== fileStart) {
-      this.#filePath = `${this.#directory}/${String(fileStart).padStart(FILE_NAME_DIGITS, '0')}`;
+      this.#filePath = `${this.#directory}/${nameOf(fileStart)}`;
       this.#fileStart = fileStart;
     }
     return this.#filePath;
   }
+}
+
+function nameOf(fileStart: number): string {
+  return String(fileStart).padStart(FILE_NAME_DIGITS, '0');
 }

@@ -7,7 +7,9 @@
 // Both slots say the same before anything is removed, and before anything is appended behind a fresh base: whichever of
 // them is lost later, the other one neither misses what was removed nor discards what was written since.
 import { assert } from '../base/assert.ts';
-import { TLedgerError } from '../base/errors.ts';
+import { physicalOffset } from '../format/record.ts';
+import { logIndex } from '../raft/types.ts';
+import { DamageError } from './damage.ts';
 import type { Disk } from './disk.ts';
 import { decodeTip, EMPTY_TIP, encodeTip, type LogTip, TIP_BYTES } from './log_tip.ts';
 import { SlotFile } from './slots.ts';
@@ -40,7 +42,13 @@ export class LogBase {
       return new LogBase(disk, path, slots, decodeTip(payload, 0), payload[FRESH_AT] !== 0);
     }
     slots.close();
-    throw new TLedgerError('DATA_CORRUPTED', `${path}: neither slot says where the log begins`);
+    const reason = 'neither slot says where the log begins';
+    throw new DamageError({ kind: 'log', file: path, position: physicalOffset(0), index: logIndex(1), reason });
+  }
+
+  /** Says anew where a log begins whose base was lost, durably and as a whole. */
+  static replace(disk: Disk, path: string, tip: LogTip): void {
+    SlotFile.create(disk, path, FORMAT, payloadOf(tip, false)).close();
   }
 
   /** `EMPTY_TIP` when the log begins with record 1. */
@@ -59,9 +67,7 @@ export class LogBase {
       tip.index > 0 && tip.index >= this.#tip.index,
       () => `the base moved from ${this.#tip.index} to ${tip.index}`,
     );
-    const payload = Buffer.alloc(PAYLOAD_BYTES);
-    encodeTip(payload, 0, tip);
-    payload[FRESH_AT] = options.isFresh ? 1 : 0;
+    const payload = payloadOf(tip, options.isFresh);
     if (this.#slots === null) this.#slots = SlotFile.create(this.#disk, this.#path, FORMAT, payload);
     else this.#slots.writeBoth(payload);
     this.#tip = tip;
@@ -79,4 +85,11 @@ export class LogBase {
   close(): void {
     this.#slots?.close();
   }
+}
+
+function payloadOf(tip: LogTip, isFresh: boolean): Buffer {
+  const payload = Buffer.alloc(PAYLOAD_BYTES);
+  encodeTip(payload, 0, tip);
+  payload[FRESH_AT] = isFresh ? 1 : 0;
+  return payload;
 }

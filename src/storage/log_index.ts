@@ -30,6 +30,19 @@ export interface IndexUnit {
   readonly term: Term;
 }
 
+/** Writes the unit of a record: the same bytes on every replica. */
+export function encodeIndexUnit(
+  target: Buffer,
+  at: number,
+  record: { readonly index: number; readonly position: number; readonly sizeBytes: number; readonly term: number },
+): void {
+  writeUint64(target, record.position, at + 4);
+  target.writeUInt32BE(record.sizeBytes, at + 12);
+  writeUint64(target, record.index, at + 16);
+  writeUint64(target, record.term, at + 24);
+  target.writeUInt32BE(crc32(target, at + 4, at + INDEX_UNIT_BYTES, MAGIC_SEED), at);
+}
+
 /** The log index of a group. */
 export class LogIndexFiles {
   readonly #disk: Disk;
@@ -75,12 +88,7 @@ export class LogIndexFiles {
     assert(index === this.#stagedFirst + this.#stagedCount, 'index units are staged without gaps');
     const at = this.#stagedCount * INDEX_UNIT_BYTES;
     if (at === this.#staged.length) this.#staged = Buffer.concat([this.#staged], 2 * this.#staged.length);
-    const unit = this.#staged;
-    writeUint64(unit, position, at + 4);
-    unit.writeUInt32BE(sizeBytes, at + 12);
-    writeUint64(unit, index, at + 16);
-    writeUint64(unit, term, at + 24);
-    unit.writeUInt32BE(crc32(unit, at + 4, at + INDEX_UNIT_BYTES, MAGIC_SEED), at);
+    encodeIndexUnit(this.#staged, at, { index, position, sizeBytes, term });
     this.#stagedCount++;
   }
 
@@ -195,6 +203,11 @@ export class LogIndexFiles {
   }
 
   #pathOf(number: number): string {
-    return `${this.#directory}/${String(number * this.#unitsPerFile * INDEX_UNIT_BYTES).padStart(20, '0')}`;
+    return `${this.#directory}/${indexFileName(number, this.#unitsPerFile)}`;
   }
+}
+
+/** Name of the file of that number, in the group's `index` directory. */
+export function indexFileName(number: number, unitsPerFile: number): string {
+  return String(number * unitsPerFile * INDEX_UNIT_BYTES).padStart(20, '0');
 }

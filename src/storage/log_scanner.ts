@@ -29,22 +29,31 @@ export type RecordVisitor = (index: number, term: number, position: number, size
 export interface ScanEnd {
   /** The last good record. */
   readonly tip: LogTip;
-  /** `filler`: the segment is closed; `blank`: zeros follow; `bad`: bytes that are no record of this log. */
-  readonly kind: 'filler' | 'blank' | 'bad';
+  /**
+   * `filler`: the segment is closed; `blank`: zeros follow; `bad`: bytes that are no record of this log; `reached`: the
+   * last record asked for.
+   */
+  readonly kind: 'filler' | 'blank' | 'bad' | 'reached';
   readonly reason: string;
 }
 
 /** A reusable window onto segment files. */
 export class LogScanner {
-  readonly #window = Buffer.allocUnsafeSlow(WINDOW_BYTES);
+  /** Made by the first scan: no larger than a segment. */
+  #window = Buffer.alloc(0);
   #windowAt = 0;
   #windowEnd = 0;
   /** Record bytes checked so far. */
   bytesScanned = 0;
 
-  /** Scans from the end of `from`, which lies in `segment` (or just before it), to the end of the good records. */
-  scan(segment: Segment, from: LogTip, visit: RecordVisitor): ScanEnd {
+  /**
+   * Scans from the end of `from`, which lies in `segment` (or just before it), to the end of the good records, or to
+   * record `upTo`.
+   */
+  scan(segment: Segment, from: LogTip, visit: RecordVisitor, upTo = Number.POSITIVE_INFINITY): ScanEnd {
     this.#windowEnd = this.#windowAt = segment.start;
+    const windowBytes = Math.min(WINDOW_BYTES, segment.end - segment.start);
+    if (this.#window.length < windowBytes) this.#window = Buffer.allocUnsafeSlow(windowBytes);
     let index: number = from.index;
     let lastTerm: number = from.term;
     let chain = from.chainCrc;
@@ -62,6 +71,7 @@ export class LogScanner {
       return { tip, kind, reason };
     };
     for (;;) {
+      if (index >= upTo) return stop('reached', 'no more was asked for');
       const room = segment.end - at;
       const offset = this.#load(segment, at, Math.min(RECORD_HEADER_BYTES, room));
       const window = this.#window;
@@ -88,11 +98,11 @@ export class LogScanner {
   }
 
   #isBodyIntact(segment: Segment, at: number, size: number): boolean {
-    if (size <= WINDOW_BYTES) return isBodyIntact(this.#window, this.#load(segment, at, size));
+    if (size <= this.#window.length) return isBodyIntact(this.#window, this.#load(segment, at, size));
     const expected = bodyCrcAt(this.#window, this.#load(segment, at, RECORD_HEADER_BYTES));
     let crc = 0;
     for (let done = RECORD_HEADER_BYTES; done < size; ) {
-      const piece = Math.min(WINDOW_BYTES, size - done);
+      const piece = Math.min(this.#window.length, size - done);
       const offset = this.#load(segment, at + done, piece);
       crc = crc32(this.#window, offset, offset + piece, crc);
       done += piece;
@@ -102,9 +112,9 @@ export class LogScanner {
 
   /** Sees to it that `[at, at + count)` lies in the window; returns where in the window. */
   #load(segment: Segment, at: number, count: number): number {
-    assert(count <= WINDOW_BYTES && at + count <= segment.end, 'a window lies within its segment');
+    assert(count <= this.#window.length && at + count <= segment.end, 'a window lies within its segment');
     if (at < this.#windowAt || at + count > this.#windowEnd) {
-      const length = Math.min(WINDOW_BYTES, segment.end - at);
+      const length = Math.min(this.#window.length, segment.end - at);
       const read = segment.file.read(this.#window.subarray(0, length), at - segment.start);
       // A file caught before it grew to its full size reads as zeros where it has nothing.
       this.#window.fill(0, read, length);

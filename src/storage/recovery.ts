@@ -184,7 +184,7 @@ function cut(segments: Segments, tip: LogTip): number {
  * more than the tail: a segment can be closed while the flush over it is still to fail.
  */
 function rewrite(segments: Segments, from: number, tip: LogTip): void {
-  const buffer = Buffer.allocUnsafe(REWRITE_PIECE_BYTES);
+  const buffer = Buffer.allocUnsafe(Math.min(REWRITE_PIECE_BYTES, segments.sizeBytes));
   for (let number = Math.max(0, segments.numberAt(from)); number < segments.count; number++) {
     const { start, end, file } = segments.get(number)!;
     const to = number === segments.count - 1 ? tip.end : end;

@@ -1,9 +1,10 @@
 // The files of the CommitLog: fixed size, named by the position of their first byte, one after the other without gaps.
 // Rolling makes everything before it durable first, so only the last segment can have a torn tail.
 import { assert } from '../base/assert.ts';
-import { TLedgerError } from '../base/errors.ts';
+import type { TLedgerError } from '../base/errors.ts';
 import { type PhysicalOffset, physicalOffset, RECORD_HEADER_BYTES, recordMagic } from '../format/record.ts';
 import { type LogIndex, logIndex } from '../raft/types.ts';
+import { DamageError } from './damage.ts';
 import type { Disk, DiskFile } from './disk.ts';
 import type { LogTip } from './log_tip.ts';
 
@@ -30,6 +31,8 @@ export class Segments {
   readonly #all: Segment[] = [];
   /** Where the first one begins. */
   #start = physicalOffset(0);
+  /** The record behind the base. */
+  #firstIndex = logIndex(1);
 
   private constructor(disk: Disk, directory: string, sizeBytes: number) {
     this.#disk = disk;
@@ -44,7 +47,7 @@ export class Segments {
    */
   static open(disk: Disk, directory: string, sizeBytes: number, base: LogTip): Segments {
     const segments = Segments.#none(disk, directory, sizeBytes);
-    segments.#start = firstStart(base, sizeBytes);
+    segments.#begin(base);
     const names = segments.#names();
     const below = names.filter((name) => Number(name) < segments.#start);
     const held = names.slice(below.length);
@@ -77,6 +80,25 @@ export class Segments {
     return new Segments(disk, directory, sizeBytes);
   }
 
+  /** Where the segments begin that lie in `directory`, ascending, whatever they hold. */
+  static startsIn(disk: Disk, directory: string): number[] {
+    const names = disk.list(directory).filter((name) => NAME_PATTERN.test(name));
+    return names.map(Number);
+  }
+
+  /**
+   * Where the segment behind a base begins. A base is the last record of its segment, and a filler follows it, so it
+   * never ends where its segment does.
+   */
+  static startBehind(base: LogTip, sizeBytes: number): PhysicalOffset {
+    return physicalOffset(base.index === 0 ? 0 : (Math.floor(base.end / sizeBytes) + 1) * sizeBytes);
+  }
+
+  /** The name of the file that begins at that position. */
+  static nameOf(start: number): string {
+    return String(start).padStart(20, '0');
+  }
+
   get count(): number {
     return this.#all.length;
   }
@@ -103,17 +125,14 @@ export class Segments {
   /** @throws TLedgerError DATA_CORRUPTED when no segment holds the position. */
   at(position: number): Segment {
     const segment = this.#all[this.numberAt(position)];
-    if (segment === undefined) {
-      const name = nameOf(Math.floor(position / this.sizeBytes) * this.sizeBytes);
-      throw new TLedgerError('DATA_CORRUPTED', `segment ${this.#directory}/${name} is missing: position ${position}`);
-    }
-    return segment;
+    if (segment !== undefined) return segment;
+    throw this.#missing(Math.floor(position / this.sizeBytes) * this.sizeBytes);
   }
 
   /** Appends an empty segment, durable by name; its size is flushed with the first records. */
   add(firstIndex: LogIndex): Segment {
     const start = this.#start + this.#all.length * this.sizeBytes;
-    const path = `${this.#directory}/${nameOf(start)}`;
+    const path = `${this.#directory}/${Segments.nameOf(start)}`;
     const segment = openSegment(this.#disk, path, start, this.sizeBytes);
     segment.firstIndex = firstIndex;
     this.#all.push(segment);
@@ -145,7 +164,7 @@ export class Segments {
     this.close();
     this.#all.length = 0;
     for (const name of this.#names()) this.#disk.remove(`${this.#directory}/${name}`);
-    this.#start = firstStart(base, this.sizeBytes);
+    this.#begin(base);
     this.add(logIndex(base.index + 1));
   }
 
@@ -179,23 +198,32 @@ export class Segments {
   /** All segments from the first one on are there; none at all only where nothing was ever written. */
   #checkNames(names: readonly string[], base: LogTip): void {
     const expected = [this.#start, ...names.slice(1).map((_, at) => this.#start + (at + 1) * this.sizeBytes)].map(
-      nameOf,
+      Segments.nameOf,
     );
     const strange = names.findIndex((name, at) => name !== expected[at]);
-    const path = (name: string): string => `${this.#directory}/${name}`;
-    if (strange >= 0) {
-      const message = `segment ${path(expected[strange]!)} is missing before ${path(names[strange]!)}`;
-      throw new TLedgerError('DATA_CORRUPTED', message);
-    }
-    if (names.length > 0 || base.index === 0) return;
-    throw new TLedgerError('DATA_CORRUPTED', `segment ${path(expected[0]!)} is missing behind the base ${base.index}`);
+    if (strange >= 0) throw this.#missing(Number(expected[strange]!));
+    if (names.length === 0 && base.index > 0) throw this.#missing(this.#start);
+  }
+
+  #begin(base: LogTip): void {
+    this.#start = Segments.startBehind(base, this.sizeBytes);
+    this.#firstIndex = logIndex(base.index + 1);
+  }
+
+  /** Its first record is this one or a later one. */
+  #missing(start: number): TLedgerError {
+    return this.#damaged(`${this.#directory}/${Segments.nameOf(start)}`, start, 'the segment is missing');
   }
 
   #wrongSize(file: DiskFile): TLedgerError {
-    return new TLedgerError(
-      'DATA_CORRUPTED',
-      `${file.path} has ${file.sizeBytes()} bytes instead of ${this.sizeBytes}`,
-    );
+    const start = Number(file.path.slice(-20));
+    return this.#damaged(file.path, start, `it has ${file.sizeBytes()} bytes instead of ${this.sizeBytes}`);
+  }
+
+  #damaged(file: string, start: number, reason: string): TLedgerError {
+    const number = this.numberAt(start);
+    const index = this.#all[number]?.firstIndex || this.#firstIndex;
+    return new DamageError({ kind: 'log', file, position: physicalOffset(start), index, reason });
   }
 }
 
@@ -207,14 +235,6 @@ export function writeFiller(segment: Segment, end: PhysicalOffset): void {
   segment.file.write(filler, end - segment.start);
 }
 
-/**
- * Where the segment behind a base begins. A base is the last record of its segment, and a filler follows it, so it never
- * ends where its segment does.
- */
-function firstStart(base: LogTip, sizeBytes: number): PhysicalOffset {
-  return physicalOffset(base.index === 0 ? 0 : (Math.floor(base.end / sizeBytes) + 1) * sizeBytes);
-}
-
 function openSegment(disk: Disk, path: string, start: number, sizeBytes: number): Segment {
   return {
     start: physicalOffset(start),
@@ -222,8 +242,4 @@ function openSegment(disk: Disk, path: string, start: number, sizeBytes: number)
     file: disk.open(path, { create: true }),
     firstIndex: logIndex(0),
   };
-}
-
-function nameOf(start: number): string {
-  return String(start).padStart(20, '0');
 }

@@ -113,8 +113,7 @@ export class SlotFile {
   #load(): Buffer | null {
     let newest: Buffer | null = null;
     for (const slot of [0, 1]) {
-      const bytes = Buffer.alloc(HEADER_BYTES + SLOT_PAYLOAD_BYTES_MAX);
-      this.#file.read(bytes, slot * SLOT_BYTES);
+      const bytes = readSlot(this.#file, slot);
       if (!this.#isValid(bytes)) continue;
       const generation = readUint64(bytes, 8);
       if (newest !== null && generation <= this.#generation) continue;
@@ -125,10 +124,7 @@ export class SlotFile {
   }
 
   #isValid(bytes: Buffer): boolean {
-    const payloadSize = bytes.readUInt32BE(16);
-    if (bytes.readUInt32BE(0) !== this.#format.magic || payloadSize > SLOT_PAYLOAD_BYTES_MAX) return false;
-    if (crcOf(bytes, HEADER_BYTES + payloadSize) !== bytes.readUInt32BE(CRC_AT) || !isUint64Safe(bytes, 8))
-      return false;
+    if (bytes.readUInt32BE(0) !== this.#format.magic || !isIntact(bytes)) return false;
     const version = bytes.readUInt32BE(4);
     if (version !== this.#format.version) {
       throw new TLedgerError(
@@ -138,6 +134,32 @@ export class SlotFile {
     }
     return true;
   }
+}
+
+/**
+ * Whether each of the two slots of a file that is there holds a value, of whatever kind.
+ * @throws TLedgerError STORAGE_FAILED
+ */
+export function validSlots(disk: Disk, path: string): [boolean, boolean] {
+  const file = disk.open(path);
+  try {
+    return [isIntact(readSlot(file, 0)), isIntact(readSlot(file, 1))];
+  } finally {
+    file.close();
+  }
+}
+
+function readSlot(file: DiskFile, slot: number): Buffer {
+  const bytes = Buffer.alloc(HEADER_BYTES + SLOT_PAYLOAD_BYTES_MAX);
+  file.read(bytes, slot * SLOT_BYTES);
+  return bytes;
+}
+
+/** A slot that was never written is not: its checksum would be that of zeros, which is not zero. */
+function isIntact(bytes: Buffer): boolean {
+  const payloadSize = bytes.readUInt32BE(16);
+  if (payloadSize > SLOT_PAYLOAD_BYTES_MAX || !isUint64Safe(bytes, 8)) return false;
+  return crcOf(bytes, HEADER_BYTES + payloadSize) === bytes.readUInt32BE(CRC_AT);
 }
 
 function crcOf(bytes: Buffer, end: number): number {

@@ -70,6 +70,14 @@ export interface PullResponse {
   readonly nextOffset: Int64;
   readonly minOffset: Int64;
   readonly maxOffset: Int64;
+  /** Where to go on reading; null: here. */
+  readonly readFrom: MemberAddress | null;
+}
+
+/** A member and where clients reach it, `host:port`. */
+export interface MemberAddress {
+  readonly nodeId: string;
+  readonly clientAddress: string;
 }
 
 /** The first offset to read of one queue. */
@@ -96,6 +104,8 @@ export interface ConsumeResponse {
   readonly firstOffset: Int64;
   readonly nextOffset: Int64;
   readonly maxOffset: Int64;
+  /** Where to go on reading; null: here. */
+  readonly readFrom: MemberAddress | null;
 }
 
 /** Asks for members, leader and topics (all when `topics` is empty). */

@@ -17,6 +17,8 @@ import type {
   CreateTopicRequest,
   CreateTopicResponse,
   NodeStatus,
+  ScrubRequest,
+  ScrubResponse,
   TransferLeadershipRequest,
   TransferLeadershipResponse,
   VerifyLogRequest,
@@ -106,6 +108,7 @@ export interface AdminHandlers extends UntypedServiceImplementation {
   transferLeadership: handleUnaryCall<Incoming<TransferLeadershipRequest>, TransferLeadershipResponse>;
   changeMembership: handleUnaryCall<Incoming<ChangeMembershipRequest>, ChangeMembershipResponse>;
   verifyLog: handleUnaryCall<Incoming<VerifyLogRequest>, VerifyLogResponse>;
+  scrub: handleUnaryCall<Incoming<ScrubRequest>, ScrubResponse>;
 }
 
 /** `tledger.v1.Admin`. */
@@ -115,6 +118,7 @@ export const adminService = {
   transferLeadership: method<TransferLeadershipRequest, TransferLeadershipResponse>('Admin', 'TransferLeadership'),
   changeMembership: method<ChangeMembershipRequest, ChangeMembershipResponse>('Admin', 'ChangeMembership'),
   verifyLog: method<VerifyLogRequest, VerifyLogResponse>('Admin', 'VerifyLog'),
+  scrub: method<ScrubRequest, ScrubResponse>('Admin', 'Scrub'),
 } as const;
 
 /** Handlers of `tledger.v1.Peer`. Frames of `replicate` are bytes as they are on the wire. */

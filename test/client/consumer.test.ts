@@ -339,6 +339,78 @@ describe('client: consumer', () => {
     }
   });
 
+  describe('that is advised to read elsewhere', () => {
+    const count = 30;
+    /** Which node gave how many responses, in order. */
+    let served: [string, number][];
+
+    beforeEach(async () => {
+      await start(3);
+      for (let at = 0; at < count; at++) group.put('t', 0, `m${at}`);
+      served = [];
+      group.onConsume = (node) => {
+        if (served.at(-1)?.[0] === node.id) served.at(-1)![1]++;
+        else served.push([node.id, 1]);
+        return 'go on';
+      };
+      await connected();
+    });
+
+    /** All nodes have been asked who they are: advice to go to a stranger is followed later. */
+    async function connected(): Promise<void> {
+      const [, second] = group.nodes;
+      group.adviseFrom = (node) => (node === second ? null : addressOf(second!));
+      for (let round = 0; round < 100 && served.at(-1)?.[0] !== second!.id; round++) await read();
+      served.length = 0;
+    }
+
+    const addressOf = ({ id, address }: { id: string; address: string }) => ({ nodeId: id, clientAddress: address });
+
+    /** Slowly, for fake nodes send everything that they have at once. */
+    async function read(): Promise<string[]> {
+      const found: string[] = [];
+      for await (const { messages } of client.consumeBatches({ topic: 't', queues: [0], untilEnd: true })) {
+        found.push(...messages.map(({ body }) => String(body)));
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      return found;
+    }
+
+    const everything = Array.from({ length: count }, (_, at) => `m${at}`);
+
+    it('goes there, and back when it is told to, and misses nothing', async () => {
+      const [leader, follower] = group.nodes;
+      group.adviseFrom = (node, offset) => {
+        if (node === leader) return offset >= 6 && offset < 20 ? addressOf(follower!) : null;
+        return offset >= 20 ? addressOf(leader!) : null;
+      };
+      expect(await read()).to.deep.equal(everything);
+      expect(served.map(([id]) => id)).to.deep.equal([leader!.id, follower!.id, leader!.id]);
+    });
+
+    it('goes back by itself when the member fails, and is not sent there again at once', async () => {
+      const [leader, follower] = group.nodes;
+      group.adviseFrom = (node) => (node === leader ? addressOf(follower!) : null);
+      const note = group.onConsume;
+      let refused = 0;
+      group.onConsume = (node, sent) => {
+        if (node === follower) return ++refused > 0 ? 'STORAGE_FAILED' : 'go on';
+        return note(node, sent);
+      };
+      expect(await read()).to.deep.equal(everything);
+      expect(refused).to.equal(1);
+      expect(served.map(([id]) => id)).to.deep.equal([leader!.id]);
+    });
+
+    it('stays where it is when nobody is there', async () => {
+      group.adviseFrom = () => ({ nodeId: 'n7', clientAddress: '127.0.0.1:1' });
+      expect(await read()).to.deep.equal(everything);
+      group.adviseFrom = () => ({ nodeId: 'n7', clientAddress: group.nodes[1]!.address });
+      expect(await read(), 'somebody else answers there').to.deep.equal(everything);
+      expect(served.map(([id]) => id)).to.deep.equal([group.nodes[0]!.id]);
+    });
+  });
+
   it('ends quietly when aborted', async () => {
     await start();
     fill(10, 1);

@@ -15,6 +15,7 @@ import type {
   ConsumeRequest,
   ConsumeResponse,
   Leader,
+  MemberAddress,
   MetadataResponse,
 } from '../../src/wire/ledger_messages.ts';
 import { bindWithWideWindows } from '../../src/wire/server_windows.ts';
@@ -69,6 +70,8 @@ export class FakeGroup {
   decide: (request: AppendRequest, node: FakeNode) => Verdict = () => ({ kind: 'apply' });
   /** Sends less than all in a Consume response, and may break it off: called before each response. */
   onConsume: (node: FakeNode, sent: number) => 'go on' | 'drop' | ErrorCode = () => 'go on';
+  /** Where a node sends a reader that is at `offset`. */
+  adviseFrom: (node: FakeNode, offset: number) => MemberAddress | null = () => null;
   /** What becomes of a single Append that arrives, before it is looked at. */
   onAppend: (node: FakeNode) => 'go on' | 'apply, then drop' | 'drop' | ErrorCode = () => 'go on';
   /** What becomes of a CreateTopic that arrives, before it is looked at. */
@@ -397,6 +400,7 @@ export class FakeNode {
           nextOffset: String(max),
           minOffset: '0',
           maxOffset: String(max),
+          readFrom: group.adviseFrom(this, at),
         });
       },
       consume: (call) => void this.#consume(call),
@@ -472,6 +476,7 @@ export class FakeNode {
             firstOffset: String(at),
             nextOffset: String(to),
             maxOffset: String(max),
+            readFrom: group.adviseFrom(this, at),
           });
           next.set(queue, to);
           sent++;
@@ -536,6 +541,7 @@ export class FakeNode {
         if (verdict === 'apply, then drop') return callback(lostConnection());
         callback(null, { index: String(group.membershipIndex) });
       },
+      scrub: (_call, callback) => callback(null, { members: [] }),
       verifyLog: (call, callback) => {
         const index = String(group.log.length);
         wellFormed(call.request);

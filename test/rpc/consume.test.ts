@@ -64,6 +64,25 @@ describe('Consume', () => {
     stream.cancel();
   });
 
+  it('tells who is far behind where to go on, and goes on itself', async () => {
+    await harness[Symbol.asyncDispose]();
+    harness = await startHarness({ coldBacklogBytes: 1_000 });
+    const [self, other] = harness.gateway.members.members;
+    harness.gateway.setLeader({ ...self!, term: term(3) });
+    harness.gateway.replication = () => new Map([[other!.nodeId, 'replicate']]);
+    for (let count = 0; count < 3; count++) store('x'.repeat(500));
+    harness.gateway.fake.backlogBytes = 1_001;
+    const { stream, responses } = open({ maxBytes: 500 });
+    await until(() => responses.length === 3, 'all have come');
+    const { nodeId, clientAddress } = other!;
+    expect(responses.map(({ readFrom }) => readFrom)).to.deep.equal(Array(3).fill({ nodeId, clientAddress }));
+    harness.gateway.fake.backlogBytes = 0;
+    store('y');
+    await until(() => responses.length === 4, 'it goes on');
+    expect(responses[3]!.readFrom).to.equal(null);
+    stream.cancel();
+  });
+
   it('starts where it is told, queue by queue', async () => {
     for (const body of ['a', 'b', 'c']) for (const queue of [0, 1]) store(body, queue);
     const { stream, bodies } = open({ positions: [{ queue: 1, offset: '2' }] });

@@ -21,6 +21,8 @@ import type { GroupMembers, MembershipOrder } from '../../src/rpc/members.ts';
 
 /** The part of a broker that services use. */
 class FakeBroker {
+  /** What all readers have before them. */
+  backlogBytes = 0;
   readonly #topics = new Map<string, { info: TopicInfo; queues: Buffer[][]; listeners: Set<() => void>[] }>();
   /** Listeners of all queues, to see that none is forgotten. */
   get listenerCount(): number {
@@ -67,7 +69,7 @@ class FakeBroker {
       nextOffset,
       min,
       max,
-      backlogBytes: 0,
+      backlogBytes: this.backlogBytes,
       isCold: false,
     };
   }
@@ -237,6 +239,14 @@ export class FakeGateway implements Gateway {
         ? { member, status: null, error: 'gone' }
         : { member, status: { ...this.localStatus(), nodeId: member.nodeId }, error: null },
     );
+  }
+
+  scrubLocally(): number {
+    return 1;
+  }
+
+  async scrub() {
+    return [{ nodeId: this.nodeId, pass: 1, error: '' }];
   }
 
   async verifyLog() {

@@ -15,7 +15,9 @@ export interface Harness extends AsyncDisposable {
   stopServer(timeoutMs?: number): Promise<void>;
 }
 
-export async function startHarness(options: { waitingPullsMax?: number } = {}): Promise<Harness> {
+export async function startHarness(
+  options: { waitingPullsMax?: number; coldBacklogBytes?: number } = {},
+): Promise<Harness> {
   const gateway = new FakeGateway();
   gateway.fake.addTopic('orders', 4);
   const complaints: string[] = [];
