@@ -78,3 +78,10 @@ export function propertyOption(text: string, before: Record<string, string> = {}
 export function list<T>(parse: (text: string) => T): (text: string, before?: T[]) => T[] {
   return (text, before = []) => [...before, parse(text)];
 }
+
+/** Parses `name=n`, n from 1 on. */
+export function countByName(text: string): readonly [string, number] {
+  const [, name, digits] = /^(.+)=([1-9][0-9]{0,8})$/.exec(text) ?? [];
+  if (name === undefined) throw new InvalidArgumentError('name=number is expected.');
+  return [name, Number(digits)];
+}
