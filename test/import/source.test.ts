@@ -19,6 +19,7 @@ import { openLayout } from '../../src/import/layout.ts';
 import { assertNotRunning, heldLocks } from '../../src/import/running.ts';
 import type { SourceDamage, SourceEnd } from '../../src/import/scanner.ts';
 import { Source } from '../../src/import/source.ts';
+import { until } from '../chaos/pause.ts';
 import { javaHash, referenceMessage, writeMessage } from '../format/rocketmq_reference.ts';
 import { FIRST_STORED_MS, makeStore, nameOf, type StoreFixture, type StoreOptions, someMessages } from './fixture.ts';
 
@@ -335,6 +336,7 @@ describe('import: what a directory is', () => {
 
   it('a running broker holds the lock file', async function () {
     if (!existsSync('/usr/bin/flock') || !existsSync('/proc/locks')) this.skip();
+    const lockInode = () => statSync(join(store.directory, 'lock')).ino;
     const child = spawn('/usr/bin/flock', ['-x', join(store.directory, 'lock'), 'sh', '-c', 'echo held; sleep 30'], {
       detached: true,
     });
@@ -346,6 +348,7 @@ describe('import: what a directory is', () => {
       process.kill(-child.pid!, 'SIGKILL');
       await new Promise((resolve) => child.once('exit', resolve));
     }
+    await until(() => !heldLocks(readFileSync('/proc/locks', 'latin1')).some(({ inode }) => inode === lockInode()));
     expect((await readAll(store.directory)).bodies).to.have.length(3);
   });
 

@@ -45,9 +45,9 @@ Writes two files here: <id>.progress.json, by which a second run knows sooner wh
 which offsets became which, and where each consumer group goes on.
 
 Examples:
-  tledger import /root/store --dry-run
-  tledger import /root/store --endpoints 10.0.0.1:8081,10.0.0.2:8081
-  tledger import /root/store/dledger-n0 --topic orders --topic payments`;
+  tledger import /var/rocketmq/store --dry-run
+  tledger import /var/rocketmq/store --endpoints 10.0.0.1:8081,10.0.0.2:8081
+  tledger import /var/rocketmq/store/dledger-n0 --topic orders --topic payments`;
 
 /** How long one frame may take, elections included. */
 const SEND_TIMEOUT_MS = 60_000;
