@@ -348,7 +348,10 @@ describe('import: what a directory is', () => {
       process.kill(-child.pid!, 'SIGKILL');
       await new Promise((resolve) => child.once('exit', resolve));
     }
-    await until(() => !heldLocks(readFileSync('/proc/locks', 'latin1')).some(({ inode }) => inode === lockInode()));
+    await until(
+      () => !heldLocks(readFileSync('/proc/locks', 'latin1')).some(({ inode }) => inode === lockInode()),
+      10_000,
+    );
     expect((await readAll(store.directory)).bodies).to.have.length(3);
   });
 
