@@ -7,11 +7,14 @@ import { errorOf } from '../wire/status.ts';
 import { Endpoint } from './endpoint.ts';
 import { serverStream } from './server_stream.ts';
 
+/** So far behind the others a node may be and still count as caught up. */
+const LAG_RECORDS_MAX = 10_000;
+
 /** What is backed up where. */
 export interface BackupWish {
   /** Absolute, on the machine of the node that makes the backup. */
   readonly directory: string;
-  /** Who makes it; the most caught-up follower by default, the leader if there is no follower. */
+  /** Who makes it; by default the first follower by name that has caught up, the leader if there is no follower. */
   readonly nodeId?: string | undefined;
   /** Read and written by the node at most; as much as its disk gives when 0 (default). */
   readonly bytesPerSecond?: number | undefined;
@@ -30,10 +33,11 @@ export interface BackupWish {
 export function backupNodeOf(status: ClusterStatusResponse, nodeId: string | undefined): NodeStatus {
   const candidates = status.nodes.filter((node) => nodeId === undefined || node.nodeId === nodeId);
   if (candidates.length === 0) throw new TLedgerError('UNKNOWN_NODE', `the group has no member "${nodeId}"`);
-  const rank = (node: NodeStatus): number => (node.nodeId === status.leaderId ? 1 : 0);
-  const [chosen] = candidates
-    .filter(({ reachable }) => reachable)
-    .sort((a, b) => rank(a) - rank(b) || Number(b.appliedIndex) - Number(a.appliedIndex));
+  const reachable = candidates.filter((node) => node.reachable);
+  const furthest = Math.max(...reachable.map(({ appliedIndex }) => Number(appliedIndex)));
+  const hasCaughtUp = ({ appliedIndex }: NodeStatus): boolean => furthest - Number(appliedIndex) <= LAG_RECORDS_MAX;
+  const rank = (node: NodeStatus): number => (node.nodeId === status.leaderId ? 1 : 0) + (hasCaughtUp(node) ? 0 : 2);
+  const [chosen] = reachable.sort((a, b) => rank(a) - rank(b) || (a.nodeId < b.nodeId ? -1 : 1));
   if (chosen !== undefined) return chosen;
   throw new TLedgerError('UNREACHABLE', `${nodeId ?? 'no member'} cannot be reached: ${candidates[0]!.error}`);
 }

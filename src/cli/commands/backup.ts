@@ -14,7 +14,8 @@ const BYTES_PER_SECOND = '64MiB';
 
 const CREATE_HELP = `
 DIRECTORY is an absolute path on the machine of the node that makes the backup: missing, empty, or with an earlier backup
-of the same group, which is brought up to date then. The backup holds everything that was acknowledged before the command,
+of the same group, which is brought up to date then. Name the node when the next backup is to find this one: which follower
+is taken by default changes with the leader. The backup holds everything that was acknowledged before the command,
 up to one record of the log (LAST), and nothing behind it. Nodes go on serving meanwhile.
 
 On the file system of the node's data, closed segments are hard links: no bytes are copied and no space is taken until
@@ -29,7 +30,7 @@ The manifest is written last: interrupted at any time, the earlier backup is wha
 nothing of it goes in. Every byte is checked against the log's chain on its way.
 
 Examples:
-  tledger backup create /backup/g0
+  tledger backup create /backup/g0 --node n2
   tledger backup create /backup/g0 --node n2 --bytes-per-second 16MiB --prune`;
 
 const VERIFY_HELP = `
@@ -95,7 +96,7 @@ function registerCreate(backup: Command, context: CliContext): void {
     .command('create')
     .argument('<directory>', 'absolute, on the machine of the node')
     .description('have a node (a follower by default) back up the group, or bring a backup up to date')
-    .option('--node <id>', 'who makes it (default: the most caught-up follower)')
+    .option('--node <id>', 'who makes it (default: a follower that has caught up)')
     .addOption(
       new Option('--bytes-per-second <size>', 'how fast it reads at most; 0 for as fast as the disk gives')
         .argParser(bytes(0))
