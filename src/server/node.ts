@@ -21,6 +21,7 @@ import { peerHandlers } from '../rpc/peer_service.ts';
 import { GrpcPeerTransport } from '../rpc/peer_transport.ts';
 import { startClientServer, startPeerServer } from '../rpc/server.ts';
 import { type ClaimedDirectory, claimDirectory, type Founders, foundersGroupId } from '../storage/identity.ts';
+import { defaultKeyIndexLayout } from '../storage/key_index.ts';
 import { LevelStateStore } from '../storage/level_state_store.ts';
 import { RealDisk } from '../storage/real_disk.ts';
 import { Backups, type BackupsOptions } from './backups.ts';
@@ -276,6 +277,7 @@ function replicaSettingsOf(config: NodeConfig) {
 function logSettingsOf(config: NodeConfig) {
   return {
     segmentSizeBytes: config.segmentSizeBytes,
+    keyIndex: config.keyIndex === 'on' ? defaultKeyIndexLayout : ('off' as const),
     cacheBytesMax: config.tailCacheBytes,
     cold: {
       chunkBytes: config.coldReadChunkBytes,
