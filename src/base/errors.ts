@@ -49,6 +49,7 @@ export const errorTable = {
   OFFSET_OUT_OF_RANGE: kind('The queue holds no such offset.', grpc.outOfRange, 40402, false),
   TOPIC_NOT_FOUND: kind('The topic does not exist.', grpc.notFound, 40402, false),
   TOPIC_EXISTS: kind('The topic exists already with other settings.', grpc.alreadyExists, 40000, false),
+  KEY_INDEX_OFF: kind('The node keeps no index of messages by key.', grpc.failedPrecondition, 40000, false),
   TOO_MANY_TOPICS: kind('The group holds as many topics or queues as it may.', grpc.resourceExhausted, 42900, false),
   TOO_MANY_GROUPS: kind('The group holds as many consumer groups as it may.', grpc.resourceExhausted, 42900, false),
   OUT_OF_ORDER_SEQUENCE: kind(

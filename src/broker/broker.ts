@@ -6,13 +6,13 @@ import { encodeMembershipEntry } from '../format/membership.ts';
 import type { QueueOffset } from '../format/message.ts';
 import {
   indexAt,
-  isBodyIntact,
   isRecordWhole,
   magicAt,
-  type PhysicalOffset,
+  positionAt,
   RECORD_HEADER_BYTES,
   recordMagic,
   sizeAt,
+  skipFillers,
 } from '../format/record.ts';
 import { type LogIndex, logIndex, type MembershipEntry } from '../raft/types.ts';
 import { type ConsumeQueue, ConsumeQueues, UNITS_PER_FILE } from '../storage/consume_queue.ts';
@@ -20,44 +20,35 @@ import type { LogTip } from '../storage/log_tip.ts';
 import type { Snapshot } from '../storage/snapshot_store.ts';
 import type { StateChanges } from '../storage/state_store.ts';
 import { Admissions, type AppendPlace } from './admission.ts';
-import { Checkpoints } from './checkpoints.ts';
+import { Checkpoints, type Cut } from './checkpoints.ts';
 import { decodeCommand, decodeCommittedMembership, encodeCommand, planTopic } from './commands.ts';
 import { DirtyRows } from './dirty_rows.ts';
-import { type BrokerLimits, brokerLimits } from './limits.ts';
+import { callAll } from './listeners.ts';
+import { MessageKeys } from './message_keys.ts';
 import type { BrokerOptions } from './options.ts';
 import { ProducerTable } from './producers.ts';
 import { Projection } from './projection.ts';
-import { pull, read } from './pull.ts';
 import { checkQueue } from './queue_check.ts';
+import { BrokerReads } from './reads.ts';
 import { readStored, restoreStored } from './restoring.ts';
-import { queueLengths, readSnapshot, withSnapshotAt } from './snapshot_rows.ts';
+import { queueCuts, readSnapshot, withSnapshotAt } from './snapshot_rows.ts';
 import { joinProducers, type StoredTables } from './state_tables.ts';
 import { Tables } from './tables.ts';
 import { type Queue, Topic, TopicTable } from './topics.ts';
-import type { Admission, PackedAppend, PullRequest, PullResult, QueueRange, StoreRequest, TopicInfo } from './types.ts';
+import type { Admission, PackedAppend, StoreRequest, TopicProposal } from './types.ts';
 
 export type { BrokerOptions } from './options.ts';
 
-/** Magic and size. */
-const FILLER_HEADER_BYTES = 8;
-
-/** A topic that is there already, or the body of the command record that creates it. */
-export type TopicProposal =
-  | { readonly kind: 'command'; readonly body: Buffer }
-  | { readonly kind: 'exists'; readonly topic: TopicInfo };
-
 /** See the head of the file. After an InvariantError or a failed checkpoint it must not be used any more. */
-export class Broker {
-  readonly #options: BrokerOptions;
-  readonly #limits: BrokerLimits;
+export class Broker extends BrokerReads {
+  /** Finds messages by key or id, among those applied. */
+  readonly keys: MessageKeys;
   readonly #files: ConsumeQueues;
-  readonly #topics = new TopicTable();
   readonly #tables = new Tables();
   readonly #producers: ProducerTable;
   readonly #admissions: Admissions;
   readonly #projection: Projection;
   readonly #dirty = new DirtyRows();
-  readonly #topicListeners = new Set<() => void>();
   readonly #checkpoints: Checkpoints;
   #applied = logIndex(0);
   #membership: MembershipEntry | null = null;
@@ -66,23 +57,31 @@ export class Broker {
   #cut: ConsumeQueue[] = [];
 
   private constructor(options: BrokerOptions) {
-    this.#options = options;
-    this.#limits = brokerLimits(options.limits);
+    super(options);
     const { disk, directory } = options;
-    this.#files = new ConsumeQueues({ disk, directory, openFilesMax: this.#limits.openQueueFilesMax });
-    this.#producers = new ProducerTable(this.#limits);
-    this.#admissions = new Admissions(this.#topics, this.#producers, this.#tables.sent);
-    this.#projection = new Projection(this.#topics, this.#producers, this.#tables, {
-      producerChanged: (id, index) => {
-        this.#dirty.producer(id);
-        this.#admissions.producerApplied(id, index);
+    this.#files = new ConsumeQueues({ disk, directory, openFilesMax: this.limits.openQueueFilesMax });
+    this.#producers = new ProducerTable(this.limits);
+    this.#admissions = new Admissions(this.topicTable, this.#producers, this.#tables.sent);
+    this.keys = new MessageKeys(options, () => this.#applied);
+    this.#projection = new Projection({
+      topics: this.topicTable,
+      producers: this.#producers,
+      tables: this.#tables,
+      keys: this.keys.index,
+      listener: {
+        producerChanged: (id, index) => {
+          this.#dirty.producer(id);
+          this.#admissions.producerApplied(id, index);
+        },
+        producerForgotten: (id) => this.#dirty.producer(id),
       },
-      producerForgotten: (id) => this.#dirty.producer(id),
     });
     this.#checkpoints = new Checkpoints({
       store: options.store,
       snapshots: options.snapshots,
-      flushQueues: () => this.#files.flush(),
+      flushQueues: async () => {
+        await Promise.all([this.#files.flush(), this.keys.index?.flush()]);
+      },
       flushLog: options.flushLog,
       take: () => ({
         index: this.#applied,
@@ -109,14 +108,15 @@ export class Broker {
         broker.#resume(stored);
         return broker;
       }
-      broker.#files.close();
+      broker.#closeFiles();
     } catch (error) {
-      broker.#files.close();
+      broker.#closeFiles();
       if (!(error instanceof TLedgerError) || error.code !== 'DATA_CORRUPTED') throw error;
       damage = error;
     }
     const restored = new Broker(options);
     await restoreStored(options, damage, (tables) => restored.#become(tables));
+    restored.keys.index?.restart(options.base.end);
     restored.#checkpoints.opened(restored.#applied);
     return restored;
   }
@@ -131,14 +131,10 @@ export class Broker {
     return this.#membership;
   }
 
-  get limits(): BrokerLimits {
-    return this.#limits;
-  }
-
   /** Begins to admit batches. Called when all that the log holds is applied: the assignment view starts from that. */
   startLeading(): void {
     this.#isLeading = true;
-    this.#admissions.start(this.#applied);
+    this.#admissions.start(this.#applied, this.#projection.storedAtMs);
   }
 
   /** Leadership is lost: what was admitted and is not applied may never be. */
@@ -180,7 +176,7 @@ export class Broker {
     assert(this.#isLeading && !this.#checkpoints.hasFailed, 'only a leader proposes');
     const pending = this.#admissions.pendingTopics;
     const wish = { name, queues, createdAtMs: nowMs };
-    const planned = planTopic(wish, { topics: this.#topics, pending, limits: this.#limits });
+    const planned = planTopic(wish, { topics: this.topicTable, pending, limits: this.limits });
     if (!('type' in planned)) return { kind: 'exists', topic: planned };
     this.#admissions.addTopic(planned.topic);
     return { kind: 'command', body: encodeCommand(planned) };
@@ -193,7 +189,7 @@ export class Broker {
    */
   apply(buffer: Buffer, start: number, end: number): void {
     assert(!this.#checkpoints.hasFailed, 'a broker that failed is not used any more');
-    const topicCount = this.#topics.count;
+    const topicCount = this.topicTable.count;
     let touched: readonly Queue[];
     try {
       this.#applyRecords(buffer, start, end);
@@ -204,7 +200,7 @@ export class Broker {
     }
     for (const queue of touched) this.#dirty.queue(queue);
     this.#admissions.settle(this.#applied);
-    this.#wake(touched, this.#topics.count !== topicCount);
+    this.#wake(touched, this.topicTable.count !== topicCount);
   }
 
   /**
@@ -244,8 +240,9 @@ export class Broker {
     assert(index > this.#applied, () => `a snapshot at ${index} is installed where ${this.#applied} is applied`);
     const { tables, rows } = readSnapshot(snapshot);
     this.#become(tables, restartLog);
+    this.keys.index?.restart(snapshot.meta.tip.end);
     await this.#checkpoints.replace(index, rows, this.#takeCut());
-    this.#wake(this.#topics.queues(), true);
+    this.#wake(this.topicTable.queues(), true);
   }
 
   /**
@@ -256,18 +253,8 @@ export class Broker {
   cut(snapshot: Snapshot): void {
     const { index } = snapshot.meta.tip;
     assert(index <= this.#applied, () => `the log is cut at ${index} where ${this.#applied} is applied`);
-    const cuts: { readonly queue: Queue; readonly length: QueueOffset }[] = [];
-    for (const { topic, queueId, length } of queueLengths(snapshot)) {
-      const queue = this.#topics.get(topic)?.queues[queueId];
-      if (queue === undefined || length > queue.units.max) {
-        throw new TLedgerError(
-          'DATA_CORRUPTED',
-          `queue ${queueId} of topic ${topic} had ${length} messages at ${index}`,
-        );
-      }
-      if (length > queue.units.min) cuts.push({ queue, length });
-    }
-    for (const { queue, length } of cuts) this.#cutQueue(queue, length);
+    for (const { queue, length } of queueCuts(snapshot, this.topicTable)) this.#cutQueue(queue, length);
+    this.keys.index?.cutTo(snapshot.meta.tip.end);
     this.#dirty.base(index);
   }
 
@@ -276,93 +263,23 @@ export class Broker {
     return this.#tables;
   }
 
-  /** Sorted by name. */
-  topics(): readonly TopicInfo[] {
-    return this.#topics.list();
-  }
-
-  topic(name: string): TopicInfo | undefined {
-    return this.#topics.get(name)?.info;
-  }
-
-  /** @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE */
-  range(topic: string, queueId: number): QueueRange {
-    return this.#topics.queue(topic, queueId).range;
-  }
-
-  /**
-   * Committed messages of one queue; see `pull.ts`.
-   * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE, INVALID_ARGUMENT, DATA_CORRUPTED
-   */
-  pull(request: PullRequest): PullResult {
-    const queue = this.#topics.queue(request.topic, request.queueId);
-    const { readLog, segmentSizeBytes } = this.#options;
-    return pull(queue, request, { readLog, segmentSizeBytes, limits: this.#limits });
-  }
-
-  /**
-   * The same for readers that may be far behind: never blocks, and old data comes in smaller pieces.
-   * @throws TLedgerError as `pull`; STORAGE_FAILED, OVERLOADED, SHUTTING_DOWN.
-   */
-  async read(request: PullRequest): Promise<PullResult> {
-    const { coldLog, segmentSizeBytes } = this.#options;
-    if (coldLog === undefined) return this.pull(request);
-    const queueNow = (): Queue => this.#topics.queue(request.topic, request.queueId);
-    return read(queueNow, request, { segmentSizeBytes, limits: this.#limits }, coldLog);
-  }
-
-  /**
-   * One record that is still needed, by where the state says it lies; verified.
-   * @throws TLedgerError DATA_CORRUPTED; what reading the log throws.
-   */
-  async recordAt(index: LogIndex, position: PhysicalOffset, sizeBytes: number): Promise<Buffer> {
-    const { coldLog, readLog } = this.#options;
-    const record = coldLog === undefined ? readLog(position, sizeBytes) : await coldLog.read(position, sizeBytes);
-    const isIt = isRecordWhole(record, 0, record.length) && indexAt(record, 0) === index && isBodyIntact(record, 0);
-    if (!isIt) throw new TLedgerError('DATA_CORRUPTED', `position ${position} does not hold record ${index}`);
-    return record;
-  }
-
-  /**
-   * Calls `listener` once after each `apply` that made new messages of the queue visible, until the returned function is
-   * called. The listener may pull, subscribe and unsubscribe, but not apply.
-   * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE
-   */
-  onAppend(topic: string, queueId: number, listener: () => void): () => void {
-    const queue = this.#topics.queue(topic, queueId);
-    // Wrapped, so that the same function may be registered twice.
-    const entry = () => listener();
-    queue.listeners ??= new Set();
-    queue.listeners.add(entry);
-    return () => {
-      queue.listeners?.delete(entry);
-    };
-  }
-
-  /** Calls `listener` after each `apply` that changed the topics, until the returned function is called. */
-  onTopics(listener: () => void): () => void {
-    const entry = () => listener();
-    this.#topicListeners.add(entry);
-    return () => {
-      this.#topicListeners.delete(entry);
-    };
-  }
-
   /** Waits for checkpoints and snapshots asked for, then closes files and store. Makes none itself: the log has everything. */
   async close(): Promise<void> {
     this.stopLeading();
     await this.#checkpoints.settled();
-    this.#files.close();
-    await this.#options.store.close();
+    this.#closeFiles();
+    await this.options.store.close();
   }
 
   /** Goes on from what the store holds. @throws TLedgerError DATA_CORRUPTED when tables, queues and log don't fit together. */
   #resume(stored: StoredTables): void {
-    const { base, snapshots } = this.#options;
+    const { base, snapshots } = this.options;
     this.#become(stored);
     // A crash came between the cut of the log and the next checkpoint.
     if (stored.base < base.index) withSnapshotAt(snapshots, base, (snapshot) => this.cut(snapshot));
-    for (const queue of this.#topics.queues()) checkQueue(queue, this.#options);
+    for (const queue of this.topicTable.queues()) checkQueue(queue, this.options);
+    const keys = this.keys.resume(stored);
+    if (keys !== null) this.#dirty.keyIndex(keys);
     this.#checkpoints.opened(stored.applied);
   }
 
@@ -378,9 +295,9 @@ export class Broker {
     new Tables().restore(tables.others);
     before();
     this.#tables.restore(tables.others);
-    this.#topics.become(topics);
+    this.topicTable.become(topics);
     this.#producers.restore(producers);
-    this.#projection.forget();
+    this.#projection.restart(tables.storedAtMs);
     this.#membership = tables.membership;
     this.#applied = tables.applied;
     this.#dirty.clear();
@@ -391,15 +308,22 @@ export class Broker {
   }
 
   #takeRows(): StateChanges {
-    const rows = this.#dirty.take(this.#applied, this.#producers);
+    const applied = { index: this.#applied, storedAtMs: this.#projection.storedAtMs };
+    const rows = this.#dirty.take(applied, this.#producers);
     this.#tables.takeChanges(rows);
     return rows;
   }
 
-  #takeCut(): readonly ConsumeQueue[] {
+  #closeFiles(): void {
+    this.#files.close();
+    this.keys.index?.close();
+  }
+
+  #takeCut(): readonly Cut[] {
     const cut = this.#cut;
     this.#cut = [];
-    return cut;
+    const { index } = this.keys;
+    return index?.hasUnread === true ? [...cut, index] : cut;
   }
 
   #cutQueue(queue: Queue, min: QueueOffset): void {
@@ -410,13 +334,8 @@ export class Broker {
   }
 
   #applyRecords(buffer: Buffer, start: number, end: number): void {
-    for (let at = start; at < end; ) {
-      if (end - at >= FILLER_HEADER_BYTES && magicAt(buffer, at) === recordMagic.filler) {
-        const size = sizeAt(buffer, at);
-        assert(size >= FILLER_HEADER_BYTES && size <= end - at, 'a filler is applied whole');
-        at += size;
-        continue;
-      }
+    let lastAt = -1;
+    for (let at = skipFillers(buffer, start, end); at < end; ) {
       assert(isRecordWhole(buffer, at, end), 'whole records are applied');
       const index = indexAt(buffer, at);
       assert(index === this.#applied + 1, () => `record ${index} is applied after ${this.#applied}`);
@@ -429,8 +348,11 @@ export class Broker {
         this.#applyMembership(buffer.subarray(at + RECORD_HEADER_BYTES, next), index);
       }
       this.#applied = index;
-      at = next;
+      lastAt = at;
+      at = skipFillers(buffer, next, end);
     }
+    const place = lastAt < 0 ? null : this.keys.applied(positionAt(buffer, lastAt));
+    if (place !== null) this.#dirty.keyIndex(place);
   }
 
   #applyMembership(body: Buffer, index: LogIndex): void {
@@ -442,7 +364,7 @@ export class Broker {
     const command = decodeCommand(body);
     if (command.type !== 'create-topic') return this.#tables.apply(command, index);
     const { topic } = command;
-    this.#topics.add(new Topic(topic, this.#files));
+    this.topicTable.add(new Topic(topic, this.#files));
     this.#dirty.topic(topic);
     this.#admissions.topicApplied(topic.name);
   }
@@ -450,17 +372,8 @@ export class Broker {
   /** Every listener is called; the first that throws is heard of afterwards. */
   #wake(touched: readonly Queue[], topicsChanged: boolean): void {
     const failures: unknown[] = [];
-    const call = (listener: () => void): void => {
-      try {
-        listener();
-      } catch (error) {
-        failures.push(error);
-      }
-    };
-    if (topicsChanged) [...this.#topicListeners].forEach(call);
-    for (const queue of touched) {
-      if (queue.listeners !== null && queue.listeners.size > 0) [...queue.listeners].forEach(call);
-    }
+    if (topicsChanged) callAll(this.topicListeners, failures);
+    for (const { listeners } of touched) if (listeners !== null) callAll(listeners, failures);
     if (failures.length > 0) throw failures[0];
   }
 }

@@ -8,25 +8,30 @@
 // there: checkpoints, which take their rows when they begin, wait until no such job is left.
 import { assert } from '../base/assert.ts';
 import { type LogIndex, logIndex } from '../raft/types.ts';
-import type { ConsumeQueue } from '../storage/consume_queue.ts';
 import type { SnapshotMeta, SnapshotStore } from '../storage/snapshot_store.ts';
 import type { StateChanges, StateEntry, StateStore } from '../storage/state_store.ts';
 import { toSnapshotRows } from './snapshot_rows.ts';
+
+/** Has files that are not read any more. */
+export interface Cut {
+  /** Removes them, durably. Not while a flush is under way. */
+  removeUnread(): void;
+}
 
 /** What has changed up to an index and is to become durable. */
 export interface Changes {
   readonly index: LogIndex;
   /** With the row that names the index. */
   readonly rows: StateChanges;
-  /** Queues whose minimum among the rows lies beyond a file of theirs: then nobody reads that file any more. */
-  readonly cut: readonly ConsumeQueue[];
+  /** What has files that nobody reads any more once the rows are stored: queues whose minimum lies beyond a file. */
+  readonly cut: readonly Cut[];
 }
 
 /** What checkpoints are made of. */
 export interface CheckpointParts {
   readonly store: StateStore;
   readonly snapshots: SnapshotStore;
-  /** Makes the units durable that are written. */
+  /** Makes the units, and the entries of the key index, durable that are written. */
   readonly flushQueues: () => Promise<void>;
   /** Makes the log durable up to an index. */
   readonly flushLog?: ((upTo: LogIndex) => Promise<void>) | undefined;
@@ -91,11 +96,11 @@ export class Checkpoints {
   }
 
   /** Everything stored is replaced by `rows`, which are the result of the records up to `index`. */
-  replace(index: LogIndex, rows: Iterable<StateEntry>, cut: readonly ConsumeQueue[]): Promise<void> {
+  replace(index: LogIndex, rows: Iterable<StateEntry>, cut: readonly Cut[]): Promise<void> {
     return this.#fix(async () => {
       await this.#guard(() => this.#parts.store.replace(rows));
       this.#stored = index;
-      for (const queue of cut) queue.removeUnread();
+      for (const one of cut) one.removeUnread();
     });
   }
 
@@ -141,7 +146,7 @@ export class Checkpoints {
       await flushQueues();
       await flushLog?.(index);
       await store.write(rows, { sync: true });
-      for (const queue of cut) queue.removeUnread();
+      for (const one of cut) one.removeUnread();
     });
     this.#stored = index;
   }

@@ -1,12 +1,36 @@
 // What a broker is made of, and what it is told of its surroundings.
+import type { PhysicalOffset } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { ColdLog } from '../storage/cold_reads.ts';
 import type { Disk } from '../storage/disk.ts';
+import type { KeyIndexLayout } from '../storage/key_index_file.ts';
 import type { LogTip } from '../storage/log_tip.ts';
 import type { SnapshotStore } from '../storage/snapshot_store.ts';
 import type { StateStore } from '../storage/state_store.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { ReadLog } from './pull.ts';
+
+/** How messages are made findable by key. */
+export interface KeyIndexParts {
+  /** The group's `keyindex` directory. */
+  readonly directory: string;
+  /** Only tests choose another one. */
+  readonly layout?: KeyIndexLayout | undefined;
+  /** Where an applied record ends in the log, or the log's base. */
+  readonly endOf: (index: LogIndex) => PhysicalOffset;
+  /**
+   * The record that begins at a position, verified.
+   * @returns null when none begins there. @throws TLedgerError DATA_CORRUPTED when it is damaged.
+   */
+  readonly recordAt: (position: PhysicalOffset) => RecordBytes | null;
+}
+
+/** One record in a buffer. */
+export interface RecordBytes {
+  readonly buffer: Buffer;
+  readonly start: number;
+  readonly end: number;
+}
 
 /** What a broker stands on. */
 export interface BrokerOptions {
@@ -29,6 +53,8 @@ export interface BrokerOptions {
    * itself; the checkpoint waits for this, so that after a power failure the state is never ahead of the log.
    */
   readonly flushLog?: (upTo: LogIndex) => Promise<void>;
+  /** Without it messages cannot be found by key; files of an index that was there are removed. */
+  readonly keyIndex?: KeyIndexParts | undefined;
   readonly limits?: Partial<BrokerLimits>;
   /** Where the log ends: a state that is ahead of it means a log that lost records, which no rebuilding may cover up. */
   readonly lastIndex?: LogIndex;

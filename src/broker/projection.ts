@@ -8,16 +8,19 @@ import {
   NO_PRODUCER,
   newParts,
   PRODUCER_ID_DIGITS,
+  PRODUCER_STAMP_BYTES,
   producerIdAt,
   producerIdOf,
   sequenceOf,
 } from '../format/message.ts';
+import { isFindable, locateFindable, newFindableParts, tagHashIn } from '../format/message_keys.ts';
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../format/message_layout.ts';
 import { flagsAt, type PhysicalOffset, positionAt, RECORD_HEADER_BYTES } from '../format/record.ts';
 import { recordFlag } from '../format/record_flags.ts';
-import { tagHashOf } from '../format/tag_hash.ts';
 import { readUint64 } from '../format/uint64.ts';
 import type { LogIndex } from '../raft/types.ts';
+import type { KeyIndex } from '../storage/key_index.ts';
+import { storedAtOf } from '../storage/key_index_records.ts';
 import { applyFlags } from './effects.ts';
 import { isTopic } from './message_check.ts';
 import type { Producer, ProducerTable } from './producers.ts';
@@ -41,18 +44,29 @@ export class Projection {
   readonly #producers: ProducerTable;
   readonly #tables: Tables;
   readonly #listener: ProjectionListener;
+  readonly #keys: KeyIndex | null;
   readonly #parts: MessageParts = newParts();
+  readonly #found = newFindableParts();
+  #storedAtMs = 0;
   /** Queues that got messages since `finish`. */
   #touched: Queue[] = [];
   // Memory of the record before: most records follow one of the same topic and producer.
   #topic: Topic | null = null;
   #producer: Producer | null = null;
 
-  constructor(topics: TopicTable, producers: ProducerTable, tables: Tables, listener: ProjectionListener) {
-    this.#topics = topics;
-    this.#producers = producers;
-    this.#tables = tables;
-    this.#listener = listener;
+  /** @param parts.keys where messages are made findable by key; null: they are not. */
+  constructor(parts: {
+    readonly topics: TopicTable;
+    readonly producers: ProducerTable;
+    readonly tables: Tables;
+    readonly keys: KeyIndex | null;
+    readonly listener: ProjectionListener;
+  }) {
+    this.#topics = parts.topics;
+    this.#producers = parts.producers;
+    this.#tables = parts.tables;
+    this.#keys = parts.keys;
+    this.#listener = parts.listener;
   }
 
   /**
@@ -65,6 +79,8 @@ export class Projection {
     assert(locateParts(buffer, messageAt, end, parts), () => `record ${index} is not a message`);
     const queue = this.#queueOf(buffer, messageAt, index);
     const offset = readUint64(buffer, messageAt + MESSAGE_QUEUE_OFFSET_AT);
+    const storedAtMs = storedAtOf(buffer, at);
+    if (storedAtMs > this.#storedAtMs) this.#storedAtMs = storedAtMs;
     const flags = flagsAt(buffer, at) & SPECIAL_FLAGS;
     if (flags !== 0) {
       applyFlags({ buffer, at, end, parts, index, flags }, offset, this.#tables);
@@ -75,8 +91,14 @@ export class Projection {
       () => `record ${index} has offset ${offset} in ${queue}, which continues with ${queue.units.max}`,
     );
     const hasStamp = hasProducerStamp(buffer, parts);
-    const hash = tagHashOf(buffer, parts, hasStamp);
-    queue.units.append((positionAt(buffer, at) + RECORD_HEADER_BYTES) as PhysicalOffset, end - messageAt, hash);
+    const propertiesEnd = hasStamp ? parts.propertiesEnd - PRODUCER_STAMP_BYTES : parts.propertiesEnd;
+    const found = this.#found;
+    locateFindable(buffer, parts.propertiesStart, propertiesEnd, found);
+    const position = positionAt(buffer, at);
+    queue.units.append((position + RECORD_HEADER_BYTES) as PhysicalOffset, end - messageAt, tagHashIn(buffer, found));
+    if (this.#keys !== null && isFindable(found)) {
+      this.#keys.add({ buffer, at, found, seed: queue.topic.keyHashSeed }, position);
+    }
     if (!queue.touched) {
       queue.touched = true;
       this.#touched.push(queue);
@@ -84,6 +106,11 @@ export class Projection {
     if (hasStamp && !isProducer(buffer, producerIdAt(parts), NO_PRODUCER_BYTES)) {
       this.#producers.record(this.#producerOf(buffer, parts), sequenceOf(buffer, parts), queue, offset, index);
     }
+  }
+
+  /** The latest store time of a message that was applied; 0 before the first. */
+  get storedAtMs(): number {
+    return this.#storedAtMs;
   }
 
   /** Ends one call: writes the units to the page cache. @returns the queues that got messages. */
@@ -98,10 +125,14 @@ export class Projection {
     return touched;
   }
 
-  /** Topics and producers were replaced: those remembered are not theirs any more. Comes between calls. */
-  forget(): void {
+  /**
+   * Topics and producers were replaced: those remembered are not theirs any more. Comes between calls.
+   * @param storedAtMs the latest store time of what is applied now.
+   */
+  restart(storedAtMs: number): void {
     assert(this.#touched.length === 0 && this.#producer === null, 'no call is under way');
     this.#topic = null;
+    this.#storedAtMs = storedAtMs;
   }
 
   #queueOf(buffer: Buffer, messageAt: number, index: LogIndex): Queue {

@@ -4,6 +4,7 @@
 //                        in the store             in a snapshot
 //   q/<topic>/<queue>    [min,max]                [max]           restored as [max,max]: no record is left of it
 //   base                 index                    -               restored as the snapshot's index
+//   k                    [segment,…]                  -               restored as the index begins behind the base
 //   all others           the same
 import { assert } from '../base/assert.ts';
 import { TLedgerError } from '../base/errors.ts';
@@ -15,6 +16,7 @@ import type { StateEntry } from '../storage/state_store.ts';
 import {
   BASE_KEY,
   baseValue,
+  KEY_INDEX_KEY,
   QUEUE_PREFIX,
   queueOfKey,
   rangeValue,
@@ -24,12 +26,16 @@ import {
   refuseNonsense,
   type StoredTables,
 } from './state_tables.ts';
+import type { Queue, TopicTable } from './topics.ts';
+
+/** Rows that say how much a replica keeps, and so are no part of a snapshot. */
+const localKeys: ReadonlySet<string> = new Set([BASE_KEY, KEY_INDEX_KEY]);
 
 /** Rows of a store as rows of a snapshot, in the order in which they come. @throws whatever `entries` throws. */
 export async function* toSnapshotRows(entries: AsyncIterable<StateEntry>): AsyncGenerator<StateEntry> {
   for await (const entry of entries) {
     const [key, value] = entry;
-    if (key === BASE_KEY) continue;
+    if (localKeys.has(key)) continue;
     yield key.startsWith(QUEUE_PREFIX) ? [key, lengthValue(key, value)] : entry;
   }
 }
@@ -46,7 +52,7 @@ export function readSnapshot(snapshot: Snapshot): SnapshotState {
   const { tip, membership } = snapshot.meta;
   const rows = new Map<string, string>([[BASE_KEY, baseValue(tip.index)]]);
   for (const [key, value] of snapshot.rows()) {
-    refuseNonsense(key, () => assert(key !== BASE_KEY, 'it is local'));
+    refuseNonsense(key, () => assert(!localKeys.has(key), 'it is local'));
     const max = key.startsWith(QUEUE_PREFIX) ? readLength(key, value) : null;
     rows.set(key, max === null ? value : rangeValue(max, max));
   }
@@ -86,6 +92,29 @@ export function* queueLengths(snapshot: Snapshot): Generator<QueueLength> {
     // Rows are sorted: those of the queues are done with.
     else if (key > QUEUE_PREFIX) return;
   }
+}
+
+/** A queue whose messages before `length` go when the log is cut. */
+export interface QueueCut {
+  readonly queue: Queue;
+  readonly length: QueueOffset;
+}
+
+/**
+ * The queues that lose messages when the log is cut at a snapshot's tip.
+ * @throws TLedgerError DATA_CORRUPTED when the snapshot is not of these queues, or damaged; STORAGE_FAILED.
+ */
+export function queueCuts(snapshot: Snapshot, topics: TopicTable): QueueCut[] {
+  const cuts: QueueCut[] = [];
+  for (const { topic, queueId, length } of queueLengths(snapshot)) {
+    const queue = topics.get(topic)?.queues[queueId];
+    if (queue === undefined || length > queue.units.max) {
+      const { index } = snapshot.meta.tip;
+      throw new TLedgerError('DATA_CORRUPTED', `queue ${queueId} of topic ${topic} had ${length} messages at ${index}`);
+    }
+    if (length > queue.units.min) cuts.push({ queue, length });
+  }
+  return cuts;
 }
 
 function lengthValue(key: string, value: string): string {

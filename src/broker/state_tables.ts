@@ -1,9 +1,11 @@
 // How the broker's tables stand in the state store: one entry a row, JSON values. Snapshots: snapshot_rows.ts.
 //
-//   applied             {"v":1,"index":…}                     the log index these tables are the result of
+//   applied             {"v":1,"index":…,"storedAtMs":…}      the log index these tables are the result of, and the
+//                                                             latest store time of a message up to there
 //   base                index                                 local: where the log was cut, as far as the queues' minima
 //                                                             know; missing for a log that was never cut
 //   m                   {"v":1,"index":…,"voters":…}          the last membership record (format/membership.ts)
+//   k                   [segment,file,entries,begin,end,…]    local: how far the key index had come; missing without one
 //   t/<topic>           {"queues":…,"createdAtMs":…}
 //   q/<topic>/<queue>   [min,max]                             only queues that ever held a message; min is local
 //   p/<producer id>     [[firstSequence,count,topic,queueId,firstOffset,firstIndex],…]      oldest run first
@@ -12,7 +14,9 @@ import { assert } from '../base/assert.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import { decodeMembershipEntry, encodeMembershipEntry } from '../format/membership.ts';
 import { type QueueOffset, queueOffset } from '../format/message.ts';
+import { physicalOffset } from '../format/record.ts';
 import { type LogIndex, logIndex, type MembershipEntry } from '../raft/types.ts';
+import type { KeyIndexPlace } from '../storage/key_index.ts';
 import { Producer } from './producers.ts';
 import type { Queue, TopicTable } from './topics.ts';
 import type { TopicInfo } from './types.ts';
@@ -26,6 +30,8 @@ export const APPLIED_KEY = 'applied';
 export const BASE_KEY = 'base';
 /** Key of the membership's row. */
 export const MEMBERSHIP_KEY = 'm';
+/** Key of the row that says how far the key index had come. */
+export const KEY_INDEX_KEY = 'k';
 /** Begins the key of a queue's row. */
 export const QUEUE_PREFIX = 'q/';
 
@@ -37,9 +43,14 @@ export const queueKey = (queue: Queue): string => `q/${queue.topic.info.name}/${
 export const producerKey = (id: string): string => `p/${id}`;
 
 /** The applied index as stored. */
-export const appliedValue = (index: LogIndex): string => JSON.stringify({ v: STATE_VERSION, index });
+export const appliedValue = (index: LogIndex, storedAtMs: number): string =>
+  JSON.stringify({ v: STATE_VERSION, index, ...(storedAtMs > 0 && { storedAtMs }) });
 /** The base as stored. */
 export const baseValue = (index: LogIndex): string => String(index);
+/** The key index's row. */
+export const keyIndexValue = (place: KeyIndexPlace): string =>
+  JSON.stringify(keyIndexFields.map((field) => place[field]));
+const keyIndexFields = ['segment', 'ordinal', 'entries', 'beginMs', 'endMs', 'crc', 'slots', 'entriesMax'] as const;
 /** The membership's row. */
 export const membershipValue = (entry: MembershipEntry): string => encodeMembershipEntry(entry).toString();
 /** A topic's row. */
@@ -70,8 +81,12 @@ export type QueueRanges = Map<number, { readonly min: QueueOffset; readonly max:
 /** Stored tables, read but not yet joined: producers name queues by topic and number. */
 export interface StoredTables {
   readonly applied: LogIndex;
+  /** The latest store time of a message up to there; 0 before the first, and where it was not known yet. */
+  readonly storedAtMs: number;
   /** Where the log was cut, as far as the minima know. */
   readonly base: LogIndex;
+  /** How far the key index had come; null without one. */
+  readonly keyIndex: KeyIndexPlace | null;
   readonly membership: MembershipEntry | null;
   readonly topics: readonly TopicInfo[];
   readonly ranges: ReadonlyMap<string, QueueRanges>;
@@ -85,7 +100,9 @@ export interface StoredTables {
 export function readTables(entries: ReadonlyMap<string, string>): StoredTables {
   const tables = {
     applied: logIndex(0),
+    storedAtMs: 0,
     base: logIndex(0),
+    keyIndex: null as KeyIndexPlace | null,
     membership: null as MembershipEntry | null,
     topics: [] as TopicInfo[],
     ranges: new Map<string, QueueRanges>(),
@@ -95,8 +112,9 @@ export function readTables(entries: ReadonlyMap<string, string>): StoredTables {
   for (const [key, value] of entries) {
     refuseNonsense(key, () => {
       const parsed: unknown = JSON.parse(value);
-      if (key === APPLIED_KEY) tables.applied = readApplied(parsed);
+      if (key === APPLIED_KEY) Object.assign(tables, readApplied(parsed));
       else if (key === BASE_KEY) tables.base = logIndex(readCount(parsed));
+      else if (key === KEY_INDEX_KEY) tables.keyIndex = readKeyIndexPlace(parsed);
       else if (key === MEMBERSHIP_KEY) tables.membership = decodeMembershipEntry(Buffer.from(value));
       else if (key.startsWith('t/')) tables.topics.push(readTopic(key.slice(2), parsed));
       else if (key.startsWith(QUEUE_PREFIX)) readRange(key, parsed, tables.ranges);
@@ -137,10 +155,27 @@ export function queueOfKey(key: string): { readonly topic: string; readonly queu
   return { topic, queueId: readCount(Number(queueId)) };
 }
 
-function readApplied(parsed: unknown): LogIndex {
-  const { v, index } = parsed as { readonly v: unknown; readonly index: unknown };
+function readApplied(parsed: unknown): Pick<StoredTables, 'applied' | 'storedAtMs'> {
+  const { v, index, storedAtMs = 0 } = parsed as Record<string, unknown>;
   assert(v === STATE_VERSION, `tables of version ${String(v)} are not understood`);
-  return logIndex(readCount(index));
+  return { applied: logIndex(readCount(index)), storedAtMs: readCount(storedAtMs) };
+}
+
+function readKeyIndexPlace(parsed: unknown): KeyIndexPlace {
+  const numbers = readArray(parsed);
+  assert(numbers.length === keyIndexFields.length && numbers.every(Number.isSafeInteger), 'a place has its numbers');
+  const [segment, ordinal, entries, beginMs, endMs, crc, slots, entriesMax] = numbers as number[];
+  assert(entries! >= -1, 'there are as many entries as there are');
+  return {
+    segment: physicalOffset(readCount(segment)),
+    ordinal: readCount(ordinal),
+    entries: entries!,
+    beginMs: readCount(beginMs),
+    endMs: readCount(endMs),
+    crc: readCount(crc),
+    slots: readCount(slots),
+    entriesMax: readCount(entriesMax),
+  };
 }
 
 function readTopic(name: string, parsed: unknown): TopicInfo {

@@ -2,6 +2,7 @@
 import { assert } from '../base/assert.ts';
 import { TLedgerError } from '../base/errors.ts';
 import { type QueueOffset, queueOffset } from '../format/message.ts';
+import { keyHashSeed } from '../format/message_keys.ts';
 import type { ConsumeQueue, ConsumeQueues } from '../storage/consume_queue.ts';
 import type { QueueRange, TopicInfo } from './types.ts';
 
@@ -39,12 +40,15 @@ export class Topic {
   readonly info: TopicInfo;
   /** The name as it stands in messages, so that hot loops compare bytes. */
   readonly nameBytes: Buffer;
+  /** What the hashes of its messages' keys begin with. */
+  readonly keyHashSeed: number;
   readonly queues: readonly Queue[];
 
   /** @param ranges what the queues hold already, by queue number; empty queues when missing. */
   constructor(info: TopicInfo, files: ConsumeQueues, ranges?: ReadonlyMap<number, Omit<QueueRange, 'queueId'>>) {
     this.info = info;
     this.nameBytes = Buffer.from(info.name);
+    this.keyHashSeed = keyHashSeed(info.name);
     const empty = { min: queueOffset(0), max: queueOffset(0) };
     this.queues = Array.from(
       { length: info.queues },

@@ -82,3 +82,36 @@ export interface PullResult {
   /** Read from the disk (or its cache), not from what the log keeps in memory of its end. */
   readonly isCold: boolean;
 }
+
+/** Asks for messages by key. */
+export interface KeyQuery {
+  readonly topic: string;
+  /** One of the message's keys or its unique id; or the unique id only. */
+  readonly by: 'key' | 'unique id';
+  readonly key: string;
+  /** Store times, both included. */
+  readonly beginMs: number;
+  readonly endMs: number;
+  /** At most so many messages ... */
+  readonly countMax: number;
+  /** ... and bytes; one message may exceed them. */
+  readonly bytesMax: number;
+  /** Where an earlier answer stopped; empty: with the newest message. */
+  readonly cursor: string;
+}
+
+/** Messages found by key, the newest first. */
+export interface KeyQueryResult {
+  /** Whole records, back to back. */
+  readonly records: Buffer;
+  readonly count: number;
+  /** Where to go on; null when there are no others. */
+  readonly cursor: string | null;
+  /** False while a part of the log is not indexed (yet): messages there were not found. */
+  readonly isComplete: boolean;
+}
+
+/** A topic that is there already, or the body of the command record that creates it. */
+export type TopicProposal =
+  | { readonly kind: 'command'; readonly body: Buffer }
+  | { readonly kind: 'exists'; readonly topic: TopicInfo };

@@ -3,6 +3,7 @@ import { InvalidArgumentError } from 'commander';
 import { parseDestination } from '../base/address.ts';
 import { messageOf } from '../base/errors.ts';
 import { isEndpoint, type StartPosition } from '../client/options.ts';
+import { parseQuantity } from '../config/quantity.ts';
 
 /** Parses an integer from `min` to `max`. */
 export function integer(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -11,6 +12,17 @@ export function integer(min: number, max = Number.MAX_SAFE_INTEGER): (text: stri
     if (!Number.isSafeInteger(value) || value < min || value > max) {
       const range = max === Number.MAX_SAFE_INTEGER ? `${min} or more` : `${min} to ${max}`;
       throw new InvalidArgumentError(`An integer of ${range} is expected.`);
+    }
+    return value;
+  };
+}
+
+/** Parses a size in bytes, with or without a unit (`64MiB`). */
+export function bytes(min: number): (text: string) => number {
+  return (text) => {
+    const value = parseQuantity(text, 'bytes');
+    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < min) {
+      throw new InvalidArgumentError(`A size of ${min} bytes or more is expected, as in 64MiB.`);
     }
     return value;
   };
@@ -65,4 +77,11 @@ export function propertyOption(text: string, before: Record<string, string> = {}
 /** Gathers an option that may be given several times. */
 export function list<T>(parse: (text: string) => T): (text: string, before?: T[]) => T[] {
   return (text, before = []) => [...before, parse(text)];
+}
+
+/** Parses `name=n`, n from 1 on. */
+export function countByName(text: string): readonly [string, number] {
+  const [, name, digits] = /^(.+)=([1-9][0-9]{0,8})$/.exec(text) ?? [];
+  if (name === undefined) throw new InvalidArgumentError('name=number is expected.');
+  return [name, Number(digits)];
 }

@@ -1,10 +1,12 @@
 // The command line as a whole: all commands, the options they share, and what becomes of a failure.
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
+import * as backup from './commands/backup.ts';
 import * as cluster from './commands/cluster.ts';
 import * as config from './commands/config.ts';
 import * as consume from './commands/consume.ts';
 import * as demo from './commands/demo.ts';
+import * as importing from './commands/import.ts';
 import * as leader from './commands/leader.ts';
 import * as log from './commands/log.ts';
 import * as member from './commands/member.ts';
@@ -20,7 +22,22 @@ import { endpointList, integer } from './parsing.ts';
 /** Client ports of a local cluster (`tledger up`). */
 const LOCAL_ENDPOINTS = ['127.0.0.1:8081', '127.0.0.1:8082', '127.0.0.1:8083'];
 
-const commandModules = [up, topic, message, produce, consume, cluster, member, leader, log, node, config, demo];
+const commandModules = [
+  up,
+  topic,
+  message,
+  produce,
+  consume,
+  cluster,
+  member,
+  leader,
+  log,
+  backup,
+  importing,
+  node,
+  config,
+  demo,
+];
 
 const EXAMPLES = `
 Examples:

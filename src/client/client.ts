@@ -5,6 +5,7 @@ import { Cluster } from './cluster.ts';
 import { consume, consumeBatches, type MessageBatch, type PullOptions, type PullResult, pull } from './consumer.ts';
 import type { ClientOptions, ConsumeOptions, ProducerOptions } from './options.ts';
 import { Producer } from './producer.ts';
+import { appendRecords, pullRecords, type RecordsAppended, type RecordsRead, type RecordsToAppend } from './records.ts';
 
 /**
  * A client of one group. Connections open when they are first needed; `close` ends them.
@@ -54,6 +55,16 @@ export class TLedgerClient {
   /** Reads once from one queue. */
   pull(options: PullOptions): Promise<PullResult> {
     return pull(this.#cluster, options);
+  }
+
+  /** Appends under a producer's identity that the caller keeps; see `RecordsToAppend`. */
+  appendRecords(batch: RecordsToAppend): Promise<RecordsAppended> {
+    return appendRecords(this.#cluster, batch);
+  }
+
+  /** Reads once from one queue, in the log's own layout. */
+  pullRecords(from: { readonly topic: string; readonly queue: number; readonly offset: number }): Promise<RecordsRead> {
+    return pullRecords(this.#cluster, from);
   }
 
   /** Waits for what producers have under way, then closes all connections. */

@@ -95,6 +95,21 @@ const shape = {
     'Log to keep: older segments are deleted, the oldest first, once a snapshot covers them. Everything is kept when 0.',
     '0, or at least `segmentSizeBytes`, up to 1024 TiB',
   ),
+  keyIndex: choice(
+    ['on', 'off'],
+    'on',
+    'Whether messages can be found by key and by id on this node. Made from the log when it is switched on, removed when off.',
+  ),
+  scrubIntervalMs: quantity(
+    'ms',
+    [0, 365 * 86_400_000, 86_400_000],
+    'How often everything stored is checked in the background: records, what is derived from them, snapshots. Only on request (`tledger log verify --deep`) when 0.',
+  ),
+  scrubBytesPerSecond: quantity(
+    'bytes',
+    [4 * KIB, 16 * GIB, 8 * MIB],
+    'How many bytes of it are read in a second; less while the node is busy.',
+  ),
   diskStallMs: quantity(
     'ms',
     [0, 600_000, 3000],

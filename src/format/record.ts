@@ -10,6 +10,7 @@
 // bodyCrc = crc32(body). chainCrc = crc32(bytes 0..35, then bytes 40..43) seeded with the previous record's chainCrc
 // (0 before the first), so it vouches for the whole log up to here: two replicas with the same (index, chainCrc) hold
 // the same bytes. A producer leaves index, term, position, chainCrc and bodyCrc blank; the leader *seals* the record.
+import { assert } from '../base/assert.ts';
 import type { Brand } from '../base/brand.ts';
 import { crc32 } from '../base/crc.ts';
 import type { LogIndex, Term } from '../raft/types.ts';
@@ -136,4 +137,18 @@ export function isRecordWhole(buffer: Buffer, at: number, end: number): boolean 
     isUint64Safe(buffer, at + TERM_AT) &&
     isUint64Safe(buffer, at + POSITION_AT)
   );
+}
+
+/** Magic and size: all that a filler has. */
+export const FILLER_HEADER_BYTES = 8;
+
+/** Where the first record at or after `at` begins; `end` when there are but fillers. @throws InvariantError for a part of a filler. */
+export function skipFillers(buffer: Buffer, at: number, end: number): number {
+  let next = at;
+  while (end - next >= FILLER_HEADER_BYTES && magicAt(buffer, next) === recordMagic.filler) {
+    const size = sizeAt(buffer, next);
+    assert(size >= FILLER_HEADER_BYTES && size <= end - next, 'a filler is whole');
+    next += size;
+  }
+  return next;
 }

@@ -111,6 +111,9 @@ export function readRocketMqMessage(buffer: Buffer, at: number, end: number): Ro
   const propertiesStart = topicEnd + 2;
   if (propertiesStart > end) return 'has a topic that reaches beyond it';
   if (propertiesStart + buffer.readUInt16BE(topicEnd) !== end) return 'has properties that do not end where it ends';
+  // No checksum covers topic and properties; the zeros of what was never written show there.
+  if (buffer.subarray(topicStart, topicEnd).includes(0)) return 'has zeros in its topic';
+  if (buffer.subarray(propertiesStart, end).includes(0)) return 'has zeros in its properties';
   const numbers = [MESSAGE_QUEUE_OFFSET_AT, MESSAGE_PHYSICAL_OFFSET_AT, MESSAGE_BORN_TIMESTAMP_AT];
   numbers.push(MESSAGE_STORE_TIMESTAMP_AT + bornExtra);
   if (!numbers.every((field) => isUint64Safe(buffer, at + field))) return 'has a time or offset above 2^53';

@@ -1,16 +1,23 @@
 // A replica as those who decide things on its leader see it: consumption, timers, transactions.
 import { TLedgerError } from '../base/errors.ts';
+import type { StoreRequest } from '../broker/types.ts';
 import { queueOffset } from '../format/message.ts';
 import type { ConsumingPort } from './consuming/consuming.ts';
 import type { ReplicaLoop, ReplicaOptions } from './loop.ts';
-import type { Replica } from './replica.ts';
+import type { AppendDone } from './types.ts';
 
 /** How long one step of a decision may take before its outcome is unknown. */
 const STEP_TIMEOUT_MS = 10_000;
 
+/** What of a replica decides nothing by itself. */
+interface Doer extends Pick<ConsumingPort, 'command' | 'term'> {
+  store(request: StoreRequest, deadlineMs: number, done: AppendDone): void;
+  createTopic(name: string, queues: number, deadlineMs: number): Promise<unknown>;
+}
+
 /** The port of `replica`, whose loop is `loop`. */
 export function leaderPortOf(
-  replica: Replica,
+  replica: Doer,
   loop: ReplicaLoop,
   { clock, broker }: Pick<ReplicaOptions, 'clock' | 'broker'>,
 ): ConsumingPort {

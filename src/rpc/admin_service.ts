@@ -9,6 +9,8 @@ import type {
   ClusterStatusResponse,
   CreateTopicRequest,
   CreateTopicResponse,
+  ScrubRequest,
+  ScrubResponse,
   TransferLeadershipRequest,
   TransferLeadershipResponse,
   VerifyLogRequest,
@@ -16,7 +18,8 @@ import type {
 } from '../wire/admin_messages.ts';
 import { uint64ToNumber } from '../wire/int64.ts';
 import type { AdminHandlers } from '../wire/services.ts';
-import { type CallContext, type OpenCall, unary } from './calls.ts';
+import { serveBackup } from './backup.ts';
+import { type CallContext, type OpenCall, streaming, unary } from './calls.ts';
 import type { Gateway, MemberDigest, MemberStatus } from './gateway.ts';
 import { toMembership, toOrder } from './members.ts';
 import { toNodeStatus } from './node_status.ts';
@@ -39,6 +42,8 @@ export function adminHandlers(gateway: Gateway, context: CallContext): AdminHand
       changeMembership(gateway, request, open),
     ),
     verifyLog: unary(context, 'VerifyLog', (request: VerifyLogRequest) => verifyLog(gateway, request)),
+    scrub: unary(context, 'Scrub', (request: ScrubRequest) => scrub(gateway, request)),
+    backup: streaming(context, 'Backup', (call, open) => serveBackup(gateway, context, call, open)),
   };
 }
 
@@ -103,6 +108,12 @@ async function verifyLog(gateway: Gateway, request: VerifyLogRequest): Promise<V
       endPosition: String(digest?.endPosition ?? 0),
     })),
   };
+}
+
+async function scrub(gateway: Gateway, request: ScrubRequest): Promise<ScrubResponse> {
+  const rate = uint64ToNumber(request.bytesPerSecond, 'bytes_per_second');
+  const begun = await gateway.scrub(rate === 0 ? null : rate);
+  return { members: begun.map(({ nodeId, pass, error }) => ({ nodeId, pass: String(pass ?? 0), error })) };
 }
 
 /** Every member answered, and all say the same. */

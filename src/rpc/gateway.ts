@@ -3,6 +3,7 @@ import type { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
 import type { TopicInfo } from '../broker/types.ts';
 import type { LogIndex, NodeId, Term } from '../raft/types.ts';
+import type { ScrubStatus } from '../replica/scrub_status.ts';
 import type { AppendDone, LogDigest, PackedAppend, ReplicaStatus } from '../replica/types.ts';
 import type { MembershipRole } from '../wire/admin_messages.ts';
 import type { LeaderCall } from './leader_calls.ts';
@@ -21,6 +22,15 @@ export type NodeAddresses = Pick<MemberInfo, 'nodeId' | 'clientAddress' | 'peerA
 /** What a node knows of itself. */
 export interface LocalStatus extends ReplicaStatus, NodeFacts {
   readonly membershipRole: MembershipRole;
+  /** The checks of what it stores; null when nobody checks. */
+  readonly scrub?: ScrubStatus | null;
+}
+
+/** The check of all that is stored that a member has begun; `pass` is null when it has not. */
+export interface ScrubBegun {
+  readonly nodeId: NodeId;
+  readonly pass: number | null;
+  readonly error: string;
 }
 
 /** Status of a member, or why it could not be asked. */
@@ -39,6 +49,51 @@ export interface NodeFacts {
 export type MemberDigest =
   | { readonly member: NodeAddresses; readonly isReachable: true; readonly digest: LogDigest; readonly error: null }
   | { readonly member: NodeAddresses; readonly isReachable: boolean; readonly digest: null; readonly error: string };
+
+/** A backup as it is asked for. */
+export interface BackupOrder {
+  /** On this node's machine. */
+  readonly directory: string;
+  /** 0 for no limit. */
+  readonly bytesPerSecond: number;
+  readonly prune: boolean;
+}
+
+/** How far a backup is; bytes are those of whole files. */
+export interface BackupSteps {
+  /** The last record that will be in it. */
+  readonly lastIndex: number;
+  readonly bytesTotal: number;
+  readonly bytesRead: number;
+  /** Of an earlier backup, and still good. */
+  readonly bytesKept: number;
+  /** Shared with the node's own files. */
+  readonly bytesLinked: number;
+  readonly bytesCopied: number;
+}
+
+/** A backup that is complete. */
+export interface BackupMade extends BackupSteps {
+  readonly firstIndex: number;
+  readonly lastTerm: number;
+  readonly chainCrc: number;
+  /** Tells one backup from another. */
+  readonly checksum: string;
+  /** The last record of the earlier one that it continues; 0 for a new one. */
+  readonly continuedFrom: number;
+}
+
+/** Makes backups of this replica. */
+export interface BackupDoor {
+  /**
+   * Backs up what is committed, applied and flushed here by now.
+   * @param signal ends it; nothing half is left behind then.
+   * @throws TLedgerError INVALID_ARGUMENT for a directory that is not absolute, is the node's own, or holds anything but a
+   * backup of what is committed here; DATA_DIR_FOREIGN when that is of another group; DATA_CORRUPTED naming the file;
+   * OVERLOADED while another one is under way; STORAGE_FAILED; SHUTTING_DOWN.
+   */
+  run(order: BackupOrder, onProgress: (steps: BackupSteps) => void, signal: AbortSignal): Promise<BackupMade>;
+}
 
 /** What the client-facing services need of a group. All errors are `TLedgerError`s. */
 export interface Gateway {
@@ -80,6 +135,14 @@ export interface Gateway {
   replication(): ReadonlyMap<NodeId, string>;
   /** @param index the highest index committed on all reachable members when null. */
   verifyLog(index: LogIndex | null): Promise<{ index: LogIndex; digests: MemberDigest[] }>;
+  /**
+   * Has this node check all that it stores, from now on and from the beginning.
+   * @param bytesPerSecond as configured when null. @returns the number of the pass.
+   */
+  scrubLocally(bytesPerSecond: number | null): number;
+  /** The same on every member that can be reached. */
+  scrub(bytesPerSecond: number | null): Promise<ScrubBegun[]>;
+  readonly backups: BackupDoor;
   /** Called after each change of leader, term, role, members or topics, until the returned function is called. */
   onChange(listener: () => void): () => void;
 }

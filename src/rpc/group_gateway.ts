@@ -6,9 +6,12 @@ import type { Broker } from '../broker/broker.ts';
 import type { TopicInfo } from '../broker/types.ts';
 import type { LogIndex, NodeId } from '../raft/types.ts';
 import type { Replica } from '../replica/replica.ts';
+import type { ScrubStatus } from '../replica/scrub_status.ts';
+import type { OtherCopy } from '../replica/scrubber.ts';
 import type { Transferred } from '../replica/transfer.ts';
 import type { AppendDone, PackedAppend } from '../replica/types.ts';
 import type {
+  BackupDoor,
   Gateway,
   LeaderInfo,
   LocalStatus,
@@ -16,6 +19,7 @@ import type {
   MemberStatus,
   NodeAddresses,
   NodeFacts,
+  ScrubBegun,
 } from './gateway.ts';
 import { Inspection } from './inspection.ts';
 import {
@@ -39,8 +43,17 @@ export interface GroupGatewayOptions {
   readonly standing: Standing;
   readonly replica: Replica;
   readonly transport: GrpcPeerTransport;
+  readonly backups: BackupDoor;
   readonly clock: Clock;
   readonly facts: () => NodeFacts;
+  /** Checks what this replica stores; asked each time, since a replica may be opened anew. Null: nobody does. */
+  readonly scrubber: () => LocalScrubber | null;
+}
+
+/** What a gateway needs of a scrubber. */
+export interface LocalScrubber {
+  scrubNow(bytesPerSecond: number | null): number;
+  status(): ScrubStatus;
 }
 
 /** What a node knows of its membership beside what its log says. */
@@ -58,11 +71,13 @@ export class GroupGateway implements Gateway {
   readonly cluster: string;
   readonly group: string;
   readonly nodeId: NodeId;
+  readonly backups: BackupDoor;
   readonly #configured: NodeAddresses;
   readonly #standing: Standing;
   readonly #replica: Replica;
   readonly #clock: Clock;
   readonly #facts: () => NodeFacts;
+  readonly #scrubber: () => LocalScrubber | null;
   readonly #route: LeaderRoute;
   readonly #inspection: Inspection;
 
@@ -71,17 +86,20 @@ export class GroupGateway implements Gateway {
     this.cluster = options.cluster;
     this.group = options.group;
     this.nodeId = self.nodeId;
+    this.backups = options.backups;
     this.#configured = self;
     this.#standing = options.standing;
     this.#replica = replica;
     this.#clock = clock;
     this.#facts = options.facts;
+    this.#scrubber = options.scrubber;
     this.#route = new LeaderRoute({ replica, clock, linkTo: (peer) => transport.link(peer) });
     this.#inspection = new Inspection({
       nodeId: this.nodeId,
       members: () => this.members.members,
       localStatus: () => this.localStatus(),
       localDigest: (index) => replica.digest(index),
+      scrubLocally: (bytesPerSecond) => this.scrubLocally(bytesPerSecond),
       inspect: async (peer, request, timeoutMs) => {
         const link = transport.link(peer);
         if (link === undefined) throw new TLedgerError('UNKNOWN_NODE', `no link to "${peer}"`);
@@ -176,7 +194,8 @@ export class GroupGateway implements Gateway {
     const { membership } = this.#replica.membership;
     const { isOutcast, wasMember } = this.#standing;
     const membershipRole = isOutcast ? 'removed' : membershipRoleOf(membership, this.nodeId, wasMember);
-    return { ...this.#replica.status(), ...this.#facts(), membershipRole };
+    const scrub = this.#scrubber()?.status() ?? null;
+    return { ...this.#replica.status(), ...this.#facts(), membershipRole, scrub };
   }
 
   replication(): ReadonlyMap<NodeId, string> {
@@ -189,6 +208,21 @@ export class GroupGateway implements Gateway {
 
   verifyLog(index: LogIndex | null): Promise<{ index: LogIndex; digests: MemberDigest[] }> {
     return this.#inspection.verifyLog(index);
+  }
+
+  scrubLocally(bytesPerSecond: number | null): number {
+    const scrubber = this.#scrubber();
+    if (scrubber === null) throw new TLedgerError('SHUTTING_DOWN', 'the replica is not open at the moment');
+    return scrubber.scrubNow(bytesPerSecond);
+  }
+
+  scrub(bytesPerSecond: number | null): Promise<ScrubBegun[]> {
+    return this.#inspection.scrub(bytesPerSecond);
+  }
+
+  /** What the other members say of their logs and snapshots, for comparing; without those that do not answer. */
+  otherCopies(index: LogIndex): Promise<OtherCopy[]> {
+    return this.#inspection.otherCopies(index);
   }
 
   onChange(listener: () => void): () => void {

@@ -3,12 +3,13 @@
 import { TLedgerError } from '../base/errors.ts';
 import { physicalOffset } from '../format/record.ts';
 import { type LogIndex, logIndex, type NodeId } from '../raft/types.ts';
+import type { OtherCopy } from '../replica/scrubber.ts';
 import type { LogDigest } from '../replica/types.ts';
 import { uint64ToNumber } from '../wire/int64.ts';
 import type { InspectRequest, InspectResponse } from '../wire/peer_messages.ts';
 import { codecs } from '../wire/services.ts';
 import { errorOf } from '../wire/status.ts';
-import type { LocalStatus, MemberDigest, MemberStatus, NodeAddresses } from './gateway.ts';
+import type { LocalStatus, MemberDigest, MemberStatus, NodeAddresses, ScrubBegun } from './gateway.ts';
 import { fromNodeStatus } from './node_status.ts';
 
 /** How members are asked. */
@@ -18,6 +19,8 @@ export interface InspectionOptions {
   readonly localStatus: () => LocalStatus;
   /** @throws TLedgerError when the record is not committed here, or is gone. */
   readonly localDigest: (index: LogIndex) => LogDigest;
+  /** Begins a check of all that is stored here; the number of the pass. */
+  readonly scrubLocally: (bytesPerSecond: number | null) => number;
   /** Asks another member. */
   readonly inspect: (nodeId: NodeId, request: InspectRequest, timeoutMs: number) => Promise<InspectResponse>;
 }
@@ -45,6 +48,38 @@ export class Inspection {
     const at = index ?? (await this.#highestCommonIndex());
     const digests = await Promise.all(this.#options.members().map((member) => this.#digestOf(member, at)));
     return { index: at, digests };
+  }
+
+  /** Has every member check all that it stores. */
+  scrub(bytesPerSecond: number | null): Promise<ScrubBegun[]> {
+    const begin = async ({ nodeId }: NodeAddresses): Promise<number | null> => {
+      if (nodeId === this.#options.nodeId) return this.#options.scrubLocally(bytesPerSecond);
+      const request = { index: '0', scrub: true, scrubBytesPerSecond: String(bytesPerSecond ?? 0) };
+      const { status } = await this.#options.inspect(nodeId, request, INSPECT_TIMEOUT_MS);
+      return fromNodeStatus(codecs.nodeStatus.decode(status)).scrub?.pass ?? null;
+    };
+    return Promise.all(
+      this.#options.members().map((member) =>
+        begin(member).then(
+          (pass) => ({ nodeId: member.nodeId, pass, error: pass === null ? 'it cannot check by itself' : '' }),
+          (error: unknown) => ({ nodeId: member.nodeId, pass: null, error: errorOf(error).message }),
+        ),
+      ),
+    );
+  }
+
+  /** Log and snapshots of the other members that answer. */
+  async otherCopies(index: LogIndex): Promise<OtherCopy[]> {
+    const others = this.#options.members().filter(({ nodeId }) => nodeId !== this.#options.nodeId);
+    const copies = others.map(async (member): Promise<OtherCopy[]> => {
+      const answer = await this.#ask(member, index).catch(() => null);
+      if (answer === null) return [];
+      const { appliedIndex, scrub } = fromNodeStatus(codecs.nodeStatus.decode(answer.status));
+      const endPosition = physicalOffset(uint64ToNumber(answer.endPosition, 'end_position'));
+      const digest = answer.digestError === '' ? { index, chainCrc: answer.chainCrc, endPosition } : null;
+      return [{ nodeId: member.nodeId, appliedIndex, digest, snapshots: scrub?.snapshots ?? [] }];
+    });
+    return (await Promise.all(copies)).flat();
   }
 
   async #statusOf(member: NodeAddresses): Promise<MemberStatus> {

@@ -2,6 +2,8 @@
 import { assert } from '../base/assert.ts';
 import { type PhysicalOffset, physicalOffset } from '../format/record.ts';
 import { type LogIndex, logIndex, type Role, type Term, term } from '../raft/types.ts';
+import type { ScrubStatus } from '../replica/scrub_status.ts';
+import type * as wire from '../wire/admin_messages.ts';
 import type { MembershipRole, NodeStatus } from '../wire/admin_messages.ts';
 import { uint64ToNumber } from '../wire/int64.ts';
 import type { LocalStatus, MemberStatus } from './gateway.ts';
@@ -36,6 +38,7 @@ export function toNodeStatus({ member, status, error }: MemberStatus, replicatio
     pid: status?.pid ?? 0,
     membershipRole: status?.membershipRole ?? '',
     replication,
+    scrub: toScrub(status?.scrub ?? null),
   };
 }
 
@@ -60,5 +63,51 @@ export function fromNodeStatus(message: NodeStatus): LocalStatus {
     version: message.version,
     pid: message.pid,
     membershipRole: membershipRoles.find((one) => one === message.membershipRole) ?? 'joining',
+    scrub: fromScrub(message.scrub ?? null),
+  };
+}
+
+function toScrub(scrub: ScrubStatus | null): wire.ScrubStatus | null {
+  if (scrub === null) return null;
+  return {
+    running: scrub.isRunning,
+    pass: String(scrub.pass),
+    startedAtMs: String(scrub.startedAtMs),
+    bytesPerSecond: String(scrub.bytesPerSecond),
+    index: String(scrub.index),
+    goal: String(scrub.goal),
+    checkedBytes: String(scrub.checkedBytes),
+    totalBytes: String(scrub.totalBytes),
+    nextAtMs: String(Math.round(scrub.nextAtMs)),
+    lastPass: String(scrub.lastPass),
+    lastAtMs: String(scrub.lastAtMs),
+    lastIndex: String(scrub.lastIndex),
+    faults: scrub.faults.map((fault) => ({ ...fault, index: String(fault.index), atMs: String(fault.atMs) })),
+    snapshots: scrub.snapshots.map(({ index, dataCrc, sizeBytes }) => ({
+      ...{ index: String(index), dataCrc, sizeBytes: String(sizeBytes) },
+    })),
+  };
+}
+
+function fromScrub(scrub: wire.ScrubStatus | null): ScrubStatus | null {
+  if (scrub === null) return null;
+  const number = (value: string): number => uint64ToNumber(value, 'scrub');
+  return {
+    isRunning: scrub.running,
+    pass: number(scrub.pass),
+    startedAtMs: number(scrub.startedAtMs),
+    bytesPerSecond: number(scrub.bytesPerSecond),
+    index: logIndex(number(scrub.index)),
+    goal: logIndex(number(scrub.goal)),
+    checkedBytes: number(scrub.checkedBytes),
+    totalBytes: number(scrub.totalBytes),
+    nextAtMs: number(scrub.nextAtMs),
+    lastPass: number(scrub.lastPass),
+    lastAtMs: number(scrub.lastAtMs),
+    lastIndex: logIndex(number(scrub.lastIndex)),
+    faults: scrub.faults.map((one) => ({ ...one, index: logIndex(number(one.index)), atMs: number(one.atMs) })),
+    snapshots: scrub.snapshots.map(({ index, dataCrc, sizeBytes }) => ({
+      ...{ index: logIndex(number(index)), dataCrc, sizeBytes: number(sizeBytes) },
+    })),
   };
 }

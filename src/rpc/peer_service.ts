@@ -5,7 +5,7 @@ import { type LogIndex, logIndex, type NodeId, term } from '../raft/types.ts';
 import type { Replica } from '../replica/replica.ts';
 import { uint64ToNumber } from '../wire/int64.ts';
 import { decodeRequestFrame } from '../wire/peer_frames.ts';
-import type { InspectResponse, VoteRequest, VoteResponse } from '../wire/peer_messages.ts';
+import type { InspectRequest, InspectResponse, VoteRequest, VoteResponse } from '../wire/peer_messages.ts';
 import { codecs, type Incoming, type PeerHandlers, wellFormed } from '../wire/services.ts';
 import { statusOf } from '../wire/status.ts';
 import type { ForwardService } from './forward_service.ts';
@@ -35,9 +35,11 @@ export function peerHandlers(options: PeerServiceOptions): PeerHandlers & Record
       transport.receive({ type: 'timeout-now', ...message }, null);
       return {};
     }),
-    inspect: unary(options, 'Inspect', (request: { index: string }) =>
-      inspect(options, logIndex(uint64ToNumber(request.index, 'index'))),
-    ),
+    inspect: unary(options, 'Inspect', (request: InspectRequest) => {
+      const rate = uint64ToNumber(request.scrubBytesPerSecond ?? '0', 'scrub_bytes_per_second');
+      if (request.scrub === true) options.gateway.scrubLocally(rate === 0 ? null : rate);
+      return inspect(options, logIndex(uint64ToNumber(request.index, 'index')));
+    }),
     replicate: (stream: ServerDuplexStream<Buffer, Buffer>) => {
       const from = identifyStream(identity, stream);
       if (from !== null) replicate(options, stream, from);

@@ -21,11 +21,14 @@ import { peerHandlers } from '../rpc/peer_service.ts';
 import { GrpcPeerTransport } from '../rpc/peer_transport.ts';
 import { startClientServer, startPeerServer } from '../rpc/server.ts';
 import { type ClaimedDirectory, claimDirectory, type Founders, foundersGroupId } from '../storage/identity.ts';
+import { defaultKeyIndexLayout } from '../storage/key_index.ts';
 import { LevelStateStore } from '../storage/level_state_store.ts';
 import { RealDisk } from '../storage/real_disk.ts';
+import { Backups, type BackupsOptions } from './backups.ts';
 import { forgetOwner, lockDirectory } from './data_directory.ts';
 import { MembershipWatch } from './membership_watch.ts';
 import { Promises } from './promises.ts';
+import { scrubberOf } from './scrubbing.ts';
 
 /** What one flush may have to carry before the leader takes no further batch: more only makes flushes slower. */
 const UNFLUSHED_BYTES_MAX = 1024 * 1024;
@@ -58,7 +61,8 @@ export async function startNode(config: NodeConfig, logger: Logger): Promise<Run
 }
 
 async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle): Promise<RunningNode> {
-  const { claimed, parts } = await openStorage(config, logger, lifecycle);
+  const opened = await openStorage(config, logger, lifecycle);
+  const { claimed, parts } = opened;
   const onWarning = (message: string): void => logger.warn(message);
   const memory = new Promises({
     ...parts,
@@ -111,12 +115,12 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
     },
   });
   checkFounders(config, claimed, replica.membership.membership);
-  const report = (where: string, error: unknown): void =>
-    logger.error('a call failed unexpectedly', { call: where, error });
-  const { cluster, group } = config;
-  const self = selfOf(config);
-  const facts = factsOf();
-  const gateway = new GroupGateway({ cluster, group, self, standing: watch, replica, transport, clock, facts });
+  const scrubber = scrubberOf(config, { ...opened, clock, logger, replica, others: () => gateway });
+  lifecycle.attach(() => scrubber.stop());
+  const backups = backupsOf(config, { ...opened.parts, claimed, replica, clock, logger });
+  const links = { replica, transport, backups, scrubber: () => scrubber };
+  const gateway = new GroupGateway({ ...aboutOf(config), ...links, standing: watch, clock });
+  const report = reporterOf(logger);
   const forward = new ForwardService(replica, clock, report);
 
   lifecycle.attach(() => transport.close());
@@ -125,7 +129,7 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   lifecycle.attach(() => peerServer.stop(config.shutdownTimeoutMs));
   lifecycle.attach(() => replica.stop(config.shutdownTimeoutMs));
   const clientServer = await startClientServer(gateway, { ...clientServerSettingsOf(config), logger });
-  lifecycle.attach(() => gateway.close());
+  lifecycle.attach(() => backups.close().then(() => gateway.close()));
   lifecycle.attach(() => clientServer.stop(config.shutdownTimeoutMs));
   memory.check();
   watch.start(replica);
@@ -133,7 +137,36 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   replica.start();
   transport.start(replica);
   logStateChanges(gateway, logger);
+  scrubber.start();
   return { stop: () => lifecycle.close(), failed };
+}
+
+function aboutOf(config: NodeConfig) {
+  const { cluster, group } = config;
+  return { cluster, group, self: selfOf(config), facts: factsOf() };
+}
+
+function reporterOf(logger: Logger): (where: string, error: unknown) => void {
+  return (where, error) => logger.error('a call failed unexpectedly', { call: where, error });
+}
+
+function backupsOf(
+  config: NodeConfig,
+  parts: Pick<BackupsOptions, 'claimed' | 'log' | 'broker' | 'clock'> & {
+    readonly replica: Replica;
+    readonly logger: Logger;
+  } & {
+    readonly claimed: ClaimedDirectory;
+  },
+): Backups {
+  const { dataDir, group } = config;
+  const { replica, logger, claimed } = parts;
+  return new Backups({
+    ...parts,
+    ...{ disk: new RealDisk(), dataDir, directory: join(dataDir, group), founders: bootstrapOf(config, claimed) },
+    onDamage: (damage) => replica.damaged(damage),
+    onEvent: (message) => logger.info(message),
+  });
 }
 
 function identityOf(config: NodeConfig, belonging: ClaimedDirectory, memory: Promises): PeerIdentity {
@@ -184,7 +217,7 @@ async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecy
   lifecycle.attach(() => parts.close());
   const { log, broker } = parts;
   logger.info('recovered', { ...log.recovery, lastIndex: log.lastIndex, appliedIndex: broker.appliedIndex });
-  return { claimed, parts };
+  return { claimed, parts, store, directory, disk };
 }
 
 function foundersOf(config: NodeConfig): Founders {
@@ -244,6 +277,7 @@ function replicaSettingsOf(config: NodeConfig) {
 function logSettingsOf(config: NodeConfig) {
   return {
     segmentSizeBytes: config.segmentSizeBytes,
+    keyIndex: config.keyIndex === 'on' ? defaultKeyIndexLayout : ('off' as const),
     cacheBytesMax: config.tailCacheBytes,
     cold: {
       chunkBytes: config.coldReadChunkBytes,

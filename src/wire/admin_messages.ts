@@ -31,6 +31,59 @@ export interface NodeStatus {
   readonly membershipRole: MembershipRole | '';
   /** How the leader brings it up to date: `probe`, `replicate`, `snapshot`; empty unless the node asked leads. */
   readonly replication: string;
+  /** The checks of what it stores; null when it was not reached, or does not know of any. */
+  readonly scrub?: ScrubStatus | null;
+}
+
+/** Something stored that is not as it must be; `kind` is `log`, `snapshot`, `derived`, `file` or `divergence`. */
+export interface ScrubFault {
+  readonly kind: string;
+  readonly file: string;
+  readonly index: Int64;
+  readonly reason: string;
+  readonly atMs: Int64;
+}
+
+/** A snapshot that was found to be good. */
+export interface KnownSnapshot {
+  readonly index: Int64;
+  readonly dataCrc: number;
+  readonly sizeBytes: Int64;
+}
+
+/** The pass under way over all that a member stores, and the last complete one; see admin.proto. */
+export interface ScrubStatus {
+  readonly running: boolean;
+  readonly pass: Int64;
+  readonly startedAtMs: Int64;
+  readonly bytesPerSecond: Int64;
+  readonly index: Int64;
+  readonly goal: Int64;
+  readonly checkedBytes: Int64;
+  readonly totalBytes: Int64;
+  readonly nextAtMs: Int64;
+  readonly lastPass: Int64;
+  readonly lastAtMs: Int64;
+  readonly lastIndex: Int64;
+  readonly faults: readonly ScrubFault[];
+  readonly snapshots: readonly KnownSnapshot[];
+}
+
+/** Has every member check all that it stores. */
+export interface ScrubRequest {
+  readonly bytesPerSecond: Int64;
+}
+
+/** The pass that a member has begun, or why it has not. */
+export interface ScrubBegun {
+  readonly nodeId: string;
+  readonly pass: Int64;
+  readonly error: string;
+}
+
+/** What each member has begun. */
+export interface ScrubResponse {
+  readonly members: readonly ScrubBegun[];
 }
 
 /** `joining` is not a member yet, `removed` not any more. */
@@ -127,4 +180,37 @@ export interface VerifyLogResponse {
   readonly index: Int64;
   readonly identical: boolean;
   readonly replicas: readonly ReplicaDigest[];
+}
+
+/** Asks a node for a backup into a directory of its machine; see admin.proto. */
+export interface BackupRequest {
+  readonly nodeId: string;
+  readonly directory: string;
+  /** "0" for no limit. */
+  readonly bytesPerSecond: Int64;
+  readonly prune: boolean;
+  readonly stale: boolean;
+}
+
+/** How far a backup is; `done` comes with the last one. */
+export interface BackupProgress {
+  readonly lastIndex: Int64;
+  readonly bytesTotal: Int64;
+  readonly bytesRead: Int64;
+  readonly bytesKept: Int64;
+  readonly bytesLinked: Int64;
+  readonly bytesCopied: Int64;
+  readonly done: BackupDone | null;
+}
+
+/** A backup that is complete: records `firstIndex` … `lastIndex`. `continuedFrom` is "0" for a new one. */
+export interface BackupDone {
+  readonly nodeId: string;
+  readonly directory: string;
+  readonly firstIndex: Int64;
+  readonly lastIndex: Int64;
+  readonly lastTerm: Int64;
+  readonly chainCrc: number;
+  readonly checksum: string;
+  readonly continuedFrom: Int64;
 }

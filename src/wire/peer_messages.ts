@@ -76,6 +76,9 @@ export interface ReadIndexResponse {
 /** Asks for a member's state, and with an index for the digest of that record. */
 export interface InspectRequest {
   readonly index: Int64;
+  /** Begin a check of all that is stored, at this rate (as configured when "0"). */
+  readonly scrub?: boolean;
+  readonly scrubBytesPerSecond?: Int64;
 }
 
 /** An encoded NodeStatus and the digest, or why there is none. */

@@ -10,6 +10,8 @@ import type {
 import { assert } from '../base/assert.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import type {
+  BackupProgress,
+  BackupRequest,
   ChangeMembershipRequest,
   ChangeMembershipResponse,
   ClusterStatusRequest,
@@ -17,6 +19,8 @@ import type {
   CreateTopicRequest,
   CreateTopicResponse,
   NodeStatus,
+  ScrubRequest,
+  ScrubResponse,
   TransferLeadershipRequest,
   TransferLeadershipResponse,
   VerifyLogRequest,
@@ -106,6 +110,8 @@ export interface AdminHandlers extends UntypedServiceImplementation {
   transferLeadership: handleUnaryCall<Incoming<TransferLeadershipRequest>, TransferLeadershipResponse>;
   changeMembership: handleUnaryCall<Incoming<ChangeMembershipRequest>, ChangeMembershipResponse>;
   verifyLog: handleUnaryCall<Incoming<VerifyLogRequest>, VerifyLogResponse>;
+  scrub: handleUnaryCall<Incoming<ScrubRequest>, ScrubResponse>;
+  backup: handleServerStreamingCall<Incoming<BackupRequest>, BackupProgress>;
 }
 
 /** `tledger.v1.Admin`. */
@@ -115,6 +121,8 @@ export const adminService = {
   transferLeadership: method<TransferLeadershipRequest, TransferLeadershipResponse>('Admin', 'TransferLeadership'),
   changeMembership: method<ChangeMembershipRequest, ChangeMembershipResponse>('Admin', 'ChangeMembership'),
   verifyLog: method<VerifyLogRequest, VerifyLogResponse>('Admin', 'VerifyLog'),
+  scrub: method<ScrubRequest, ScrubResponse>('Admin', 'Scrub'),
+  backup: method<BackupRequest, BackupProgress>('Admin', 'Backup'),
 } as const;
 
 /** Handlers of `tledger.v1.Peer`. Frames of `replicate` are bytes as they are on the wire. */

@@ -25,6 +25,7 @@ import {
 } from '../../src/format/record.ts';
 import { logIndex, type Membership, term } from '../../src/raft/types.ts';
 import type { ColdLog } from '../../src/storage/cold_reads.ts';
+import type { KeyIndexLayout } from '../../src/storage/key_index_file.ts';
 import { EMPTY_TIP, type LogTip } from '../../src/storage/log_tip.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
@@ -36,6 +37,7 @@ export const PRODUCER_A = 'a0a0a0a0a0a0a0a1';
 export const PRODUCER_B = 'b0b0b0b0b0b0b0b2';
 export const GROUP_DIRECTORY = '/group';
 export const DIRECTORY = `${GROUP_DIRECTORY}/consumequeue`;
+export const KEY_DIRECTORY = `${GROUP_DIRECTORY}/keyindex`;
 
 /** One message with defaults. */
 export function message(some: Partial<OutgoingMessage> = {}): OutgoingMessage {
@@ -136,6 +138,13 @@ export class FakeLog {
     return Buffer.from(this.bytes.subarray(position, position + sizeBytes));
   };
 
+  /** The record that begins at a position; null when none does. */
+  recordAt(position: number): { buffer: Buffer; start: number; end: number } | null {
+    const index = this.starts.indexOf(position);
+    if (index < 1 || position < this.base.end) return null;
+    return { buffer: this.bytes, start: position, end: this.endOf(index) };
+  }
+
   #roll(size: number): void {
     const left = this.segmentSizeBytes - (this.#end % this.segmentSizeBytes);
     // A filler needs its 8 bytes, so a record never leaves fewer.
@@ -162,6 +171,8 @@ export class Harness {
   readonly medium: MemoryStateMedium;
   readonly limits: Partial<BrokerLimits>;
   readonly coldLog: ColdLog | undefined;
+  /** Undefined: messages cannot be found by key. */
+  keyLayout: KeyIndexLayout | undefined;
   /** What the broker warned of, over all openings. */
   readonly warnings: string[] = [];
   nowMs = START_MS;
@@ -174,12 +185,14 @@ export class Harness {
     readonly medium?: MemoryStateMedium;
     readonly limits?: Partial<BrokerLimits>;
     readonly coldLog?: ColdLog;
+    readonly keyLayout?: KeyIndexLayout;
   }) {
     this.log = some.log ?? new FakeLog();
     this.disk = some.disk ?? new MemoryDisk();
     this.medium = some.medium ?? new MemoryStateMedium();
     this.limits = some.limits ?? {};
     this.coldLog = some.coldLog;
+    this.keyLayout = some.keyLayout;
   }
 
   /** A leading broker with topic T of `queues` queues; with 0 no topic. */
@@ -204,6 +217,12 @@ export class Harness {
       ...(this.coldLog === undefined ? {} : { coldLog: this.coldLog }),
       segmentSizeBytes: this.log.segmentSizeBytes,
       limits: this.limits,
+      keyIndex: this.keyLayout && {
+        directory: KEY_DIRECTORY,
+        layout: this.keyLayout,
+        endOf: (index) => physicalOffset(this.log.endOf(index)),
+        recordAt: (position) => this.log.recordAt(position),
+      },
       lastIndex: logIndex(this.log.lastIndex),
       onWarning: (message) => this.warnings.push(message),
     });

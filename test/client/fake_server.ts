@@ -2,7 +2,7 @@
 // recognises repeats by (producer id, sequence) and refuses gaps. Tests script what goes wrong.
 import { Metadata, Server, ServerCredentials, type ServerWritableStream, status } from '@grpc/grpc-js';
 import { type ErrorCode, TLedgerError } from '../../src/base/errors.ts';
-import { encodeMessageRecord } from '../../src/format/message.ts';
+import { encodeMessageRecord, locateParts, newParts, writeProducerStamp } from '../../src/format/message.ts';
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../../src/format/message_layout.ts';
 import { RECORD_HEADER_BYTES, sizeAt } from '../../src/format/record.ts';
 import { writeUint64 } from '../../src/format/uint64.ts';
@@ -244,9 +244,16 @@ export class FakeGroup {
     for (const node of this.nodes) node.kill();
   }
 
-  #append({ topic, queue }: AppendRequest, records: readonly Buffer[]): AppendResponse {
+  #append({ topic, queue, producerId, sequence }: AppendRequest, records: readonly Buffer[]): AppendResponse {
     const offset = this.entries(topic, queue).length;
-    for (const record of records) this.#store(topic, queue, record);
+    const parts = newParts();
+    records.forEach((source, at) => {
+      const record = Buffer.from(source);
+      if (producerId !== '' && locateParts(record, RECORD_HEADER_BYTES, record.length, parts)) {
+        writeProducerStamp(record, parts, producerId, sequence + at);
+      }
+      this.#store(topic, queue, record);
+    });
     this.changed();
     return this.#answer(offset, records.length, false);
   }
@@ -505,6 +512,9 @@ export class FakeNode {
         });
         callback(null, { cluster: group.cluster, group: 'g0', leaderId: leaderId(), nodes, membership, outside });
       },
+      backup: (call) => {
+        call.emit('error', statusOf(new TLedgerError('INTERNAL', 'nothing is backed up here')));
+      },
       createTopic: (call, callback) => {
         this.unaryCalls.push('createTopic');
         if (this.refuseAll !== undefined) return callback(statusOf(new TLedgerError(this.refuseAll)));
@@ -541,6 +551,7 @@ export class FakeNode {
         if (verdict === 'apply, then drop') return callback(lostConnection());
         callback(null, { index: String(group.membershipIndex) });
       },
+      scrub: (_call, callback) => callback(null, { members: [] }),
       verifyLog: (call, callback) => {
         const index = String(group.log.length);
         wellFormed(call.request);

@@ -6,6 +6,7 @@ import type { ClusterStatusResponse, NodeStatus } from '../../wire/admin_message
 import { type CliContext, withSession } from '../context.ts';
 import { exitCodes, QuietExit } from '../failure.ts';
 import { duration, grouped, table } from '../output.ts';
+import { scrubDocument } from './log_verify.ts';
 
 /** Adds the command. */
 export function register(program: Command, context: CliContext): void {
@@ -60,6 +61,7 @@ function documentOf(status: ClusterStatusResponse) {
         uptimeMs: Number(node.uptimeMs),
         version: node.version,
         pid: node.pid,
+        scrub: scrubDocument(node.scrub ?? null),
       };
     }),
   };
@@ -91,5 +93,15 @@ function textOf(status: ClusterStatusResponse): string {
   const silent = status.nodes
     .filter(({ reachable }) => !reachable)
     .map(({ nodeId, error }) => `${nodeId}: ${shortly(error)}`);
-  return [`cluster ${status.cluster}, group ${status.group}, ${leader}`, '', table(head, rows), ...silent].join('\n');
+  const damaged = status.nodes.flatMap(({ nodeId, scrub }) => {
+    const count = scrub?.faults.length ?? 0;
+    return count === 0 ? [] : [`${nodeId}: ${count} damaged places found, see tledger log verify`];
+  });
+  return [
+    `cluster ${status.cluster}, group ${status.group}, ${leader}`,
+    '',
+    table(head, rows),
+    ...silent,
+    ...damaged,
+  ].join('\n');
 }

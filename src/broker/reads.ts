@@ -1,0 +1,86 @@
+// What can be read of a broker: topics, queues, messages; and who is told when there is more of them.
+import { TLedgerError } from '../base/errors.ts';
+import { indexAt, isBodyIntact, isRecordWhole, type PhysicalOffset } from '../format/record.ts';
+import type { LogIndex } from '../raft/types.ts';
+import { type BrokerLimits, brokerLimits } from './limits.ts';
+import { subscribe } from './listeners.ts';
+import type { BrokerOptions } from './options.ts';
+import { pull, read } from './pull.ts';
+import { type Queue, TopicTable } from './topics.ts';
+import type { PullRequest, PullResult, QueueRange, TopicInfo } from './types.ts';
+
+/** The reading side of a broker (broker.ts). */
+export abstract class BrokerReads {
+  readonly limits: BrokerLimits;
+  protected readonly options: BrokerOptions;
+  protected readonly topicTable = new TopicTable();
+  protected readonly topicListeners = new Set<() => void>();
+
+  protected constructor(options: BrokerOptions) {
+    this.options = options;
+    this.limits = brokerLimits(options.limits);
+  }
+
+  /** Sorted by name. */
+  topics(): readonly TopicInfo[] {
+    return this.topicTable.list();
+  }
+
+  topic(name: string): TopicInfo | undefined {
+    return this.topicTable.get(name)?.info;
+  }
+
+  /** @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE */
+  range(topic: string, queueId: number): QueueRange {
+    return this.topicTable.queue(topic, queueId).range;
+  }
+
+  /**
+   * Committed messages of one queue; see `pull.ts`.
+   * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE, INVALID_ARGUMENT, DATA_CORRUPTED
+   */
+  pull(request: PullRequest): PullResult {
+    const queue = this.topicTable.queue(request.topic, request.queueId);
+    const { readLog, segmentSizeBytes } = this.options;
+    return pull(queue, request, { readLog, segmentSizeBytes, limits: this.limits });
+  }
+
+  /**
+   * The same for readers that may be far behind: never blocks, and old data comes in smaller pieces.
+   * @throws TLedgerError as `pull`; STORAGE_FAILED, OVERLOADED, SHUTTING_DOWN.
+   */
+  async read(request: PullRequest): Promise<PullResult> {
+    const { coldLog, segmentSizeBytes } = this.options;
+    if (coldLog === undefined) return this.pull(request);
+    const queueNow = (): Queue => this.topicTable.queue(request.topic, request.queueId);
+    return read(queueNow, request, { segmentSizeBytes, limits: this.limits }, coldLog);
+  }
+
+  /**
+   * One record that is still needed, by where the state says it lies; verified.
+   * @throws TLedgerError DATA_CORRUPTED; what reading the log throws.
+   */
+  async recordAt(index: LogIndex, position: PhysicalOffset, sizeBytes: number): Promise<Buffer> {
+    const { coldLog, readLog } = this.options;
+    const record = coldLog === undefined ? readLog(position, sizeBytes) : await coldLog.read(position, sizeBytes);
+    const isIt = isRecordWhole(record, 0, record.length) && indexAt(record, 0) === index && isBodyIntact(record, 0);
+    if (!isIt) throw new TLedgerError('DATA_CORRUPTED', `position ${position} does not hold record ${index}`);
+    return record;
+  }
+
+  /**
+   * Calls `listener` once after each `apply` that made new messages of the queue visible, until the returned function is
+   * called. The listener may pull, subscribe and unsubscribe, but not apply.
+   * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE
+   */
+  onAppend(topic: string, queueId: number, listener: () => void): () => void {
+    const queue = this.topicTable.queue(topic, queueId);
+    queue.listeners ??= new Set();
+    return subscribe(queue.listeners, listener);
+  }
+
+  /** Calls `listener` after each `apply` that changed the topics, until the returned function is called. */
+  onTopics(listener: () => void): () => void {
+    return subscribe(this.topicListeners, listener);
+  }
+}

@@ -1,0 +1,189 @@
+import { expect } from 'chai';
+import { logIndex, type NodeId } from '../../src/raft/types.ts';
+import { type OtherCopy, Scrubber, type ScrubberOptions } from '../../src/replica/scrubber.ts';
+import type { ReplicaStatus } from '../../src/replica/types.ts';
+import type { Finding } from '../../src/storage/scrub.ts';
+import { DIRECTORY, Group, SEGMENT_SIZE_BYTES } from './group.ts';
+import { Load } from './load.ts';
+
+interface Watched {
+  readonly scrubber: Scrubber;
+  readonly findings: Finding[];
+  readonly events: string[];
+  readonly warnings: string[];
+}
+
+async function loaded(count = 400): Promise<Group> {
+  const group = await Group.started();
+  await group.createTopic('T');
+  const load = new Load(group).start();
+  await load.more(count);
+  await load.stop();
+  await group.run(300);
+  return group;
+}
+
+/** A scrubber beside a replica, which asks the others of the group. */
+function watch(group: Group, id: NodeId, options: Partial<ScrubberOptions> = {}): Watched {
+  const findings: Finding[] = [];
+  const events: string[] = [];
+  const warnings: string[] = [];
+  const { disk, log } = group.member(id);
+  const scrubber = new Scrubber({
+    ...{ disk, directory: DIRECTORY, segmentSizeBytes: SEGMENT_SIZE_BYTES, log: log! },
+    broker: group.replica(id).broker,
+    clock: group.clock,
+    intervalMs: 0,
+    bytesPerSecond: 1024 * 1024,
+    askOthers: async (index) => group.ids.filter((other) => other !== id).map((other) => copyOf(group, other, index)),
+    onFinding: (finding) => findings.push(finding),
+    onEvent: (message) => events.push(message),
+    onWarning: (message) => warnings.push(message),
+    ...options,
+  });
+  return { scrubber, findings, events, warnings };
+}
+
+function copyOf(group: Group, id: NodeId, index: number): OtherCopy {
+  const replica = group.replica(id);
+  const { appliedIndex }: ReplicaStatus = replica.status();
+  const digest = index <= appliedIndex ? replica.digest(logIndex(index)) : null;
+  return { nodeId: id, appliedIndex, digest, snapshots: [] };
+}
+
+describe('replica: the scrubber', () => {
+  it('checks when it is asked, at the rate it is told, and says how far it is', async () => {
+    const group = await loaded();
+    const { scrubber, findings, events } = watch(group, 'n1', { bytesPerSecond: 256 * 1024 });
+    expect(scrubber.status()).to.include({ isRunning: false, pass: 0, lastPass: 0 });
+    const bytes = group.replica('n1').status().flushedPosition;
+    const startMs = group.clock.monotonicMs();
+    expect(scrubber.scrubNow(null)).to.equal(1);
+    const seen: number[] = [];
+    await group.until(
+      'the pass to end',
+      () => {
+        const { isRunning, checkedBytes, totalBytes } = scrubber.status();
+        if (isRunning) {
+          expect(totalBytes).to.equal(bytes);
+          seen.push(checkedBytes);
+        }
+        return !isRunning;
+      },
+      20_000,
+    );
+    const tookMs = group.clock.monotonicMs() - startMs;
+    expect(tookMs).to.be.within((bytes / (256 * 1024)) * 1_000 * 0.8, (bytes / (256 * 1024)) * 1_000 * 1.6 + 500);
+    expect(seen).to.deep.equal([...seen].sort((a, b) => a - b));
+    expect(new Set(seen).size).to.be.greaterThan(2);
+    const { lastPass, lastIndex, faults, lastAtMs } = scrubber.status();
+    expect({ lastPass, lastIndex, faults }).to.deep.equal({
+      lastPass: 1,
+      lastIndex: group.replica('n1').status().appliedIndex,
+      faults: [],
+    });
+    expect(lastAtMs).to.be.closeTo(group.clock.wallMs(), 5);
+    expect(findings).to.deep.equal([]);
+    expect(events).to.have.length(1);
+    await scrubber.stop();
+  });
+
+  it('tells of damage once, in its status too, and does not call the pass complete', async () => {
+    const group = await loaded();
+    const { scrubber, findings, warnings } = watch(group, 'n2');
+    const path = group
+      .member('n2')
+      .disk.files()
+      .find((file) => file.includes('/commitlog/'))!;
+    group.member('n2').disk.flip(path, 5_000, 3);
+    scrubber.scrubNow(16 * 1024 * 1024);
+    await group.until('the pass to end', () => !scrubber.status().isRunning);
+    expect(findings).to.have.length(1);
+    expect(findings[0]).to.include({ kind: 'log', file: path });
+    const { faults, lastPass } = scrubber.status();
+    expect(faults).to.have.length(1);
+    expect(faults[0]).to.include({ kind: 'log', file: path });
+    expect(lastPass).to.equal(0);
+    expect(warnings[0]).to.include(path);
+    await scrubber.stop();
+  });
+
+  it('begins by itself: soon after the first start, then once an interval', async () => {
+    const group = await loaded(50);
+    const options = { intervalMs: 300_000, bytesPerSecond: 16 * 1024 * 1024 };
+    const { scrubber } = watch(group, 'n0', options);
+    scrubber.start();
+    const later = async (ms: number): Promise<void> => {
+      group.clock.advance(ms);
+      await group.run(200);
+    };
+    await later(50_000);
+    expect(scrubber.status()).to.include({ pass: 0, isRunning: false });
+    await later(15_000);
+    expect(scrubber.status()).to.include({ pass: 1, lastPass: 1 });
+    await later(200_000);
+    expect(scrubber.status().pass).to.equal(1);
+    await later(100_000);
+    expect(scrubber.status()).to.include({ pass: 2, lastPass: 2 });
+    await scrubber.stop();
+    // Another process remembers when the last one began.
+    const { scrubber: next } = watch(group, 'n0', options);
+    next.start();
+    await later(200_000);
+    expect(next.status()).to.include({ pass: 2, lastPass: 2 });
+    await later(100_000);
+    expect(next.status()).to.include({ pass: 3, lastPass: 3 });
+    await next.stop();
+  });
+
+  it('begins anew when it is asked again, and only the later pass counts', async () => {
+    const group = await loaded();
+    const { scrubber, events } = watch(group, 'n0', { bytesPerSecond: 64 * 1024 });
+    scrubber.scrubNow(null);
+    await group.run(500);
+    expect(scrubber.status().isRunning).to.equal(true);
+    expect(scrubber.scrubNow(16 * 1024 * 1024)).to.equal(2);
+    await group.until('the pass to end', () => !scrubber.status().isRunning);
+    expect(scrubber.status()).to.include({ pass: 2, lastPass: 2 });
+    expect(events).to.have.length(1);
+    const ended = scrubber.stop();
+    await scrubber.stop();
+    await ended;
+    expect(() => scrubber.scrubNow(null)).to.throw('shutting down');
+  });
+
+  it('ends at once when it is stopped', async () => {
+    const group = await loaded();
+    const { scrubber, warnings } = watch(group, 'n0', { bytesPerSecond: 4_096 });
+    scrubber.scrubNow(null);
+    await group.run(20);
+    await scrubber.stop();
+    expect(warnings).to.deep.equal([]);
+  });
+
+  it('compares itself with the others, also with one that lags', async () => {
+    const group = await loaded(60);
+    const lie = (copy: OtherCopy): OtherCopy => {
+      return { ...copy, digest: copy.digest && { ...copy.digest, chainCrc: copy.digest.chainCrc ^ 1 } };
+    };
+    for (const lag of [0, 20]) {
+      const { scrubber, findings } = watch(group, 'n0', {
+        bytesPerSecond: 16 * 1024 * 1024,
+        askOthers: async (index) =>
+          ['n1', 'n2'].map((id) => {
+            const top = group.replica(id).status().appliedIndex - lag;
+            const copy = { ...copyOf(group, id, index), appliedIndex: logIndex(top) };
+            const seen = index > top ? { ...copy, digest: null } : copy;
+            return id === 'n2' ? lie(seen) : seen;
+          }),
+      });
+      scrubber.scrubNow(null);
+      await group.until('the pass to end', () => !scrubber.status().isRunning);
+      expect(findings).to.have.length(1);
+      const top = group.replica('n0').status().appliedIndex - lag;
+      expect(findings[0]).to.include({ kind: 'divergence', index: top });
+      expect(findings[0]!.reason).to.match(/^the log up to record \d+ is [0-9a-f]{8} here and [0-9a-f]{8} on n2$/);
+      await scrubber.stop();
+    }
+  });
+});
