@@ -1,12 +1,12 @@
 // The command line as a whole: all commands, the options they share, and what becomes of a failure.
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
-import * as backup from './commands/backup.ts';
 import * as cluster from './commands/cluster.ts';
 import * as config from './commands/config.ts';
 import * as consume from './commands/consume.ts';
 import * as demo from './commands/demo.ts';
 import * as importing from './commands/import.ts';
+import * as index from './commands/index.ts';
 import * as leader from './commands/leader.ts';
 import * as log from './commands/log.ts';
 import * as member from './commands/member.ts';
@@ -32,7 +32,7 @@ const commandModules = [
   member,
   leader,
   log,
-  backup,
+  index,
   importing,
   node,
   config,

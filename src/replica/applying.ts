@@ -2,7 +2,6 @@
 import { assert } from '../base/assert.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Broker } from '../broker/broker.ts';
-import { type PhysicalOffset, physicalOffset } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
 
@@ -114,10 +113,10 @@ export class Applying {
   }
 }
 
-/** Physical offset just behind record `index`, or behind the log's base. */
-export function endPositionOf(log: CommitLog, index: LogIndex): PhysicalOffset {
+/** Physical offset just behind record `index`. */
+function endPositionOf(log: CommitLog, index: LogIndex): number {
   if (index === log.lastIndex) return log.endPosition;
   if (index < log.firstIndex) return log.base.end;
   const { position, sizeBytes } = log.locate(index);
-  return physicalOffset(position + sizeBytes);
+  return position + sizeBytes;
 }

@@ -29,17 +29,13 @@ class FakeColdLog implements ColdLog {
     return position >= this.heldFrom ? this.#log.read(position, sizeBytes) : null;
   }
 
-  fill(position: PhysicalOffset, target: Buffer): Promise<void> | undefined {
-    const held = this.held(position, target.length);
-    if (held !== null) {
-      held.copy(target);
-      return undefined;
-    }
+  async read(position: PhysicalOffset, sizeBytes: number): Promise<Buffer> {
+    const held = this.held(position, sizeBytes);
+    if (held !== null) return held;
     this.coldReads++;
-    return new Promise((resolve) => setImmediate(resolve)).then(() => {
-      this.meanwhile();
-      this.#log.read(position, target.length).copy(target);
-    });
+    await new Promise((resolve) => setImmediate(resolve));
+    this.meanwhile();
+    return this.#log.read(position, sizeBytes);
   }
 
   pace(sizeBytes: number): undefined {
