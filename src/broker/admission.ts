@@ -23,7 +23,7 @@ import type { Admission, PackedAppend, TopicInfo } from './types.ts';
 export interface AppendPlace {
   /** Index that the first appended record will get. */
   readonly firstIndex: LogIndex;
-  /** The leader's wall clock: becomes the messages' store time. */
+  /** The leader's wall clock: becomes the messages' store time, unless an earlier message was stored later than that. */
   readonly nowMs: number;
 }
 
@@ -35,6 +35,8 @@ export class Admissions {
   readonly #pendingTopics = new Map<string, TopicInfo>();
   readonly #parts: MessageParts = newParts();
   #lastIndex = logIndex(0);
+  /** The latest store time given so far: clocks are set back, and leaders change, but time does not go back in the log. */
+  #storedAtMs = 0;
   // What `#readBatch` found.
   #count = 0;
   #start = 0;
@@ -48,10 +50,14 @@ export class Admissions {
     return this.#pendingTopics;
   }
 
-  /** Makes the assignment view equal to the applied state, which holds all that the log holds. */
-  start(applied: LogIndex): void {
+  /**
+   * Makes the assignment view equal to the applied state, which holds all that the log holds.
+   * @param storedAtMs the latest store time in it.
+   */
+  start(applied: LogIndex, storedAtMs: number): void {
     this.clear();
     this.#lastIndex = applied;
+    this.#storedAtMs = storedAtMs;
     for (const topic of this.#topics.values()) {
       for (const queue of topic.queues) queue.assigned = queue.units.max;
     }
@@ -118,6 +124,7 @@ export class Admissions {
     const next = queue.assigned;
     const added = count - known;
     queue.assigned = (next + added) as QueueOffset;
+    if (place.nowMs > this.#storedAtMs) this.#storedAtMs = place.nowMs;
     this.#lastIndex = logIndex(place.firstIndex + added - 1);
     // The caller derives the other offsets from the first one, so it is named only if the two parts join.
     const queueOffset = first === null ? next : first + known === next ? first : -1;
@@ -130,6 +137,7 @@ export class Admissions {
     const { records, sequence } = request;
     const { queue, id, known } = batch;
     const parts = this.#parts;
+    const storedAtMs = Math.max(place.nowMs, this.#storedAtMs);
     let count = 0;
     let bodyBytes = 0;
     let start = 0;
@@ -138,7 +146,7 @@ export class Admissions {
       bodyBytes += parts.bodyEnd - parts.bodyStart;
       if (count === known) start = at;
       if (count >= known) {
-        stampPlace(records, at + RECORD_HEADER_BYTES, queue.assigned + count - known, place);
+        stampPlace(records, at + RECORD_HEADER_BYTES, queue.assigned + count - known, storedAtMs);
         writeProducerStamp(records, parts, id, id === NO_PRODUCER ? 0 : sequence + count);
       }
       at = end;
@@ -154,10 +162,10 @@ export class Admissions {
   }
 }
 
-function stampPlace(records: Buffer, at: number, queueOffset: number, place: AppendPlace): void {
+function stampPlace(records: Buffer, at: number, queueOffset: number, storedAtMs: number): void {
   const extra = hostBytesExtra(records, at, false);
   writeUint64(records, queueOffset, at + MESSAGE_QUEUE_OFFSET_AT);
-  writeUint64(records, place.nowMs, at + MESSAGE_STORE_TIMESTAMP_AT + extra);
+  writeUint64(records, storedAtMs, at + MESSAGE_STORE_TIMESTAMP_AT + extra);
   // The three fields side by side that belong to brokers: store host (8 bytes), how often consumed (4) and the offset of
   // a prepared message (8). Zeros, whatever the producer wrote; a store host of IPv6 was refused by the flags.
   const end = at + MESSAGE_BODY_SIZE_AT + extra;

@@ -95,7 +95,7 @@ export class Broker {
       flushLog: options.flushLog,
       take: () => ({
         index: this.#applied,
-        rows: this.#dirty.take(this.#applied, this.#producers),
+        rows: this.#dirty.take({ index: this.#applied, storedAtMs: this.#projection.storedAtMs }, this.#producers),
         cut: this.#takeCut(),
       }),
     });
@@ -148,7 +148,7 @@ export class Broker {
   /** Begins to admit batches. Called when all that the log holds is applied: the assignment view starts from that. */
   startLeading(): void {
     this.#isLeading = true;
-    this.#admissions.start(this.#applied);
+    this.#admissions.start(this.#applied, this.#projection.storedAtMs);
   }
 
   /** Leadership is lost: what was admitted and is not applied may never be. */
@@ -343,7 +343,7 @@ export class Broker {
     before();
     this.#topics.become(topics);
     this.#producers.restore(producers);
-    this.#projection.forget();
+    this.#projection.restart(tables.storedAtMs);
     this.#membership = tables.membership;
     this.#applied = tables.applied;
     this.#dirty.clear();

@@ -60,8 +60,8 @@ export class DirtyRows {
   }
 
   /** The changed rows as they are now, with the index they are the result of; from here on nothing is changed. */
-  take(applied: LogIndex, producers: ProducerTable): StateChanges {
-    const changes = new Map<string, string | null>([[APPLIED_KEY, appliedValue(applied)]]);
+  take(applied: { readonly index: LogIndex; readonly storedAtMs: number }, producers: ProducerTable): StateChanges {
+    const changes = new Map<string, string | null>([[APPLIED_KEY, appliedValue(applied.index, applied.storedAtMs)]]);
     if (this.#base !== null) changes.set(BASE_KEY, baseValue(this.#base));
     if (this.#keyIndex !== null) {
       changes.set(KEY_INDEX_KEY, this.#keyIndex === 'none' ? null : keyIndexValue(this.#keyIndex));

@@ -19,6 +19,7 @@ import { type PhysicalOffset, positionAt, RECORD_HEADER_BYTES } from '../format/
 import { readUint64 } from '../format/uint64.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { KeyIndex } from '../storage/key_index.ts';
+import { storedAtOf } from '../storage/key_index_records.ts';
 import { isTopic } from './message_check.ts';
 import type { Producer, ProducerTable } from './producers.ts';
 import type { Queue, Topic, TopicTable } from './topics.ts';
@@ -40,6 +41,7 @@ export class Projection {
   readonly #keys: KeyIndex | null;
   readonly #parts: MessageParts = newParts();
   readonly #found = newFindableParts();
+  #storedAtMs = 0;
   /** Queues that got messages since `finish`. */
   #touched: Queue[] = [];
   // Memory of the record before: most records follow one of the same topic and producer.
@@ -75,6 +77,8 @@ export class Projection {
     );
     const hasStamp = hasProducerStamp(buffer, parts);
     const propertiesEnd = hasStamp ? parts.propertiesEnd - PRODUCER_STAMP_BYTES : parts.propertiesEnd;
+    const storedAtMs = storedAtOf(buffer, at);
+    if (storedAtMs > this.#storedAtMs) this.#storedAtMs = storedAtMs;
     const found = this.#found;
     locateFindable(buffer, parts.propertiesStart, propertiesEnd, found);
     const position = positionAt(buffer, at);
@@ -91,6 +95,11 @@ export class Projection {
     }
   }
 
+  /** The latest store time of a message that was applied; 0 before the first. */
+  get storedAtMs(): number {
+    return this.#storedAtMs;
+  }
+
   /** Ends one call: writes the units to the page cache. @returns the queues that got messages. */
   finish(): readonly Queue[] {
     const touched = this.#touched;
@@ -103,10 +112,14 @@ export class Projection {
     return touched;
   }
 
-  /** Topics and producers were replaced: those remembered are not theirs any more. Comes between calls. */
-  forget(): void {
+  /**
+   * Topics and producers were replaced: those remembered are not theirs any more. Comes between calls.
+   * @param storedAtMs the latest store time of what is applied now.
+   */
+  restart(storedAtMs: number): void {
     assert(this.#touched.length === 0 && this.#producer === null, 'no call is under way');
     this.#topic = null;
+    this.#storedAtMs = storedAtMs;
   }
 
   #queueOf(buffer: Buffer, messageAt: number, index: LogIndex): Queue {

@@ -1,6 +1,7 @@
 // How the broker's tables stand in the state store: one entry a row, JSON values. Snapshots: snapshot_rows.ts.
 //
-//   applied             {"v":1,"index":…}                     the log index these tables are the result of
+//   applied             {"v":1,"index":…,"storedAtMs":…}      the log index these tables are the result of, and the
+//                                                             latest store time of a message up to there
 //   base                index                                 local: where the log was cut, as far as the queues' minima
 //                                                             know; missing for a log that was never cut
 //   m                   {"v":1,"index":…,"voters":…}          the last membership record (format/membership.ts)
@@ -39,7 +40,8 @@ export const queueKey = (queue: Queue): string => `q/${queue.topic.info.name}/${
 export const producerKey = (id: string): string => `p/${id}`;
 
 /** The applied index as stored. */
-export const appliedValue = (index: LogIndex): string => JSON.stringify({ v: STATE_VERSION, index });
+export const appliedValue = (index: LogIndex, storedAtMs: number): string =>
+  JSON.stringify({ v: STATE_VERSION, index, ...(storedAtMs > 0 && { storedAtMs }) });
 /** The base as stored. */
 export const baseValue = (index: LogIndex): string => String(index);
 /** The key index's row. */
@@ -76,6 +78,8 @@ export type QueueRanges = Map<number, { readonly min: QueueOffset; readonly max:
 /** Stored tables, read but not yet joined: producers name queues by topic and number. */
 export interface StoredTables {
   readonly applied: LogIndex;
+  /** The latest store time of a message up to there; 0 before the first, and where it was not known yet. */
+  readonly storedAtMs: number;
   /** Where the log was cut, as far as the minima know. */
   readonly base: LogIndex;
   /** How far the key index had come; null without one. */
@@ -91,6 +95,7 @@ export interface StoredTables {
 export function readTables(entries: ReadonlyMap<string, string>): StoredTables {
   const tables = {
     applied: logIndex(0),
+    storedAtMs: 0,
     base: logIndex(0),
     keyIndex: null as KeyIndexPlace | null,
     membership: null as MembershipEntry | null,
@@ -101,7 +106,7 @@ export function readTables(entries: ReadonlyMap<string, string>): StoredTables {
   for (const [key, value] of entries) {
     refuseNonsense(key, () => {
       const parsed: unknown = JSON.parse(value);
-      if (key === APPLIED_KEY) tables.applied = readApplied(parsed);
+      if (key === APPLIED_KEY) Object.assign(tables, readApplied(parsed));
       else if (key === BASE_KEY) tables.base = logIndex(readCount(parsed));
       else if (key === KEY_INDEX_KEY) tables.keyIndex = readKeyIndexPlace(parsed);
       else if (key === MEMBERSHIP_KEY) tables.membership = decodeMembershipEntry(Buffer.from(value));
@@ -140,10 +145,10 @@ export function queueOfKey(key: string): { readonly topic: string; readonly queu
   return { topic, queueId: readCount(Number(queueId)) };
 }
 
-function readApplied(parsed: unknown): LogIndex {
-  const { v, index } = parsed as { readonly v: unknown; readonly index: unknown };
+function readApplied(parsed: unknown): Pick<StoredTables, 'applied' | 'storedAtMs'> {
+  const { v, index, storedAtMs = 0 } = parsed as Record<string, unknown>;
   assert(v === STATE_VERSION, `tables of version ${String(v)} are not understood`);
-  return logIndex(readCount(index));
+  return { applied: logIndex(readCount(index)), storedAtMs: readCount(storedAtMs) };
 }
 
 function readKeyIndexPlace(parsed: unknown): KeyIndexPlace {

@@ -1,6 +1,7 @@
 // The command line as a whole: all commands, the options they share, and what becomes of a failure.
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
+import * as backup from './commands/backup.ts';
 import * as cluster from './commands/cluster.ts';
 import * as config from './commands/config.ts';
 import * as consume from './commands/consume.ts';
@@ -32,6 +33,7 @@ const commandModules = [
   member,
   leader,
   log,
+  backup,
   index,
   importing,
   node,

@@ -1,6 +1,7 @@
 // Operating a group from a program: topics, state, leadership, verification.
 import { TLedgerError } from '../base/errors.ts';
 import type {
+  BackupProgress,
   ClusterStatusResponse,
   CreateTopicResponse,
   ScrubResponse,
@@ -12,6 +13,7 @@ import type { MetadataRequest, MetadataResponse, Topic } from '../wire/ledger_me
 import { adminService, ledgerService } from '../wire/services.ts';
 import { answeredCode, errorOf } from '../wire/status.ts';
 import { Backoff, sleep } from './backoff.ts';
+import { type BackupWish, backup, backupNodeOf } from './backup.ts';
 import type { Cluster } from './cluster.ts';
 import type { Endpoint } from './endpoint.ts';
 import {
@@ -141,6 +143,17 @@ export class Admin {
     const call = { timeoutMs, attemptTimeoutMs: STATUS_ATTEMPT_MS, effects: 'repeatable' } as const;
     const request = { bytesPerSecond: numberToInt64(bytesPerSecond, 'bytesPerSecond') };
     return this.#cluster.call(adminService.scrub, request, call);
+  }
+
+  /**
+   * Has a node make a backup of the group, or bring the one that lies there up to date. Yields how far it is, a few times a
+   * second; the last message says what was made. Leaving the loop ends it, and leaves nothing half behind.
+   * @throws TLedgerError INVALID_ARGUMENT, DATA_DIR_FOREIGN, DATA_CORRUPTED, STORAGE_FAILED: then the earlier backup is what
+   * it was. NO_LEADER unless `stale`; OVERLOADED while the node makes another one; UNREACHABLE when it went away.
+   */
+  async *backup(wish: BackupWish): AsyncGenerator<BackupProgress, void, void> {
+    const node = backupNodeOf(await this.clusterStatus(), wish.nodeId);
+    yield* backup(node, wish, this.#cluster.closing);
   }
 
   /**

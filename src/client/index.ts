@@ -2,6 +2,8 @@
 export { type ErrorCode, TLedgerError } from '../base/errors.ts';
 export type { StoredMessage } from '../format/message.ts';
 export type {
+  BackupDone,
+  BackupProgress,
   ClusterStatusResponse,
   CreateTopicResponse,
   GroupMember,
@@ -13,6 +15,7 @@ export type {
 } from '../wire/admin_messages.ts';
 export type { Leader, Member, MemberRole, MetadataResponse, QueueRange, Topic } from '../wire/ledger_messages.ts';
 export { Admin, type AdminCallOptions, type ReadCallOptions } from './admin.ts';
+export type { BackupWish } from './backup.ts';
 export type { Done } from './batch.ts';
 export { TLedgerClient } from './client.ts';
 export type { MessageBatch, PullOptions, PullResult } from './consumer.ts';

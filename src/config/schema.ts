@@ -95,6 +95,11 @@ const shape = {
     'Log to keep: older segments are deleted, the oldest first, once a snapshot covers them. Everything is kept when 0.',
     '0, or at least `segmentSizeBytes`, up to 1024 TiB',
   ),
+  keyIndex: choice(
+    ['on', 'off'],
+    'on',
+    'Whether messages can be found by key and by id on this node. Made from the log when it is switched on, removed when off.',
+  ),
   scrubIntervalMs: quantity(
     'ms',
     [0, 365 * 86_400_000, 86_400_000],

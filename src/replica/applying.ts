@@ -2,6 +2,7 @@
 import { assert } from '../base/assert.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Broker } from '../broker/broker.ts';
+import { type PhysicalOffset, physicalOffset } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
 
@@ -113,10 +114,10 @@ export class Applying {
   }
 }
 
-/** Physical offset just behind record `index`. */
-function endPositionOf(log: CommitLog, index: LogIndex): number {
+/** Physical offset just behind record `index`, or behind the log's base. */
+export function endPositionOf(log: CommitLog, index: LogIndex): PhysicalOffset {
   if (index === log.lastIndex) return log.endPosition;
   if (index < log.firstIndex) return log.base.end;
   const { position, sizeBytes } = log.locate(index);
-  return position + sizeBytes;
+  return physicalOffset(position + sizeBytes);
 }

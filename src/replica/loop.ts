@@ -30,6 +30,7 @@ import { Callers } from './callers.ts';
 import { Exchange } from './exchange.ts';
 import { Flusher, type FlushPolicy } from './flusher.ts';
 import { installSnapshot } from './install.ts';
+import { KeyBuilding } from './key_building.ts';
 import { Leading, type LeadingLimits } from './leading.ts';
 import { Listeners } from './listeners.ts';
 import { membershipsOf } from './open_group.ts';
@@ -80,6 +81,7 @@ export class ReplicaLoop implements PeerEvents {
   readonly #flusher: Flusher;
   readonly #alarm: Alarm;
   readonly #applying: Applying;
+  readonly #keyBuilding: KeyBuilding;
   readonly #retention: Retention;
   readonly #traffic: SnapshotTraffic;
   readonly #exchange: Exchange;
@@ -130,6 +132,7 @@ export class ReplicaLoop implements PeerEvents {
     });
     const atBoundary = this.#retention.isOn ? (index: LogIndex): void => this.#retention.atBoundary(index) : null;
     this.#applying = new Applying({ ...options, atBoundary, onFailure });
+    this.#keyBuilding = new KeyBuilding({ clock, index: broker.keys.index, onWarning });
     const unappliedBytes = (): number => this.#applying.unappliedBytes;
     this.leading = new Leading({ limits, clock, log, raft, broker, unappliedBytes, turn });
     this.callers = new Callers(clock, this.leading);
@@ -180,6 +183,7 @@ export class ReplicaLoop implements PeerEvents {
     this.#options.transport.setMembers(this.raft.membership.membership);
     this.#turn(() => {});
     this.#applying.start();
+    this.#keyBuilding.start();
   }
 
   onMessage(message: RaftMessage, bytes: RecordBytes | null): void {
@@ -224,6 +228,7 @@ export class ReplicaLoop implements PeerEvents {
     await this.#installing;
     await this.#flusher.stop();
     await this.#traffic.stop();
+    await this.#keyBuilding.stop();
     await this.#applying.stop();
   }
 
@@ -401,6 +406,7 @@ export class ReplicaLoop implements PeerEvents {
     this.#alarm.cancel();
     this.#watchdog.stop();
     this.#applying.abandon();
+    this.#keyBuilding.abandon();
     this.#options.onFailure(error instanceof Error ? error : new Error(String(error)));
     this.callers.close(new TLedgerError('SHUTTING_DOWN', `The node failed: ${messageOf(error)}.`));
   }

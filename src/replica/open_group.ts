@@ -4,14 +4,18 @@
 
 import { Broker } from '../broker/broker.ts';
 import type { BrokerLimits } from '../broker/limits.ts';
+import type { KeyIndexParts } from '../broker/options.ts';
 import { membershipsIn } from '../format/membership.ts';
 import { type LogIndex, logIndex, type Membership, type MembershipEntry } from '../raft/types.ts';
 import type { ColdLimits } from '../storage/cold_reads.ts';
 import { CommitLog } from '../storage/commit_log.ts';
 import type { Disk } from '../storage/disk.ts';
 import { HardStateFile } from '../storage/hard_state.ts';
+import type { KeyIndexLayout } from '../storage/key_index_file.ts';
+import { recordAt } from '../storage/record_at.ts';
 import { SnapshotStore } from '../storage/snapshot_store.ts';
 import type { StateStore } from '../storage/state_store.ts';
+import { endPositionOf } from './applying.ts';
 
 /** Bytes of the log looked through at a time for memberships. */
 const SCAN_BYTES = 1024 * 1024;
@@ -28,6 +32,8 @@ export interface OpenGroupOptions {
   /** Bounds of reading old data. */
   readonly cold?: Partial<ColdLimits>;
   readonly indexUnitsPerFile?: number;
+  /** How messages are made findable by key; they are not by default, and what there was of an index is removed. */
+  readonly keyIndex?: KeyIndexLayout | 'off';
   readonly limits?: Partial<BrokerLimits>;
   /** Told of what was damaged and made anew. */
   readonly onWarning: (message: string) => void;
@@ -72,6 +78,7 @@ export async function openGroup(options: OpenGroupOptions): Promise<OpenGroup> {
       segmentSizeBytes,
       lastIndex: log.lastIndex,
       onWarning,
+      keyIndex: keyIndexOf(options, log),
       ...(options.limits === undefined ? {} : { limits: options.limits }),
     });
     const close = async (): Promise<void> => {
@@ -99,6 +106,20 @@ export function membershipsOf(log: CommitLog, broker: Broker, bootstrap: Members
     first = (lastIndex + 1) as LogIndex;
   }
   return entries;
+}
+
+function keyIndexOf({ disk, directory: group, keyIndex }: OpenGroupOptions, log: CommitLog): KeyIndexParts | undefined {
+  const directory = `${group}/keyindex`;
+  if (keyIndex === undefined || keyIndex === 'off') {
+    for (const name of disk.list(directory)) disk.remove(`${directory}/${name}`);
+    return undefined;
+  }
+  return {
+    directory,
+    layout: keyIndex,
+    endOf: (index) => endPositionOf(log, index),
+    recordAt: (position) => recordAt(log, position),
+  };
 }
 
 function logOptionsOf(options: OpenGroupOptions) {

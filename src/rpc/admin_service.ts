@@ -18,7 +18,8 @@ import type {
 } from '../wire/admin_messages.ts';
 import { uint64ToNumber } from '../wire/int64.ts';
 import type { AdminHandlers } from '../wire/services.ts';
-import { type CallContext, type OpenCall, unary } from './calls.ts';
+import { serveBackup } from './backup.ts';
+import { type CallContext, type OpenCall, streaming, unary } from './calls.ts';
 import type { Gateway, MemberDigest, MemberStatus } from './gateway.ts';
 import { toMembership, toOrder } from './members.ts';
 import { toNodeStatus } from './node_status.ts';
@@ -42,6 +43,7 @@ export function adminHandlers(gateway: Gateway, context: CallContext): AdminHand
     ),
     verifyLog: unary(context, 'VerifyLog', (request: VerifyLogRequest) => verifyLog(gateway, request)),
     scrub: unary(context, 'Scrub', (request: ScrubRequest) => scrub(gateway, request)),
+    backup: streaming(context, 'Backup', (call, open) => serveBackup(gateway, context, call, open)),
   };
 }
 

@@ -49,6 +49,51 @@ export type MemberDigest =
   | { readonly member: NodeAddresses; readonly isReachable: true; readonly digest: LogDigest; readonly error: null }
   | { readonly member: NodeAddresses; readonly isReachable: boolean; readonly digest: null; readonly error: string };
 
+/** A backup as it is asked for. */
+export interface BackupOrder {
+  /** On this node's machine. */
+  readonly directory: string;
+  /** 0 for no limit. */
+  readonly bytesPerSecond: number;
+  readonly prune: boolean;
+}
+
+/** How far a backup is; bytes are those of whole files. */
+export interface BackupSteps {
+  /** The last record that will be in it. */
+  readonly lastIndex: number;
+  readonly bytesTotal: number;
+  readonly bytesRead: number;
+  /** Of an earlier backup, and still good. */
+  readonly bytesKept: number;
+  /** Shared with the node's own files. */
+  readonly bytesLinked: number;
+  readonly bytesCopied: number;
+}
+
+/** A backup that is complete. */
+export interface BackupMade extends BackupSteps {
+  readonly firstIndex: number;
+  readonly lastTerm: number;
+  readonly chainCrc: number;
+  /** Tells one backup from another. */
+  readonly checksum: string;
+  /** The last record of the earlier one that it continues; 0 for a new one. */
+  readonly continuedFrom: number;
+}
+
+/** Makes backups of this replica. */
+export interface BackupDoor {
+  /**
+   * Backs up what is committed, applied and flushed here by now.
+   * @param signal ends it; nothing half is left behind then.
+   * @throws TLedgerError INVALID_ARGUMENT for a directory that is not absolute, is the node's own, or holds anything but a
+   * backup of what is committed here; DATA_DIR_FOREIGN when that is of another group; DATA_CORRUPTED naming the file;
+   * OVERLOADED while another one is under way; STORAGE_FAILED; SHUTTING_DOWN.
+   */
+  run(order: BackupOrder, onProgress: (steps: BackupSteps) => void, signal: AbortSignal): Promise<BackupMade>;
+}
+
 /** What the client-facing services need of a group. All errors are `TLedgerError`s. */
 export interface Gateway {
   readonly cluster: string;
@@ -87,6 +132,7 @@ export interface Gateway {
   scrubLocally(bytesPerSecond: number | null): number;
   /** The same on every member that can be reached. */
   scrub(bytesPerSecond: number | null): Promise<ScrubBegun[]>;
+  readonly backups: BackupDoor;
   /** Called after each change of leader, term, role, members or topics, until the returned function is called. */
   onChange(listener: () => void): () => void;
 }

@@ -11,6 +11,7 @@ import type { OtherCopy } from '../replica/scrubber.ts';
 import type { Transferred } from '../replica/transfer.ts';
 import type { AppendDone, PackedAppend } from '../replica/types.ts';
 import type {
+  BackupDoor,
   Gateway,
   LeaderInfo,
   LocalStatus,
@@ -42,6 +43,7 @@ export interface GroupGatewayOptions {
   readonly standing: Standing;
   readonly replica: Replica;
   readonly transport: GrpcPeerTransport;
+  readonly backups: BackupDoor;
   readonly clock: Clock;
   readonly facts: () => NodeFacts;
   /** Checks what this replica stores; asked each time, since a replica may be opened anew. Null: nobody does. */
@@ -69,6 +71,7 @@ export class GroupGateway implements Gateway {
   readonly cluster: string;
   readonly group: string;
   readonly nodeId: NodeId;
+  readonly backups: BackupDoor;
   readonly #configured: NodeAddresses;
   readonly #standing: Standing;
   readonly #replica: Replica;
@@ -83,6 +86,7 @@ export class GroupGateway implements Gateway {
     this.cluster = options.cluster;
     this.group = options.group;
     this.nodeId = self.nodeId;
+    this.backups = options.backups;
     this.#configured = self;
     this.#standing = options.standing;
     this.#replica = replica;

@@ -21,8 +21,10 @@ import { peerHandlers } from '../rpc/peer_service.ts';
 import { GrpcPeerTransport } from '../rpc/peer_transport.ts';
 import { startClientServer, startPeerServer } from '../rpc/server.ts';
 import { type ClaimedDirectory, claimDirectory, type Founders, foundersGroupId } from '../storage/identity.ts';
+import { defaultKeyIndexLayout } from '../storage/key_index.ts';
 import { LevelStateStore } from '../storage/level_state_store.ts';
 import { RealDisk } from '../storage/real_disk.ts';
+import { Backups, type BackupsOptions } from './backups.ts';
 import { forgetOwner, lockDirectory } from './data_directory.ts';
 import { MembershipWatch } from './membership_watch.ts';
 import { Promises } from './promises.ts';
@@ -113,12 +115,12 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
     },
   });
   checkFounders(config, claimed, replica.membership.membership);
-  const report = (where: string, error: unknown): void =>
-    logger.error('a call failed unexpectedly', { call: where, error });
-  const about = { cluster: config.cluster, group: config.group, self: selfOf(config), facts: factsOf() };
   const scrubber = scrubberOf(config, { ...opened, clock, logger, replica, others: () => gateway });
   lifecycle.attach(() => scrubber.stop());
-  const gateway = new GroupGateway({ ...about, standing: watch, replica, transport, clock, scrubber: () => scrubber });
+  const backups = backupsOf(config, { ...opened.parts, claimed, replica, clock, logger });
+  const links = { replica, transport, backups, scrubber: () => scrubber };
+  const gateway = new GroupGateway({ ...aboutOf(config), ...links, standing: watch, clock });
+  const report = reporterOf(logger);
   const forward = new ForwardService(replica, clock, report);
 
   lifecycle.attach(() => transport.close());
@@ -127,7 +129,7 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   lifecycle.attach(() => peerServer.stop(config.shutdownTimeoutMs));
   lifecycle.attach(() => replica.stop(config.shutdownTimeoutMs));
   const clientServer = await startClientServer(gateway, { ...clientServerSettingsOf(config), logger });
-  lifecycle.attach(() => gateway.close());
+  lifecycle.attach(() => backups.close().then(() => gateway.close()));
   lifecycle.attach(() => clientServer.stop(config.shutdownTimeoutMs));
   memory.check();
   watch.start(replica);
@@ -137,6 +139,34 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   logStateChanges(gateway, logger);
   scrubber.start();
   return { stop: () => lifecycle.close(), failed };
+}
+
+function aboutOf(config: NodeConfig) {
+  const { cluster, group } = config;
+  return { cluster, group, self: selfOf(config), facts: factsOf() };
+}
+
+function reporterOf(logger: Logger): (where: string, error: unknown) => void {
+  return (where, error) => logger.error('a call failed unexpectedly', { call: where, error });
+}
+
+function backupsOf(
+  config: NodeConfig,
+  parts: Pick<BackupsOptions, 'claimed' | 'log' | 'broker' | 'clock'> & {
+    readonly replica: Replica;
+    readonly logger: Logger;
+  } & {
+    readonly claimed: ClaimedDirectory;
+  },
+): Backups {
+  const { dataDir, group } = config;
+  const { replica, logger, claimed } = parts;
+  return new Backups({
+    ...parts,
+    ...{ disk: new RealDisk(), dataDir, directory: join(dataDir, group), founders: bootstrapOf(config, claimed) },
+    onDamage: (damage) => replica.damaged(damage),
+    onEvent: (message) => logger.info(message),
+  });
 }
 
 function identityOf(config: NodeConfig, belonging: ClaimedDirectory, memory: Promises): PeerIdentity {
@@ -247,6 +277,7 @@ function replicaSettingsOf(config: NodeConfig) {
 function logSettingsOf(config: NodeConfig) {
   return {
     segmentSizeBytes: config.segmentSizeBytes,
+    keyIndex: config.keyIndex === 'on' ? defaultKeyIndexLayout : ('off' as const),
     cacheBytesMax: config.tailCacheBytes,
     cold: {
       chunkBytes: config.coldReadChunkBytes,

@@ -181,3 +181,36 @@ export interface VerifyLogResponse {
   readonly identical: boolean;
   readonly replicas: readonly ReplicaDigest[];
 }
+
+/** Asks a node for a backup into a directory of its machine; see admin.proto. */
+export interface BackupRequest {
+  readonly nodeId: string;
+  readonly directory: string;
+  /** "0" for no limit. */
+  readonly bytesPerSecond: Int64;
+  readonly prune: boolean;
+  readonly stale: boolean;
+}
+
+/** How far a backup is; `done` comes with the last one. */
+export interface BackupProgress {
+  readonly lastIndex: Int64;
+  readonly bytesTotal: Int64;
+  readonly bytesRead: Int64;
+  readonly bytesKept: Int64;
+  readonly bytesLinked: Int64;
+  readonly bytesCopied: Int64;
+  readonly done: BackupDone | null;
+}
+
+/** A backup that is complete: records `firstIndex` … `lastIndex`. `continuedFrom` is "0" for a new one. */
+export interface BackupDone {
+  readonly nodeId: string;
+  readonly directory: string;
+  readonly firstIndex: Int64;
+  readonly lastIndex: Int64;
+  readonly lastTerm: Int64;
+  readonly chainCrc: number;
+  readonly checksum: string;
+  readonly continuedFrom: Int64;
+}

@@ -10,6 +10,8 @@ import type {
 import { assert } from '../base/assert.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import type {
+  BackupProgress,
+  BackupRequest,
   ChangeMembershipRequest,
   ChangeMembershipResponse,
   ClusterStatusRequest,
@@ -109,6 +111,7 @@ export interface AdminHandlers extends UntypedServiceImplementation {
   changeMembership: handleUnaryCall<Incoming<ChangeMembershipRequest>, ChangeMembershipResponse>;
   verifyLog: handleUnaryCall<Incoming<VerifyLogRequest>, VerifyLogResponse>;
   scrub: handleUnaryCall<Incoming<ScrubRequest>, ScrubResponse>;
+  backup: handleServerStreamingCall<Incoming<BackupRequest>, BackupProgress>;
 }
 
 /** `tledger.v1.Admin`. */
@@ -119,6 +122,7 @@ export const adminService = {
   changeMembership: method<ChangeMembershipRequest, ChangeMembershipResponse>('Admin', 'ChangeMembership'),
   verifyLog: method<VerifyLogRequest, VerifyLogResponse>('Admin', 'VerifyLog'),
   scrub: method<ScrubRequest, ScrubResponse>('Admin', 'Scrub'),
+  backup: method<BackupRequest, BackupProgress>('Admin', 'Backup'),
 } as const;
 
 /** Handlers of `tledger.v1.Peer`. Frames of `replicate` are bytes as they are on the wire. */

@@ -87,7 +87,7 @@ describe('a checkpoint', () => {
     });
     harness.append(batch(['a']));
     await harness.broker.checkpoint();
-    expect(events).to.deep.equal(['log 2', 'store {"v":1,"index":2}']);
+    expect(events).to.deep.equal(['log 2', 'store {"v":1,"index":2,"storedAtMs":1700000000000}']);
   });
 
   it('holds only what has changed since the last one, and is not made for nothing', async () => {
@@ -136,8 +136,8 @@ describe('a checkpoint', () => {
     await harness.broker.checkpoint();
     await harness.broker.checkpoint();
     const at = (number: number) => ['applied', 'q/T/0', `p/${PRODUCER_A}`].map((key) => stored[number]!.get(key));
-    expect(at(0)).to.deep.equal(['{"v":1,"index":2}', '[0,1]', '[[1,1,"T",0,0,2]]']);
-    expect(at(1)).to.deep.equal(['{"v":1,"index":3}', '[0,2]', '[[1,2,"T",0,0,2]]']);
+    expect(at(0)).to.deep.equal(['{"v":1,"index":2,"storedAtMs":1700000000000}', '[0,1]', '[[1,1,"T",0,0,2]]']);
+    expect(at(1)).to.deep.equal(['{"v":1,"index":3,"storedAtMs":1700000000000}', '[0,2]', '[[1,2,"T",0,0,2]]']);
   });
 
   for (const what of ['flush', 'store'] as const) {

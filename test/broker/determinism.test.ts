@@ -26,7 +26,7 @@ describe('the state is a function of the log', () => {
       return [key.slice(2), firstSequence! + count! - 1];
     });
     expect(new Map(lastSequences as [string, number][])).to.deep.equal(new Map([...last].sort()));
-    expect(reference.tables.get('applied')).to.equal(`{"v":1,"index":${log.lastIndex}}`);
+    expect(reference.tables.get('applied')).to.equal(`{"v":1,"index":${log.lastIndex},"storedAtMs":1700000000000}`);
   });
 
   it('however it is cut into calls, with or without checkpoints in between', async () => {

@@ -104,7 +104,7 @@ describe('a snapshot that is installed', () => {
     expect(harness.medium.durable.size).to.equal(0);
     await installing;
     expect(events).to.deep.equal(['topics T,U', 'queue 0 {"queueId":0,"min":12,"max":12}', 'queue 2']);
-    expect(harness.medium.durable.get('applied')).to.equal(`{"v":1,"index":${lastIndex}}`);
+    expect(harness.medium.durable.get('applied')).to.equal(`{"v":1,"index":${lastIndex},"storedAtMs":1700000000000}`);
 
     // The same listeners hear of what comes now, and can be taken away.
     events.length = 0;

@@ -2,6 +2,7 @@
 // happened to the files.
 import { expect } from 'chai';
 import { SeededRandom } from '../../src/base/random.ts';
+import { offsetByTime } from '../../src/broker/offset_by_time.ts';
 import type { KeyQuery, KeyQueryResult } from '../../src/broker/types.ts';
 import { encodeMessageRecord } from '../../src/format/message.ts';
 import { messageIdOf } from '../../src/format/message_id.ts';
@@ -453,6 +454,52 @@ describe('damage of the key index', () => {
     harness.log.bytes[at] = harness.log.bytes[at]! ^ 1;
     await buildAll(harness);
     expectAll(harness, 60);
+  });
+});
+
+describe('store times', () => {
+  it('never go back: not when the clock does, nor with a new leader, a restart or an installed snapshot', async () => {
+    const harness = await start();
+    const times = (): number[] => messagesOf(harness.pull(0, 0)).map(({ storedAtMs }) => storedAtMs - START_MS);
+    for (const nowMs of [5, 3, 3, 9, 0]) {
+      harness.nowMs = START_MS + nowMs;
+      send(harness, { body: 'x', keys: [] });
+    }
+    expect(times()).to.deep.equal([5, 5, 5, 9, 9]);
+    await harness.broker.checkpoint();
+    await harness.crash(1);
+    harness.broker.startLeading();
+    send(harness, { body: 'x', keys: [] });
+    expect(times()).to.deep.equal([5, 5, 5, 9, 9, 9]);
+    const bytes = await harness.snapshot();
+    const behind = new Harness({ log: harness.log.replica(0, 1) });
+    await behind.open();
+    await behind.receive(harness.broker.appliedIndex, bytes);
+    const snapshot = behind.snapshots.open(harness.broker.appliedIndex);
+    await behind.broker.install(snapshot, () => {
+      behind.log = harness.log.replica(harness.log.lastIndex);
+    });
+    snapshot.close();
+    behind.broker.startLeading();
+    send(behind, { body: 'x', keys: [] });
+    expect(messagesOf(behind.pull(0, 6))[0]!.storedAtMs - START_MS).to.equal(9);
+  });
+
+  it('lead to offsets: the first message stored then or later, the end when there is none', async () => {
+    const harness = await start({ segmentSizeBytes: 1 << 16 });
+    expect(await offsetByTime(harness.broker, 'T', 0, START_MS)).to.equal(0);
+    const at = [10, 20, 20, 20, 30, 50, 50];
+    for (const time of at) {
+      harness.nowMs = START_MS + time;
+      send(harness, { body: 'x', keys: [] });
+    }
+    for (let time = 0; time <= 60; time++) {
+      const expected = at.filter((one) => one < time).length;
+      expect(await offsetByTime(harness.broker, 'T', 0, START_MS + time), `${time}`).to.equal(expected);
+    }
+    expect(await offsetByTime(harness.broker, 'T', 0, 0)).to.equal(0);
+    expect(await offsetByTime(harness.broker, 'T', 0, Number.MAX_SAFE_INTEGER)).to.equal(7);
+    expect(await offsetByTime(harness.broker, 'T', 1, START_MS)).to.equal(0);
   });
 });
 

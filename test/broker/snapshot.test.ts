@@ -60,7 +60,7 @@ describe('a snapshot', () => {
     const entry = encodeMembershipEntry({ index: logIndex(index), membership: membership('a', 'b') });
     expect(snapshot.meta).to.deep.equal({ tip: harness.log.tipAt(5), membership: entry });
     expect([...snapshot.rows()]).to.deep.equal([
-      ['applied', '{"v":1,"index":5}'],
+      ['applied', '{"v":1,"index":5,"storedAtMs":1700000000000}'],
       ['m', entry.toString()],
       [`p/${PRODUCER_A}`, '[[1,2,"T",1,0,3]]'],
       ['q/T/0', '[1]'],

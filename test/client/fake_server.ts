@@ -512,6 +512,9 @@ export class FakeNode {
         });
         callback(null, { cluster: group.cluster, group: 'g0', leaderId: leaderId(), nodes, membership, outside });
       },
+      backup: (call) => {
+        call.emit('error', statusOf(new TLedgerError('INTERNAL', 'nothing is backed up here')));
+      },
       createTopic: (call, callback) => {
         this.unaryCalls.push('createTopic');
         if (this.refuseAll !== undefined) return callback(statusOf(new TLedgerError(this.refuseAll)));

@@ -16,7 +16,7 @@ import { physicalOffset, RECORD_HEADER_BYTES, sizeAt } from '../../src/format/re
 import { writeUint64 } from '../../src/format/uint64.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
 import type { AppendDone } from '../../src/replica/types.ts';
-import type { Gateway, LeaderInfo, MemberDigest, MemberStatus } from '../../src/rpc/gateway.ts';
+import type { BackupDoor, Gateway, LeaderInfo, MemberDigest, MemberStatus } from '../../src/rpc/gateway.ts';
 import type { GroupMembers, MembershipOrder } from '../../src/rpc/members.ts';
 
 /** The part of a broker that services use. */
@@ -137,6 +137,8 @@ export class FakeGateway implements Gateway {
   onBarrier: () => void = () => {};
   barriers = 0;
   digests: MemberDigest[] = [];
+  /** What becomes of a backup; replaced by tests. */
+  backups: BackupDoor = { run: () => Promise.reject(new TLedgerError('INTERNAL', 'no backup is expected')) };
   #leader: LeaderInfo | null = { nodeId: 'n1', clientAddress: '127.0.0.1:8082', term: term(3) };
   #index = 0;
 
