@@ -123,9 +123,13 @@ async function readCold(queue: Queue, request: PullRequest, bounds: PullBounds, 
   const units = await log.within(() => queue.units.readAsync(offset, Math.floor(count)));
   plan.take(queue, offset, units);
   await log.pace(plan.wantedBytes);
-  const found: Buffer[] = [];
-  for (const { position, sizeBytes } of plan.reads) found.push(await log.read(position, sizeBytes));
-  return { ...answer(queue, request, plan, plan.assemble(found), log), isCold: true };
+  const records = Buffer.allocUnsafe(plan.wantedBytes);
+  let filled = 0;
+  for (const { position, sizeBytes } of plan.stretches()) {
+    await log.fill(position, records.subarray(filled, filled + sizeBytes));
+    filled += sizeBytes;
+  }
+  return { ...answer(queue, request, plan, records, log), isCold: true };
 }
 
 function checkRequest(queue: Queue, { offset, countMax, bytesMax }: PullRequest): void {
@@ -193,6 +197,13 @@ class Plan {
 
   get reads(): readonly LogRange[] {
     return this.#reads.map(({ start, end }) => ({ position: physicalOffset(start), sizeBytes: end - start }));
+  }
+
+  /** What is wanted and nothing else. */
+  *stretches(): Generator<LogRange, void, void> {
+    for (const { stretches } of this.#reads) {
+      for (const { start, end } of stretches) yield { position: physicalOffset(start), sizeBytes: end - start };
+    }
   }
 
   /** Adds the records of the units from `offset` on, until they are too many bytes. */

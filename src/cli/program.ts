@@ -7,6 +7,7 @@ import * as config from './commands/config.ts';
 import * as consume from './commands/consume.ts';
 import * as demo from './commands/demo.ts';
 import * as importing from './commands/import.ts';
+import * as index from './commands/index.ts';
 import * as leader from './commands/leader.ts';
 import * as log from './commands/log.ts';
 import * as member from './commands/member.ts';
@@ -33,6 +34,7 @@ const commandModules = [
   leader,
   log,
   backup,
+  index,
   importing,
   node,
   config,

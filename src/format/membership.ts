@@ -2,7 +2,7 @@
 // membership has one encoding only, so whatever is not exactly that is refused.
 //
 //   record body   {"v":1,"voters":["a","b"],"outgoing":[],"learners":[{"id":"c","promote":true,"replaces":null}],
-//                  "addresses":{"a":{"peer":"h:p","client":"h:p"},…}}
+//                  "addresses":{"a":{"peer":"h:p","client":"h:p"},…}}        a learner may have "stays":true
 //   entry         {"v":1,"index":7,"voters":…}
 import { assert } from '../base/assert.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
@@ -112,7 +112,9 @@ export function membershipsIn(buffer: Buffer, start: number, end: number): Membe
 function encode(membership: Membership, head: { readonly index?: LogIndex }): Buffer {
   checkWellFormed(membership);
   const { voters, outgoing, learners, addresses } = membership;
-  const learnerRows = learners.map(({ id, promote, replaces }) => ({ id, promote, replaces }));
+  const learnerRows = learners.map(({ id, promote, replaces, stays }) => {
+    return { id, promote, replaces, ...(stays === true ? { stays } : {}) };
+  });
   // Object.fromEntries defines own properties, whatever a member is called.
   const addressRows = Object.fromEntries(
     membersOf(membership).map((id) => [id, { peer: addresses[id]!.peer, client: addresses[id]!.client }]),
@@ -140,11 +142,14 @@ function readMembership(fields: ReadonlyMap<string, unknown>): Membership {
 }
 
 function readLearner(value: unknown): Learner {
-  const fields = fieldsOf(value, ['id', 'promote', 'replaces']);
+  const stays = fieldsOf(value).has('stays');
+  const fields = fieldsOf(value, ['id', 'promote', 'replaces', ...(stays ? ['stays'] : [])]);
   const promote = fields.get('promote');
+  assert(!stays || (fields.get('stays') === true && promote === true), 'only who waits for promotion has a way back');
   const replaces = fields.get('replaces');
   assert(typeof promote === 'boolean', 'a learner waits for promotion or not');
-  return { id: readId(fields.get('id')), promote, replaces: replaces === null ? null : readId(replaces) };
+  const learner = { id: readId(fields.get('id')), promote, replaces: replaces === null ? null : readId(replaces) };
+  return stays ? { ...learner, stays: true } : learner;
 }
 
 function readAddress(value: unknown): MemberAddress {

@@ -123,7 +123,9 @@ function planPromote(current: Membership, id: NodeId): Membership {
   const learner = current.learners.find((candidate) => candidate.id === id);
   mustBe(learner !== undefined, `No learner is called ${id}.`);
   refuse(learner?.promote === true, `${id} becomes a voter as soon as it has caught up.`);
-  const learners = current.learners.map((other) => (other.id === id ? { ...other, promote: true } : other));
+  const learners = current.learners.map((other) =>
+    other.id === id ? { ...other, promote: true, stays: true as const } : other,
+  );
   return make(current.voters, [], learners, addressesOf(current));
 }
 
@@ -151,8 +153,10 @@ function planReaddress(current: Membership, id: NodeId, address: MemberAddress):
 function planCancel(current: Membership): Membership {
   const { voters, outgoing, learners } = current;
   if (isJoint(current)) return make(outgoing, voters, learners, addressesOf(current));
-  const staying = learners.filter(({ promote }) => !promote);
-  refuse(staying.length === learners.length, 'No change is under way.');
+  refuse(!learners.some(({ promote }) => promote), 'No change is under way.');
+  const staying = learners
+    .filter(({ promote, stays }) => !promote || stays === true)
+    .map(({ id, replaces }) => ({ id, promote: false, replaces }));
   return make(voters, [], staying, addressesOf(current));
 }
 

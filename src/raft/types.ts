@@ -52,6 +52,8 @@ export interface Learner {
   readonly promote: boolean;
   /** The voter it takes the place of when it is promoted. */
   readonly replaces: NodeId | null;
+  /** Of one that is to be promoted: it was taken in to stay a learner, and is one again when that is taken back. */
+  readonly stays?: true;
 }
 
 /**

@@ -38,6 +38,9 @@ export const defaultColdLimits: ColdLimits = {
   bytesPerSecond: 16 * 1024 * 1024,
 };
 
+/** Buffers kept for chunks to come: making and freeing them costs more than reading into them. */
+const SPARE_BUFFERS_MAX = 4;
+
 /** The log for readers that must not slow it down. */
 export interface ColdLog {
   /** Where the log ends. */
@@ -45,10 +48,12 @@ export interface ColdLog {
   /** Bytes that are in memory because they were appended a short while ago; null when they are not. Not to be changed. */
   held(position: PhysicalOffset, sizeBytes: number): Buffer | null;
   /**
-   * Committed bytes of one segment, from memory or the disk. Not to be changed.
-   * @throws TLedgerError DATA_CORRUPTED when no segment holds them (any more); STORAGE_FAILED, OVERLOADED, SHUTTING_DOWN.
+   * Fills `target` with committed bytes of one segment, from memory or the disk: at once (then undefined) or by the time
+   * the promise resolves.
+   * @throws TLedgerError, at once or later: DATA_CORRUPTED when no segment holds them (any more); STORAGE_FAILED,
+   * OVERLOADED, SHUTTING_DOWN.
    */
-  read(position: PhysicalOffset, sizeBytes: number): Promise<Buffer>;
+  fill(position: PhysicalOffset, target: Buffer): Promise<void> | undefined;
   /** Resolves when so many bytes of old data may be read and sent. */
   pace(sizeBytes: number): Promise<void> | undefined;
   /** Does other reading of old data within the same bound. */
@@ -66,7 +71,14 @@ interface Parts {
 interface Chunk {
   readonly start: number;
   readonly end: number;
-  readonly bytes: Promise<Buffer>;
+  read: Promise<void>;
+  /** Where they are, once the read has begun. */
+  buffer: Buffer | null;
+  isRead: boolean;
+  /** Still to be found by who looks for it. */
+  isKept: boolean;
+  /** Who waits for it or is reading it: the buffer must not be used again before they are done. */
+  users: number;
 }
 
 /** See the head of the file. */
@@ -78,6 +90,8 @@ export class ColdReads implements ColdLog {
   /** By their start, the least recently used one first. */
   readonly #chunks = new Map<number, Chunk>();
   #cachedBytes = 0;
+  /** Buffers of chunks that were given up, all of the same size. */
+  readonly #spare: Buffer[] = [];
 
   /** @param parts of an open log: `tip` moves. */
   constructor(parts: Parts, limits: ColdLimits, clock: Clock) {
@@ -102,20 +116,24 @@ export class ColdReads implements ColdLog {
     return this.#parts.cache.bytesAt(position, sizeBytes);
   }
 
-  async read(position: PhysicalOffset, sizeBytes: number): Promise<Buffer> {
-    const end = position + sizeBytes;
+  fill(position: PhysicalOffset, target: Buffer): Promise<void> | undefined {
+    const end = position + target.length;
     // Who asks has the place from derived files, which may be wrong.
     if (end > this.endPosition) {
-      throw new TLedgerError('DATA_CORRUPTED', `${sizeBytes} bytes at position ${position} lie behind the log's end`);
+      throw new TLedgerError(
+        'DATA_CORRUPTED',
+        `${target.length} bytes at position ${position} lie behind the log's end`,
+      );
     }
-    const held = this.held(position, sizeBytes);
-    if (held !== null) return held;
-    const first = await this.#part(position, end);
-    if (first.length === sizeBytes) return first;
-    const bytes = Buffer.allocUnsafe(sizeBytes);
-    let filled = first.copy(bytes);
-    while (filled < sizeBytes) filled += (await this.#part(position + filled, end)).copy(bytes, filled);
-    return bytes;
+    const held = this.held(position, target.length);
+    if (held !== null) held.copy(target);
+    let done = held === null ? 0 : target.length;
+    while (done < target.length) {
+      const chunk = this.#chunkFor(position + done, end);
+      if (!chunk.isRead) return this.#fillLater(chunk, position, target, done);
+      done += copyFrom(chunk, position + done, target, done);
+    }
+    return undefined;
   }
 
   pace(sizeBytes: number): Promise<void> | undefined {
@@ -139,12 +157,25 @@ export class ColdReads implements ColdLog {
   /** The log is about to be closed: what waits is refused, and what is under way will not be kept. */
   close(): void {
     this.#gate.close();
-    this.#chunks.clear();
-    this.#cachedBytes = 0;
+    this.truncateAfter(physicalOffset(0));
   }
 
-  /** The bytes from `position` on, up to `end` or the end of their chunk. */
-  async #part(position: number, end: number): Promise<Buffer> {
+  /** Goes on with `target[done, …)` when `chunk` is read. */
+  async #fillLater(chunk: Chunk, position: PhysicalOffset, target: Buffer, done: number): Promise<void> {
+    chunk.users++;
+    let filled = done;
+    try {
+      await chunk.read;
+      filled += copyFrom(chunk, position + filled, target, filled);
+    } finally {
+      chunk.users--;
+      this.#reuse(chunk);
+    }
+    if (filled < target.length) await this.fill(physicalOffset(position + filled), target.subarray(filled));
+  }
+
+  /** The chunk that holds the byte at `position`, and all up to `end` that belong into it. */
+  #chunkFor(position: number, end: number): Chunk {
     const segment = this.#parts.segments.at(physicalOffset(position));
     const start = this.#chunkStart(segment, position);
     const to = Math.min(end, this.#chunkEnd(segment, start));
@@ -152,10 +183,12 @@ export class ColdReads implements ColdLog {
     if (chunk === undefined || chunk.end < to) {
       if (chunk !== undefined) this.#drop(chunk);
       chunk = this.#load(segment, start);
+    } else {
+      this.#chunks.delete(start);
+      this.#chunks.set(start, chunk);
     }
-    this.#touch(chunk);
     this.#readAhead(segment, chunk);
-    return (await chunk.bytes).subarray(position - start, to - start);
+    return chunk;
   }
 
   /** Reads the next chunk, too, for whoever came here from the chunk before; not while others wait for the disk. */
@@ -173,39 +206,51 @@ export class ColdReads implements ColdLog {
 
   #load(segment: Segment, start: number): Chunk {
     const end = Math.min(this.#chunkEnd(segment, start), this.endPosition);
-    const bytes = this.#gate.run(() => this.#readFile(start, end));
-    const chunk: Chunk = { start, end, bytes };
+    const chunk: Chunk = { start, end, read: Promise.resolve(), buffer: null, isRead: false, isKept: true, users: 0 };
     this.#chunks.set(start, chunk);
     this.#cachedBytes += end - start;
-    bytes.catch(() => this.#drop(chunk));
     for (const oldest of this.#chunks.values()) {
       if (this.#cachedBytes <= this.#limits.cacheBytesMax) break;
       this.#drop(oldest);
     }
+    chunk.read = this.#gate.run(() => this.#readFile(chunk));
+    chunk.read.catch(() => this.#drop(chunk));
     return chunk;
   }
 
-  /** The buffer is made only now that the read begins: who waits for a turn costs nothing. */
-  async #readFile(start: number, end: number): Promise<Buffer> {
-    const { file, start: segmentStart, firstIndex } = this.#parts.segments.at(physicalOffset(start));
-    const buffer = Buffer.allocUnsafeSlow(end - start);
-    const count = await file.readAsync(buffer, start - segmentStart);
-    if (count === buffer.length) return buffer;
-    const position = physicalOffset(start + count);
-    const reason = 'the file is too short';
-    throw new DamageError({ kind: 'log', file: file.path, position, index: firstIndex, reason });
-  }
-
-  #touch(chunk: Chunk): void {
-    if (this.#chunks.get(chunk.start) !== chunk) return;
-    this.#chunks.delete(chunk.start);
-    this.#chunks.set(chunk.start, chunk);
+  /** The buffer is taken only now that the read begins: who waits for a turn costs nothing. */
+  async #readFile(chunk: Chunk): Promise<void> {
+    const { file, start, firstIndex } = this.#parts.segments.at(physicalOffset(chunk.start));
+    chunk.buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.#limits.chunkBytes);
+    const wanted = chunk.buffer.subarray(0, chunk.end - chunk.start);
+    chunk.users++;
+    try {
+      const count = await file.readAsync(wanted, chunk.start - start);
+      chunk.isRead = count === wanted.length;
+      if (chunk.isRead) return;
+      const position = physicalOffset(chunk.start + count);
+      const reason = 'the file is too short';
+      throw new DamageError({ kind: 'log', file: file.path, position, index: firstIndex, reason });
+    } finally {
+      chunk.users--;
+      this.#reuse(chunk);
+    }
   }
 
   #drop(chunk: Chunk): void {
-    if (this.#chunks.get(chunk.start) !== chunk) return;
+    if (!chunk.isKept) return;
+    chunk.isKept = false;
     this.#chunks.delete(chunk.start);
     this.#cachedBytes -= chunk.end - chunk.start;
+    this.#reuse(chunk);
+  }
+
+  /** Takes the buffer of a chunk that nobody needs any more for the next one. */
+  #reuse(chunk: Chunk): void {
+    if (chunk.isKept || chunk.users > 0 || chunk.buffer === null) return;
+    this.#spare.push(chunk.buffer);
+    chunk.buffer = null;
+    if (this.#spare.length > SPARE_BUFFERS_MAX) this.#spare.pop();
   }
 
   #chunkStart(segment: Segment, position: number): number {
@@ -215,4 +260,11 @@ export class ColdReads implements ColdLog {
   #chunkEnd(segment: Segment, start: number): number {
     return Math.min(start + this.#limits.chunkBytes, segment.end);
   }
+}
+
+/** Copies what `chunk` holds from `position` on into `target[at, …)`. @returns how many bytes. */
+function copyFrom(chunk: Chunk, position: number, target: Buffer, at: number): number {
+  assert(chunk.isRead && chunk.buffer !== null, 'only a chunk that is read is copied from');
+  const count = Math.min(chunk.end - position, target.length - at);
+  return chunk.buffer.copy(target, at, position - chunk.start, position - chunk.start + count);
 }

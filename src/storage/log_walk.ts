@@ -21,6 +21,8 @@ import type { LogTip } from './log_tip.ts';
 import { type Pace, SCRUB_PIECE_BYTES } from './scrub_pace.ts';
 import { FILLER_BYTES } from './segment.ts';
 
+const ZEROS = Buffer.alloc(SCRUB_PIECE_BYTES);
+
 /** The record before the next one. Behind damage its checksum is not known: `chainCrc` is null. */
 export interface WalkTip extends Omit<LogTip, 'chainCrc'> {
   readonly chainCrc: number | null;
@@ -129,6 +131,12 @@ export class LogWalk {
       }
       const header = at - this.#windowAt;
       const window = this.#window;
+      const rest = window.subarray(header, this.#windowEnd - this.#windowAt);
+      if (header === 0 && rest.length <= ZEROS.length && rest.equals(ZEROS.subarray(0, rest.length))) {
+        // What was never written is most of a last segment.
+        at = Math.max(at, this.#windowEnd - RECORD_HEADER_BYTES);
+        continue;
+      }
       if (window[header] !== 0 || window[header + 1] !== 0 || window[header + 2] !== 0) continue;
       if (!isRecordWhole(window, header, header + segment.end - at - FILLER_BYTES)) continue;
       if (positionAt(window, header) !== at || indexAt(window, header) <= after.index) continue;

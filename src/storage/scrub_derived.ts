@@ -71,10 +71,14 @@ export class RecordUnits {
     record.position = position;
     record.sizeBytes = sizeAt(buffer, at);
     record.term = termAt(buffer, at);
-    const unitAt = this.#index.place(record.index - 1);
-    encodeIndexUnit(this.#index.bytes, unitAt, record);
     this.#records++;
     this.#bytes += record.sizeBytes;
+    const { unitsUpTo } = this.#target;
+    if (unitsUpTo === undefined || record.index <= unitsUpTo.logIndex) {
+      const unitAt = this.#index.place(record.index - 1);
+      encodeIndexUnit(this.#index.bytes, unitAt, record);
+    }
+    if (unitsUpTo !== undefined && record.index > unitsUpTo.queues) return;
     if (magicAt(buffer, at) === recordMagic.message) this.#addMessage(buffer, at, position, record.sizeBytes);
   }
 

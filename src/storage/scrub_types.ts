@@ -16,6 +16,8 @@ export interface ScrubTarget {
   readonly base: () => LogTip;
   /** The lowest offset whose unit is kept now; null when nothing is known of the queue: its units are not looked at. */
   readonly queueMin: (topic: string, queueId: number) => number | null;
+  /** The last records whose units must be there: in the log index, in the queues. All that are looked at by default. */
+  readonly unitsUpTo?: { readonly logIndex: LogIndex; readonly queues: LogIndex };
 }
 
 /** Something that is not as it must be. */

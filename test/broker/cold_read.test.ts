@@ -29,13 +29,17 @@ class FakeColdLog implements ColdLog {
     return position >= this.heldFrom ? this.#log.read(position, sizeBytes) : null;
   }
 
-  async read(position: PhysicalOffset, sizeBytes: number): Promise<Buffer> {
-    const held = this.held(position, sizeBytes);
-    if (held !== null) return held;
+  fill(position: PhysicalOffset, target: Buffer): Promise<void> | undefined {
+    const held = this.held(position, target.length);
+    if (held !== null) {
+      held.copy(target);
+      return undefined;
+    }
     this.coldReads++;
-    await new Promise((resolve) => setImmediate(resolve));
-    this.meanwhile();
-    return this.#log.read(position, sizeBytes);
+    return new Promise((resolve) => setImmediate(resolve)).then(() => {
+      this.meanwhile();
+      this.#log.read(position, target.length).copy(target);
+    });
   }
 
   pace(sizeBytes: number): undefined {

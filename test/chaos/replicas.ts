@@ -69,19 +69,23 @@ export async function readCutLog(
 }
 
 /**
- * Compares the consume queue files of stopped nodes, byte by byte. Files are as long as their last unit or, preallocated,
- * longer: what lies behind the shorter one must be zero.
+ * Compares the files of stopped nodes in a folder of their group, byte by byte. Zeros at
+ * the end don't count, as files are preallocated. Of the log one node may hold more: the others end one after the other.
  * @returns what differs, as sentences; nothing when all are equal.
  */
-export function compareConsumeQueues(nodeDirectories: readonly string[], group: string): string[] {
-  const roots = nodeDirectories.map((directory) => join(directory, group, 'consumequeue'));
+export function compareFiles(
+  nodeDirectories: readonly string[],
+  group: string,
+  folder: 'commitlog' | 'consumequeue',
+): string[] {
+  const roots = nodeDirectories.map((directory) => join(directory, group, folder));
   const names = new Set(roots.flatMap((root) => filesBelow(root)));
   const differing: string[] = [];
-  if (names.size === 0 && roots.length > 0) differing.push('no node has a consume queue');
+  if (names.size === 0 && roots.length > 0) differing.push(`no node has a ${folder}`);
   for (const name of names) {
     const [first, ...rest] = roots.map((root) => contentOf(join(root, name)));
     rest.forEach((bytes, at) => {
-      const from = differsAt(first!, bytes);
+      const from = differsAt(first!, bytes, folder === 'commitlog');
       if (from >= 0) differing.push(`${name}: ${roots[at + 1]} differs from ${roots[0]} at byte ${from}`);
     });
   }
@@ -99,12 +103,17 @@ function contentOf(path: string): Buffer {
   return existsSync(path) ? readFileSync(path) : Buffer.alloc(0);
 }
 
-/** Where two contents begin to differ, zeros at the end aside; -1 when they don't. */
-function differsAt(one: Buffer, other: Buffer): number {
-  const [short, long] = one.length <= other.length ? [one, other] : [other, one];
-  const common = long.subarray(0, short.length);
-  if (!short.equals(common)) return short.findIndex((byte, at) => byte !== common[at]);
-  const rest = long.subarray(short.length);
-  const nonZero = rest.findIndex((byte) => byte !== 0);
-  return nonZero < 0 ? -1 : short.length + nonZero;
+/** Where two contents begin to differ, zeros at the end of either aside; -1 when they don't. @param mayLag one may be the beginning of the other. */
+function differsAt(one: Buffer, other: Buffer, mayLag: boolean): number {
+  const [short, long] = [usedOf(one), usedOf(other)].sort((a, b) => a.length - b.length) as [Buffer, Buffer];
+  if (short.length < long.length && !mayLag) return short.length;
+  if (short.equals(long.subarray(0, short.length))) return -1;
+  return short.findIndex((byte, at) => byte !== long[at]);
+}
+
+/** Without the zeros at the end, which are preallocated or not yet written. */
+function usedOf(bytes: Buffer): Buffer {
+  let end = bytes.length;
+  while (end > 0 && bytes[end - 1] === 0) end--;
+  return bytes.subarray(0, end);
 }

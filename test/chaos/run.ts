@@ -18,7 +18,7 @@ import { Network } from './network.ts';
 import { pause, until } from './pause.ts';
 import { planOf, type Step } from './plan.ts';
 import { type ProbeCounts, Prober, Reader } from './readers.ts';
-import { compareConsumeQueues, readCutLog, verifyReplicas } from './replicas.ts';
+import { compareFiles, readCutLog, verifyReplicas } from './replicas.ts';
 import { type ChaosReport, FaultStatistics, voidReasons } from './report.ts';
 import { Stage } from './stage.ts';
 
@@ -125,7 +125,7 @@ class Run {
     // Nodes that do not agree have been seen above; and each cuts its files where its own snapshots lie.
     const isComparable = agreement.identical && !this.#isCut;
     const directories = isComparable ? cluster.members.map(({ dataDir }) => dataDir) : [];
-    for (const what of compareConsumeQueues(directories, GROUP)) history.sight('diverged', what);
+    for (const what of compareFiles(directories, GROUP, 'consumequeue')) history.sight('diverged', what);
 
     const verdict = judge(history, found?.log);
     const figures = {

@@ -114,13 +114,19 @@ describe('cli: member', () => {
     expect([exitCode, stdout.toString()]).to.deep.equal([0, 'done: n2 does not belong to the group any more\n']);
   });
 
-  it('list says first that a node was asked that was removed', async () => {
+  it('list and cluster status say first that a node was asked that was removed', async () => {
     group.outside = 'node "n0" was removed, as record 7 says';
     expect((await cli('member list')).stdout.toString()).to.match(
       /^The node that was asked is outside: node "n0" was removed, as record 7 says\. .*\n\ncluster fake, /,
     );
     const document = JSON.parse((await cli('member list --format json')).stdout.toString());
     expect(document.outside).to.equal(group.outside);
+    const whole = await cli('cluster status');
+    expect(whole.stdout.toString()).to.match(
+      /^The node that was asked is outside: node "n0" was removed, as record 7 says\. .*\n\ncluster fake, /,
+    );
+    const asDocument = await cli('cluster status --format json');
+    expect(JSON.parse(asDocument.stdout.toString()).outside).to.equal(group.outside);
   });
 
   it('list ends the reason of a stranger with what to do', async () => {

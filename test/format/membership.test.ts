@@ -59,6 +59,7 @@ describe('a membership', () => {
             id,
             promote: at % 2 === 0,
             replaces: at % 2 === 0 ? voters[0]! : null,
+            ...(at % 4 === 0 ? { stays: true as const } : {}),
           })),
         });
         checkMembership(membership);
@@ -143,6 +144,7 @@ describe('a membership', () => {
     ['a number for a name', text.replace('["a","b","d"]', '["a","b",4]')],
     ['text for a list', text.replace('["a","b","d"]', '"abd"')],
     ['text for a flag', text.replace('"promote":true', '"promote":"true"')],
+    ['a learner that stays and is not promoted', text.replace('"promote":false', '"promote":false,"stays":true')],
     ['a learner with more to it', text.replace('"promote":true', '"promote":true,"x":1')],
     ['an address with more to it', text.replace('"client"', '"other":"x","client"')],
     ['an address of numbers', text.replace('"peer":"h.test:1"', '"peer":1')],

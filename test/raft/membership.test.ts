@@ -96,6 +96,18 @@ describe('raft/membership: changes', () => {
       steps: ['abc +e'],
     },
     {
+      name: 'cancel leaves a learner that was taken in to stay, and can be promoted again',
+      from: changed(abc, add('d', false), { type: 'promote', id: 'd' }, add('e')),
+      change: { type: 'cancel' },
+      steps: ['abc +d'],
+    },
+    {
+      name: 'a learner that stayed is promoted later',
+      from: changed(abc, add('d', false), { type: 'promote', id: 'd' }, { type: 'cancel' }),
+      change: { type: 'promote', id: 'd' },
+      steps: ['abc +d!', 'abcd<abc', 'abcd'],
+    },
+    {
       name: 'cancel turns a change-over around',
       from: changed(abc, { type: 'remove', id: 'a' }),
       change: { type: 'cancel' },

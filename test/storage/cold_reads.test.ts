@@ -3,9 +3,10 @@ import { expect } from 'chai';
 import { ManualClock } from '../../src/base/clock.ts';
 import { TLedgerError } from '../../src/base/errors.ts';
 import { SeededRandom } from '../../src/base/random.ts';
-import { physicalOffset } from '../../src/format/record.ts';
+import { type PhysicalOffset, physicalOffset } from '../../src/format/record.ts';
 import { logIndex } from '../../src/raft/types.ts';
 import { ColdGate, ColdPace } from '../../src/storage/cold_gate.ts';
+import type { ColdReads } from '../../src/storage/cold_reads.ts';
 import type { CommitLog } from '../../src/storage/commit_log.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { append, openLog, SEGMENT_BYTES } from './log_fixture.ts';
@@ -26,6 +27,12 @@ function fill(log: CommitLog, count: number, seed = 1): void {
 
 /** Where record `index` lies. */
 const placeOf = (log: CommitLog, index: number) => log.locate(logIndex(index));
+
+async function readOf(log: CommitLog, position: PhysicalOffset, sizeBytes: number): Promise<Buffer> {
+  const target = Buffer.alloc(sizeBytes);
+  await log.cold.fill(position, target);
+  return target;
+}
 
 /** Holds asynchronous reads back until `release`; counts those under way. */
 class HeldReads {
@@ -74,10 +81,46 @@ describe('Cold reads', () => {
       const from = random.between(0, room - 1);
       const size = 1 + random.between(0, room - from - 1);
       const position = physicalOffset(segment + from);
-      expect((await log.cold.read(position, size)).equals(log.readAt(position, size)), `${position}+${size}`).to.equal(
+      expect((await readOf(log, position, size)).equals(log.readAt(position, size)), `${position}+${size}`).to.equal(
         true,
       );
     }
+    log.close();
+  });
+
+  it('give the right bytes to many readers at once, out of few buffers', async () => {
+    const disk = new MemoryDisk();
+    const log = coldLog(disk, 3);
+    fill(log, 200);
+    const random = new SeededRandom(11);
+    const waiting: (() => void)[] = [];
+    disk.deferRead = (finish) => waiting.push(finish);
+    const wrong: string[] = [];
+    const reader = async (): Promise<void> => {
+      for (let round = 0; round < 20; round++) {
+        const segment = SEGMENT_BYTES * random.between(0, 3);
+        const from = random.between(0, SEGMENT_BYTES - 2);
+        const size = random.between(1, Math.min(SEGMENT_BYTES - from, 3 * CHUNK_BYTES));
+        const position = physicalOffset(segment + from);
+        const found = await readOf(log, position, size);
+        if (!found.equals(log.readAt(position, size))) wrong.push(`${position}+${size}`);
+      }
+    };
+    let isOver = false;
+    const all = Promise.all(Array.from({ length: 40 }, reader)).finally(() => {
+      isOver = true;
+    });
+    let kept = 0;
+    while (!isOver) {
+      // In any order.
+      for (const finish of waiting.splice(random.between(0, waiting.length), 1)) finish();
+      if (waiting.length === 0) await settled();
+      else await Promise.resolve();
+      kept = Math.max(kept, (log.cold as ColdReads).cachedBytes);
+    }
+    await all;
+    expect(wrong).to.deep.equal([]);
+    expect(kept).to.equal(CACHE_BYTES);
     log.close();
   });
 
@@ -89,7 +132,7 @@ describe('Cold reads', () => {
     const done: number[] = [];
     // Every second chunk, backwards: nobody reads on.
     const asked = Array.from({ length: 10 }, (_, number) => number).map(async (number) => {
-      await log.cold.read(physicalOffset((20 - 2 * number) * CHUNK_BYTES), 10);
+      await readOf(log, physicalOffset((20 - 2 * number) * CHUNK_BYTES), 10);
       done.push(number);
     });
     await settled();
@@ -106,13 +149,13 @@ describe('Cold reads', () => {
     const log = coldLog(disk);
     fill(log, 200);
     const reads = new HeldReads(disk);
-    const cold = log.cold.read(physicalOffset(0), 100);
+    const cold = readOf(log, physicalOffset(0), 100);
     fill(log, 5, 900);
     const steps = disk.operationCount;
     for (const index of [202, 203, 204, 205]) {
       const { position, sizeBytes } = placeOf(log, index);
       const held = log.cold.held(position, sizeBytes);
-      expect(held?.equals(await log.cold.read(position, sizeBytes))).to.equal(true);
+      expect(held?.equals(await readOf(log, position, sizeBytes))).to.equal(true);
     }
     expect(disk.operationCount, 'the disk was not asked').to.equal(steps);
     expect(reads.waiting).to.have.length(1);
@@ -130,7 +173,7 @@ describe('Cold reads', () => {
     for (let chunk = 0; chunk < chunks; chunk++) {
       const begunBefore = reads.begun;
       for (let at = 0; at < CHUNK_BYTES; at += 128) {
-        const read = log.cold.read(physicalOffset(chunk * CHUNK_BYTES + at), 128);
+        const read = readOf(log, physicalOffset(chunk * CHUNK_BYTES + at), 128);
         while (reads.waiting.length > 0) await reads.release();
         await read;
       }
@@ -147,13 +190,13 @@ describe('Cold reads', () => {
     fill(log, 200);
     const reads = new HeldReads(disk);
     for (const chunk of [0, 5, 2, 9, 4]) {
-      const read = log.cold.read(physicalOffset(chunk * CHUNK_BYTES), 10);
+      const read = readOf(log, physicalOffset(chunk * CHUNK_BYTES), 10);
       while (reads.waiting.length > 0) await reads.release();
       await read;
     }
     expect(reads.begun).to.equal(5);
-    const others = [12, 18].map((chunk) => log.cold.read(physicalOffset(chunk * CHUNK_BYTES), 10));
-    const on = log.cold.read(physicalOffset(5 * CHUNK_BYTES), 10);
+    const others = [12, 18].map((chunk) => readOf(log, physicalOffset(chunk * CHUNK_BYTES), 10));
+    const on = readOf(log, physicalOffset(5 * CHUNK_BYTES), 10);
     while (reads.waiting.length > 0) await reads.release();
     await Promise.all([...others, on]);
     expect(reads.begun, '12, 18 and 5; not 6').to.equal(8);
@@ -166,12 +209,12 @@ describe('Cold reads', () => {
     fill(log, 30);
     const { position, sizeBytes } = placeOf(log, 12);
     // The chunk of record 12 holds records behind it, too.
-    await log.cold.read(position, sizeBytes);
+    await readOf(log, position, sizeBytes);
     log.truncateAfter(logIndex(12));
     fill(log, 30, 500);
     for (let index = 10; index <= 20; index++) {
       const place = placeOf(log, index);
-      const found = await log.cold.read(place.position, place.sizeBytes);
+      const found = await readOf(log, place.position, place.sizeBytes);
       expect(found.equals(log.readAt(place.position, place.sizeBytes)), `record ${index}`).to.equal(true);
     }
     log.close();
@@ -182,8 +225,8 @@ describe('Cold reads', () => {
     const log = coldLog(disk);
     fill(log, 30);
     disk.failAt(1, 'EIO');
-    expect(await failureOf(log.cold.read(physicalOffset(0), 100))).to.equal('STORAGE_FAILED');
-    expect(await log.cold.read(physicalOffset(0), 100)).to.have.length(100);
+    expect(await failureOf(readOf(log, physicalOffset(0), 100))).to.equal('STORAGE_FAILED');
+    expect(await readOf(log, physicalOffset(0), 100)).to.have.length(100);
     fill(log, 1);
     log.close();
   });
@@ -194,14 +237,14 @@ describe('Cold reads', () => {
     fill(log, 100);
     await log.flush();
     const reads = new HeldReads(disk);
-    const first = log.cold.read(physicalOffset(0), 10);
-    const second = failureOf(log.cold.read(physicalOffset(6 * CHUNK_BYTES), 10));
+    const first = readOf(log, physicalOffset(0), 10);
+    const second = failureOf(readOf(log, physicalOffset(6 * CHUNK_BYTES), 10));
     log.cutTo(log.boundaryBelow(log.lastIndex)!);
     await reads.release();
     expect(await first, 'what has begun ends well').to.have.length(10);
     expect(await second).to.equal('DATA_CORRUPTED');
     const last = Math.floor((log.endPosition - 1_000) / CHUNK_BYTES);
-    const late = [last, last - 1].map((chunk) => log.cold.read(physicalOffset(chunk * CHUNK_BYTES), 10));
+    const late = [last, last - 1].map((chunk) => readOf(log, physicalOffset(chunk * CHUNK_BYTES), 10));
     const codes = Promise.all(late.map(failureOf));
     log.close();
     while (reads.waiting.length > 0) await reads.release();

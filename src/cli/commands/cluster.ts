@@ -6,6 +6,7 @@ import type { ClusterStatusResponse, NodeStatus } from '../../wire/admin_message
 import { type CliContext, withSession } from '../context.ts';
 import { exitCodes, QuietExit } from '../failure.ts';
 import { duration, grouped, table } from '../output.ts';
+import { outsideLines } from '../outside.ts';
 import { scrubDocument } from './log_verify.ts';
 
 /** Adds the command. */
@@ -39,6 +40,7 @@ function documentOf(status: ClusterStatusResponse) {
     cluster: status.cluster,
     group: status.group,
     leaderId: status.leaderId === '' ? null : status.leaderId,
+    ...(status.outside === '' ? {} : { outside: status.outside }),
     nodes: status.nodes.map((node) => {
       const { nodeId, reachable, clientAddress, peerAddress } = node;
       if (!reachable) return { nodeId, reachable, error: node.error, clientAddress, peerAddress };
@@ -98,6 +100,7 @@ function textOf(status: ClusterStatusResponse): string {
     return count === 0 ? [] : [`${nodeId}: ${count} damaged places found, see tledger log verify`];
   });
   return [
+    ...outsideLines(status.outside),
     `cluster ${status.cluster}, group ${status.group}, ${leader}`,
     '',
     table(head, rows),

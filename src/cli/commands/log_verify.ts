@@ -7,6 +7,7 @@ import { exitCodes, QuietExit } from '../failure.ts';
 import { duration, grouped, table } from '../output.ts';
 import { bytes, integer } from '../parsing.ts';
 import { ProgressLine } from '../progress.ts';
+import { verifyOffline } from './log_survey.ts';
 
 const POLL_MS = 500;
 
@@ -16,6 +17,8 @@ interface Options {
   readonly index?: number;
   readonly deep?: boolean;
   readonly rate?: number;
+  readonly dataDir?: string;
+  readonly group: string;
 }
 
 const HELP = `
@@ -28,11 +31,14 @@ log index and of the queues, the state, the snapshots, the small files; then it 
 command waits for the last one and says what is damaged; a running group repairs that by itself. Ctrl-C ends the wait,
 not the checks. Bytes that the operating system still has in memory are checked there, not on the device.
 
+With --data-dir the same is done to the files of a node that is stopped; nothing is changed.
+
 Exit code 0: all identical, nothing damaged. 1: not so, or not all could be asked.
 
 Examples:
   tledger log verify && echo identical
-  tledger log verify --deep --rate 100MiB`;
+  tledger log verify --deep --rate 100MiB
+  tledger log verify --deep --data-dir /var/lib/tledger --group g0`;
 
 /** Adds the command. */
 export function registerVerify(log: Command, context: CliContext): void {
@@ -42,11 +48,15 @@ export function registerVerify(log: Command, context: CliContext): void {
     .option('--index <n>', 'compare at this index (default: the highest committed on all reachable ones)', integer(1))
     .option('--deep', 'read and check everything that is stored')
     .option('--rate <bytes>', 'with --deep: bytes a second on each member (default: as configured)', bytes(4096))
+    .option('--data-dir <directory>', 'with --deep: look at the data directory of a stopped node instead')
+    .option('--group <group>', 'with --data-dir: the group', 'g0')
     .addHelpText('after', HELP)
     .action((options: Options, command: Command) => {
-      const { deep, rate, index } = options;
+      const { deep, rate, index, dataDir, group } = options;
+      if (dataDir !== undefined && deep !== true) command.error('error: --data-dir goes with --deep');
       if (rate !== undefined && deep !== true) command.error('error: --rate goes with --deep');
       if (deep === true && index !== undefined) command.error('error: --index does not go with --deep');
+      if (dataDir !== undefined) return verifyOffline(command, context, { dataDir, group });
       return withSession(command, context, async (session) => {
         if (deep === true) await scrubAll(session, context, rate);
         await verify(session, options, deep === true);

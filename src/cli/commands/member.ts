@@ -6,6 +6,7 @@ import type { ClusterStatusResponse, GroupMember, Membership } from '../../wire/
 import { type CliContext, withSession } from '../context.ts';
 import { exitCodes, QuietExit } from '../failure.ts';
 import { grouped, table } from '../output.ts';
+import { outsideLines } from '../outside.ts';
 import { endpoint } from '../parsing.ts';
 
 interface ChangeOptions {
@@ -124,7 +125,8 @@ Examples:
 
 const CANCEL_HELP = `
 During a change-over it is turned back, so that the voters are what they were. Without one, every learner that waits to
-become a voter leaves the group; learners that were added with --learner stay. Refused if nothing is under way.
+become a voter leaves the group; learners that were added with --learner stay, also when they were promoted later on and have
+not caught up yet. Refused if nothing is under way.
 
 Example:
   tledger member cancel`;
@@ -200,9 +202,7 @@ function textOf(status: ClusterStatusResponse): string {
   });
   const silent = nodes.filter(({ reachable }) => !reachable).map(({ nodeId, error }) => `${nodeId}: ${shortly(error)}`);
   return [
-    ...(outside === ''
-      ? []
-      : [`The node that was asked is outside: ${outside}. What follows may be old; ask a member.`, '']),
+    ...outsideLines(outside),
     `cluster ${cluster}, group ${group}, ${leaderId === '' ? 'no leader' : `leader ${leaderId}`}`,
     '',
     table(['NODE', 'ROLE', 'STATE', 'LAG', 'CLIENTS', 'PEERS'], rows),

@@ -1,0 +1,355 @@
+// What grows with the log: `npm run bench:growth -- [--gigabytes 20] [--seconds 5] [--rounds 3] [--seed 1] [--size 1024]
+// [--segment 1GiB] [--drop-caches] [--report reports/growth.json]`. Three real processes, flush sync, one group; the log is
+// filled as fast as it goes. Measured on the way: appends near 0.2 GB and at the end, appends with and without a consumer
+// of old data (one that stays at the leader, one that goes where it is sent) in turn, memory of every node, and the time
+// until the group serves again after all nodes were killed under load. Writes a report and, beside it, a plot (.svg).
+// Needs 3.3 times as many bytes of disk, which it says and checks first, and removes its data. Exit code 0 only if the
+// goals are met.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, readFileSync, statfsSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { SeededRandom } from '../../src/base/random.ts';
+import { TLedgerClient } from '../../src/client/index.ts';
+import type { Producer } from '../../src/client/producer.ts';
+import { encodeMessageRecord } from '../../src/format/message.ts';
+import { pause } from '../chaos/pause.ts';
+import { builtCluster } from './built.ts';
+import { areMet, type Goal, percentile, tableOf } from './goals.ts';
+import { type Band, plotOf } from './plot.ts';
+
+const TOPIC = 'growth';
+const QUEUES = 4;
+const FRAME_COUNT = 256;
+const FRAMES_IN_FLIGHT = 16;
+const SAMPLE_MS = 500;
+const GB = 1e9;
+/** Where throughput is measured for the first time. */
+const YOUNG_GB = 0.2;
+/** Part of the log that is there when old data begins to be read. */
+const COLD_SHARE = 0.75;
+/** Three copies; a tenth for what is derived; what is appended while the end is measured. */
+const DISK_SHARE = 3.3;
+/** proc(5), counted behind the command's closing bracket; USER_HZ is 100. */
+const UTIME_AT = 11;
+const STIME_AT = 12;
+const MS_PER_TICK = 10;
+/** Caches and compilations of a consumer that has just been started are not its speed. */
+const READER_WARM_UP_MS = 2_000;
+
+const { values } = parseArgs({
+  options: {
+    gigabytes: { type: 'string', default: '20' },
+    seconds: { type: 'string', default: '5' },
+    rounds: { type: 'string', default: '3' },
+    seed: { type: 'string', default: '1' },
+    size: { type: 'string', default: '1024' },
+    segment: { type: 'string', default: '1GiB' },
+    'drop-caches': { type: 'boolean', default: false },
+    report: { type: 'string', default: 'reports/growth.json' },
+  },
+});
+const targetBytes = Number(values.gigabytes) * GB;
+const windowMs = Number(values.seconds) * 1_000;
+
+interface Sample {
+  readonly gigabytes: number;
+  readonly megabytesPerSecond: number;
+  readonly rssMegabytes: readonly number[];
+}
+
+/** Keeps frames of encoded messages under way, until it is stopped. */
+class Load {
+  readonly #producer: Producer;
+  readonly #frames: readonly Buffer[];
+  /** Bytes of records acknowledged, and messages. */
+  bytes = 0;
+  messages = 0;
+  failures = 0;
+  #isStopped = false;
+  readonly #runs: Promise<void>[];
+
+  constructor(client: TLedgerClient, frames: readonly Buffer[]) {
+    this.#producer = client.producer({ windowFramesMax: FRAMES_IN_FLIGHT, windowBytesMax: 16 * 1024 * 1024 });
+    this.#frames = frames;
+    this.#runs = Array.from({ length: FRAMES_IN_FLIGHT }, (_, at) => this.#run(at));
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await Promise.all(this.#runs);
+    await this.#producer.close().catch(() => {});
+  }
+
+  async #run(first: number): Promise<void> {
+    for (let next = first; !this.#isStopped; next++) {
+      const queue = next % QUEUES;
+      try {
+        await this.#producer.sendRecords(TOPIC, queue, this.#frames[queue]!, FRAME_COUNT);
+        this.messages += FRAME_COUNT;
+        this.bytes += this.#frames[queue]!.length;
+      } catch {
+        this.failures++;
+        if (!this.#isStopped) await pause(10);
+      }
+    }
+  }
+}
+
+/** A consumer of old data in another process. */
+class Reader {
+  readonly #child: ChildProcess;
+  readonly #exited: Promise<void>;
+  bytes = 0;
+
+  constructor(mode: 'stay' | 'advised', endpoints: string) {
+    const program = fileURLToPath(new URL('growth_reader.ts', import.meta.url));
+    const loader = createRequire(import.meta.url).resolve('tsx');
+    const child = spawn(process.execPath, ['--import', loader, program, mode, endpoints, TOPIC], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    child.stdout.on('data', (text: Buffer) => {
+      this.bytes = Number(text.toString().trim().split('\n').at(-1));
+    });
+    this.#child = child;
+    this.#exited = new Promise((resolve) => child.once('exit', () => resolve()));
+  }
+
+  async stop(): Promise<void> {
+    this.#child.kill('SIGKILL');
+    await this.#exited;
+  }
+}
+
+function checkSpace(): void {
+  const { bavail, bsize } = statfsSync(tmpdir());
+  const [free, needed] = [bavail * bsize, targetBytes * DISK_SHARE + GB];
+  const says = `${tmpdir()} has ${(free / GB).toFixed(1)} GB free; ${(needed / GB).toFixed(1)} GB are needed`;
+  console.error(says);
+  if (free < needed) process.exit(2);
+}
+
+/** Bytes after `name` in /proc/<pid>/status, in MB. */
+function memoryOf(pid: number, name: 'VmRSS' | 'VmHWM'): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Math.round((Number(new RegExp(`^${name}:\\s*(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) * 1024) / 1e6);
+}
+
+function framesOf(): Buffer[] {
+  const random = new SeededRandom(Number(values.seed));
+  return Array.from({ length: QUEUES }, (_, queueId) => {
+    const records = Array.from({ length: FRAME_COUNT }, () => {
+      const body = Buffer.from(Array.from({ length: Number(values.size) }, () => random.between(0, 255)));
+      return encodeMessageRecord({ topic: TOPIC, queueId, body, bornAtMs: Date.now() });
+    });
+    return Buffer.concat(records);
+  });
+}
+
+/** Processor time that a process has used. */
+function cpuMsOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[UTIME_AT]) + Number(fields[STIME_AT])) * MS_PER_TICK;
+}
+
+/** Whatever the disk's pages are cached in: so that old data is old. Needs to be root. */
+function dropCaches(): void {
+  if (!values['drop-caches']) return;
+  writeFileSync('/proc/sys/vm/drop_caches', '1');
+}
+
+const megabytes = (bytes: number, ms: number): number => Number(((bytes / ms / 1e6) * 1_000).toFixed(1));
+const fall = (from: number, to: number): number => Number((100 * (1 - to / from)).toFixed(1));
+
+checkSpace();
+const LocalCluster = await builtCluster();
+const cluster = await LocalCluster.start({ settings: { segmentSizeBytes: values.segment } });
+process.once('SIGINT', () => void cluster.stop().finally(() => process.exit(130)));
+const samples: Sample[] = [];
+const bands: Band[] = [];
+const goals: Goal[] = [];
+const peaks = new Map<string, number>();
+let client = new TLedgerClient({ endpoints: cluster.endpoints });
+
+function notePeaks(): void {
+  for (const { nodeId } of cluster.members) {
+    if (cluster.isRunning(nodeId)) {
+      peaks.set(nodeId, Math.max(peaks.get(nodeId) ?? 0, memoryOf(cluster.pidOf(nodeId), 'VmHWM')));
+    }
+  }
+}
+
+/** Samples, and shows how far it is. @returns how to stop. */
+function watch(load: Load): () => void {
+  let before = { bytes: 0, atMs: performance.now() };
+  const timer = setInterval(() => {
+    const atMs = performance.now();
+    const megabytesPerSecond = megabytes(load.bytes - before.bytes, atMs - before.atMs);
+    before = { bytes: load.bytes, atMs };
+    const rssMegabytes = cluster.members.map(({ nodeId }) => memoryOf(cluster.pidOf(nodeId), 'VmRSS'));
+    samples.push({ gigabytes: load.bytes / GB, megabytesPerSecond, rssMegabytes });
+    const done = `${(load.bytes / GB).toFixed(2)} of ${values.gigabytes} GB`;
+    process.stderr.write(`\r${done}, ${megabytesPerSecond} MB/s, memory ${rssMegabytes.join(' ')} MB        `);
+  }, SAMPLE_MS);
+  return () => clearInterval(timer);
+}
+
+async function filled(load: Load, bytes: number): Promise<void> {
+  while (load.bytes < bytes) await pause(50);
+}
+
+/** MB/s of appends for a while. */
+async function rateOf(load: Load): Promise<number> {
+  const begun = { bytes: load.bytes, atMs: performance.now() };
+  await pause(windowMs);
+  return megabytes(load.bytes - begun.bytes, performance.now() - begun.atMs);
+}
+
+/** The same, and what one MB costs the leader's processor: that does not depend on what else the machine does. */
+async function costOf(load: Load): Promise<{ rate: number; cpuMsPerMegabyte: number }> {
+  const pid = cluster.pidOf((await cluster.waitForLeader()).nodeId);
+  const begun = { bytes: load.bytes, cpuMs: cpuMsOf(pid) };
+  const rate = await rateOf(load);
+  const cpuMsPerMegabyte = (cpuMsOf(pid) - begun.cpuMs) / ((load.bytes - begun.bytes) / 1e6);
+  return { rate, cpuMsPerMegabyte: Number(cpuMsPerMegabyte.toFixed(1)) };
+}
+
+/** Appends alone and beside a consumer of old data, in turn. */
+async function besideReader(load: Load, mode: 'stay' | 'advised'): Promise<void> {
+  const leader = (await cluster.waitForLeader()).nodeId;
+  const leaderAddress = cluster.members.find(({ nodeId }) => nodeId === leader)!.clientAddress;
+  const alone: number[] = [];
+  const beside: number[] = [];
+  const readRates: number[] = [];
+  for (let round = 0; round < Number(values.rounds); round++) {
+    alone.push(await rateOf(load));
+    dropCaches();
+    const from = load.bytes / GB;
+    const reader = new Reader(mode, mode === 'stay' ? leaderAddress : cluster.endpoints.join(','));
+    await pause(READER_WARM_UP_MS);
+    const begun = { bytes: reader.bytes, atMs: performance.now() };
+    beside.push(await rateOf(load));
+    readRates.push(megabytes(reader.bytes - begun.bytes, performance.now() - begun.atMs));
+    await reader.stop();
+    bands.push({ from, to: load.bytes / GB, name: mode === 'stay' ? 'reader at the leader' : 'reader as advised' });
+  }
+  const [before, after] = [percentile(alone, 0.5), percentile(beside, 0.5)];
+  const who = mode === 'stay' ? 'a cold reader at the leader' : 'a cold reader that follows advice';
+  goals.push(
+    { what: `appends beside ${who} fall by`, value: fall(before, after), most: 20, unit: '%' },
+    { what: `  from ${before} to ${after}; it reads`, value: percentile(readRates, 0.5), unit: 'MB/s' },
+  );
+}
+
+/** Kills every node at once, under load, and starts them again. */
+async function killAll(load: Load): Promise<void> {
+  notePeaks();
+  const ids = cluster.members.map(({ nodeId }) => nodeId);
+  await Promise.all(ids.map((nodeId) => cluster.kill(nodeId)));
+  client.abort();
+  await load.stop();
+  const begunMs = performance.now();
+  const passed = (): number => Math.round(performance.now() - begunMs);
+  await Promise.all(ids.map((nodeId) => cluster.restart(nodeId)));
+  const processesMs = passed();
+  client = new TLedgerClient({ endpoints: cluster.endpoints });
+  const producer = client.producer();
+  await producer.send({ topic: TOPIC, queue: 0, body: Buffer.from('after') });
+  goals.push(
+    { what: 'all nodes killed: processes take part after', value: processesMs, unit: 'ms' },
+    { what: 'all nodes killed: an append is acknowledged after', value: passed(), most: 3_000, unit: 'ms' },
+  );
+  await client.pull({ topic: TOPIC, queue: 0, offset: 0 });
+  await producer.close();
+}
+
+/** Kills one node and waits until it serves reads again. */
+async function killOne(): Promise<void> {
+  const { nodeId } = await cluster.waitForLeader();
+  await cluster.kill(nodeId);
+  const begunMs = performance.now();
+  await cluster.restart(nodeId);
+  const { clientAddress } = cluster.members.find((member) => member.nodeId === nodeId)!;
+  const own = new TLedgerClient({ endpoints: [clientAddress] });
+  await own.pull({ topic: TOPIC, queue: 1, offset: 0 });
+  const passedMs = Math.round(performance.now() - begunMs);
+  goals.push({ what: 'the leader killed: it serves reads again after', value: passedMs, most: 3_000, unit: 'ms' });
+  await own.close();
+}
+
+function writePlot(): void {
+  const colours = ['#1f77b4', '#2ca02c', '#9467bd'];
+  const svg = plotOf({
+    title: `TLedger: one group grows to ${values.gigabytes} GB, ${values.size} bytes a message, three nodes, flush sync`,
+    xName: 'GB in the log',
+    bands,
+    panels: [
+      {
+        title: 'appends acknowledged, MB/s',
+        lines: [
+          {
+            name: 'appends',
+            colour: colours[0]!,
+            points: samples.map((one) => [one.gigabytes, one.megabytesPerSecond]),
+          },
+        ],
+      },
+      {
+        title: 'resident memory of each node, MB',
+        level: { y: 512, name: 'goal' },
+        lines: cluster.members.map(({ nodeId }, at) => ({
+          name: nodeId,
+          colour: colours[at]!,
+          points: samples.map((one) => [one.gigabytes, one.rssMegabytes[at] ?? 0]),
+        })),
+      },
+    ],
+  });
+  writeFileSync(values.report.replace(/(\.json)?$/, '.svg'), svg);
+}
+
+try {
+  await cluster.waitForLeader();
+  await client.admin.createTopic(TOPIC, { queues: QUEUES });
+  const load = new Load(client, framesOf());
+  const stopWatching = watch(load);
+  await filled(load, YOUNG_GB * GB);
+  const young = await costOf(load);
+  await filled(load, COLD_SHARE * targetBytes);
+  await besideReader(load, 'stay');
+  await besideReader(load, 'advised');
+  await filled(load, targetBytes);
+  const old = await costOf(load);
+  stopWatching();
+  process.stderr.write('\n');
+  goals.unshift(
+    {
+      what: `throughput from ${YOUNG_GB} GB to ${values.gigabytes} GB falls by`,
+      value: fall(young.rate, old.rate),
+      most: 10,
+      unit: '%',
+    },
+    { what: `  at ${YOUNG_GB} GB`, value: young.rate, unit: 'MB/s' },
+    { what: `  at ${values.gigabytes} GB`, value: old.rate, unit: 'MB/s' },
+    { what: `  processor time of the leader a MB, at ${YOUNG_GB} GB`, value: young.cpuMsPerMegabyte, unit: 'ms' },
+    { what: `  the same at ${values.gigabytes} GB`, value: old.cpuMsPerMegabyte, unit: 'ms' },
+    { what: 'appends that failed', value: load.failures, most: 0, unit: '' },
+  );
+  await killAll(load);
+  await killOne();
+  notePeaks();
+  for (const [nodeId, peak] of peaks)
+    goals.push({ what: `most memory of ${nodeId}`, value: peak, most: 512, unit: 'MB' });
+} finally {
+  await client.close().catch(() => {});
+  await cluster.stop();
+}
+mkdirSync(dirname(values.report), { recursive: true });
+writeFileSync(values.report, `${JSON.stringify({ options: values, goals, bands, samples }, null, 1)}\n`);
+writePlot();
+console.log(tableOf(goals));
+process.exit(areMet(goals) ? 0 : 1);
