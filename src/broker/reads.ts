@@ -62,7 +62,9 @@ export abstract class BrokerReads {
    */
   async recordAt(index: LogIndex, position: PhysicalOffset, sizeBytes: number): Promise<Buffer> {
     const { coldLog, readLog } = this.options;
-    const record = coldLog === undefined ? readLog(position, sizeBytes) : await coldLog.read(position, sizeBytes);
+    let record = Buffer.alloc(coldLog === undefined ? 0 : sizeBytes);
+    if (coldLog === undefined) record = readLog(position, sizeBytes) as Buffer<ArrayBuffer>;
+    else await coldLog.fill(position, record);
     const isIt = isRecordWhole(record, 0, record.length) && indexAt(record, 0) === index && isBodyIntact(record, 0);
     if (!isIt) throw new TLedgerError('DATA_CORRUPTED', `position ${position} does not hold record ${index}`);
     return record;
