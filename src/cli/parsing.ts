@@ -59,6 +59,18 @@ export function startPosition(text: string): StartPosition {
   return value;
 }
 
+/** Parses a time: milliseconds since the epoch, ISO 8601, or so long ago (`15m`). @returns milliseconds since the epoch. */
+export function time(text: string): number {
+  const ago = /^[0-9.]+ *[a-z]+$/i.test(text) ? parseQuantity(text, 'ms') : text;
+  const atMs = typeof ago === 'number' ? Date.now() - ago : /^[0-9]+$/.test(text) ? Number(text) : Date.parse(text);
+  if (!Number.isSafeInteger(atMs) || atMs < 0) {
+    throw new InvalidArgumentError(
+      'A time is expected: 2026-01-31T12:00:00Z, milliseconds since the epoch, or 15m (ago).',
+    );
+  }
+  return atMs;
+}
+
 /** Parses --delimiter: one or more characters; \t and \0 stand for tab and NUL. */
 export function delimiter(text: string): Buffer {
   const bytes = Buffer.from(text.replaceAll('\\t', '\t').replaceAll('\\0', '\0'));

@@ -5,6 +5,7 @@ import { Cluster } from './cluster.ts';
 import { consume, consumeBatches, type MessageBatch, type PullOptions, type PullResult, pull } from './consumer.ts';
 import type { ClientOptions, ConsumeOptions, ProducerOptions } from './options.ts';
 import { Producer } from './producer.ts';
+import { type FindOffsetOptions, findOffset, type QueryOptions, type QueryResult, query } from './queries.ts';
 import { appendRecords, pullRecords, type RecordsAppended, type RecordsRead, type RecordsToAppend } from './records.ts';
 
 /**
@@ -65,6 +66,16 @@ export class TLedgerClient {
   /** Reads once from one queue, in the log's own layout. */
   pullRecords(from: { readonly topic: string; readonly queue: number; readonly offset: number }): Promise<RecordsRead> {
     return pullRecords(this.#cluster, from);
+  }
+
+  /** Finds messages by key or id, the newest first; see `QueryOptions`. */
+  query(options: QueryOptions): Promise<QueryResult> {
+    return query(this.#cluster, options);
+  }
+
+  /** The first offset of a queue whose message was stored at a time or later; the queue's end when there is none. */
+  findOffset(options: FindOffsetOptions): Promise<number> {
+    return findOffset(this.#cluster, options);
   }
 
   /** Waits for what producers have under way, then closes all connections. */

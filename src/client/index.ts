@@ -23,5 +23,6 @@ export type { ChangeMembersOptions, MemberAddresses, MembersChanged, MembershipW
 export type { BatchReceipt, MessageToSend, SendReceipt } from './message_to_send.ts';
 export type { ClientOptions, ConsumeOptions, ProducerOptions, StartPosition } from './options.ts';
 export { Producer } from './producer.ts';
+export type { FindOffsetOptions, FoundMessage, QueryOptions, QueryResult } from './queries.ts';
 export type { RecordsAppended, RecordsRead, RecordsToAppend } from './records.ts';
 export { queueOfKey } from './topics.ts';

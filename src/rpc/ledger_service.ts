@@ -6,9 +6,11 @@ import type {
   AppendRequest,
   AppendResponse,
   AppendStreamResponse,
+  FindOffsetRequest,
   MetadataRequest,
   MetadataResponse,
   PullRequest,
+  QueryRequest,
 } from '../wire/ledger_messages.ts';
 import { type Incoming, type LedgerHandlers, wellFormed } from '../wire/services.ts';
 import { packedAppendOf } from './append_request.ts';
@@ -17,6 +19,7 @@ import { type CallContext, failureOf, OpenCall, streaming, unary } from './calls
 import { consume, UNSENT_BYTES_MAX } from './consume.ts';
 import type { Gateway } from './gateway.ts';
 import { Puller, WAITING_PULLS_MAX } from './pull.ts';
+import { findOffset, query } from './query.ts';
 import { backlogBytesOfMemory, ReadAdvice } from './read_from.ts';
 import { type FlushKind, toAppendResponse, toLeader, toMetadata } from './replies.ts';
 
@@ -57,6 +60,8 @@ export function ledgerHandlers(options: LedgerServiceOptions): LedgerHandlers {
     },
     pull: unary(context, 'Pull', (request: PullRequest, open) => puller.pull(request, open)),
     consume: streaming(context, 'Consume', (call, open) => consume(gateway, terms, call, open)),
+    query: unary(context, 'Query', (request: QueryRequest, open) => query(gateway, request, open)),
+    findOffset: unary(context, 'FindOffset', (request: FindOffsetRequest, open) => findOffset(gateway, request, open)),
     metadata: unary(context, 'Metadata', (request: MetadataRequest, open) => metadata(gateway, request, open)),
     watchMetadata: streaming(context, 'WatchMetadata', (call, open) => watchMetadata(gateway, call, open)),
   };

@@ -1,7 +1,7 @@
 // What the broker knows, as the messages that clients get.
 import type { Broker } from '../broker/broker.ts';
 import type { AppendResult, QueueRange, TopicInfo } from '../broker/types.ts';
-import { decodeMessageRecord } from '../format/message.ts';
+import { decodeMessageRecord, type StoredMessage } from '../format/message.ts';
 import { magicAt, recordMagic, sizeAt } from '../format/record.ts';
 import type { AppendResponse, Leader, MetadataResponse, StoredMessageFields, Topic } from '../wire/ledger_messages.ts';
 import type { Gateway, LeaderInfo } from './gateway.ts';
@@ -72,16 +72,21 @@ export function toStoredMessages(
     const message = decodeMessageRecord(records, at, at + sizeAt(records, at));
     if (message === undefined || message.topic !== topic || message.queueId !== queue) continue;
     if (message.queueOffset < fromOffset) continue;
-    messages.push({
-      queueOffset: String(message.queueOffset),
-      body: message.body,
-      tag: message.tag ?? '',
-      keys: message.keys,
-      properties: Object.fromEntries(message.properties),
-      bornTimestamp: String(message.bornAtMs),
-      storeTimestamp: String(message.storedAtMs),
-      queue,
-    });
+    messages.push(toStoredMessage(message));
   }
   return messages;
+}
+
+/** One message outside of its record. */
+export function toStoredMessage(message: StoredMessage): StoredMessageFields {
+  return {
+    queueOffset: String(message.queueOffset),
+    body: message.body,
+    tag: message.tag ?? '',
+    keys: message.keys,
+    properties: Object.fromEntries(message.properties),
+    bornTimestamp: String(message.bornAtMs),
+    storeTimestamp: String(message.storedAtMs),
+    queue: message.queueId,
+  };
 }

@@ -173,7 +173,9 @@ export class KeySearch {
     const file = this.#index.fileAt(from.segment, from.ordinal);
     // What was there may have been deleted, or be made anew: then the search goes on before it.
     if (file === undefined || file.segment !== from.segment || file.ordinal !== from.ordinal) return;
-    const entry = from.entry! <= file.header.entries ? file.entry(from.entry!) : null;
+    // Another replica has come further: whatever is here lies before that.
+    if (from.entry! > file.header.entries) return this.#moveTo(file, null);
+    const entry = file.entry(from.entry!);
     if (entry === null || !file.isSameSlot(entry.hash, this.#target.hash)) throw foreign(placeText(from));
   }
 }

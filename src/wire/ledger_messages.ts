@@ -108,6 +108,52 @@ export interface ConsumeResponse {
   readonly readFrom: MemberAddress | null;
 }
 
+/** Asks for messages by exactly one of key, unique id and message id; 0 in a time or limit stands for none or its default. */
+export interface QueryRequest {
+  readonly topic: string;
+  readonly key: string;
+  readonly uniqueId: string;
+  readonly messageId: string;
+  readonly beginTimestamp: Int64;
+  readonly endTimestamp: Int64;
+  readonly maxCount: number;
+  readonly maxBytes: number;
+  readonly cursor: string;
+  readonly current: boolean;
+  readonly packed: boolean;
+}
+
+/** A message that was found, with what says where it is. */
+export interface FoundMessageFields {
+  readonly message: StoredMessageFields;
+  readonly topic: string;
+  readonly messageId: string;
+}
+
+/** The newest first; go on at `cursor` unless it is empty. */
+export interface QueryResponse {
+  readonly messages: readonly FoundMessageFields[];
+  readonly records: Buffer;
+  readonly count: number;
+  readonly cursor: string;
+  readonly complete: boolean;
+}
+
+/** Asks where a queue was at a time. */
+export interface FindOffsetRequest {
+  readonly topic: string;
+  readonly queue: number;
+  readonly timestamp: Int64;
+  readonly current: boolean;
+}
+
+/** The first offset stored then or later, or where the queue ends. */
+export interface FindOffsetResponse {
+  readonly offset: Int64;
+  readonly minOffset: Int64;
+  readonly maxOffset: Int64;
+}
+
 /** Asks for members, leader and topics (all when `topics` is empty). */
 export interface MetadataRequest {
   readonly topics: readonly string[];

@@ -18,6 +18,10 @@ export const PULL_WAIT_MS_MAX = 60_000;
 export const PULL_BYTES_DEFAULT = 1 * MIB;
 /** How many messages a `Pull` response holds unless the caller says otherwise. */
 export const PULL_COUNT_DEFAULT = 256;
+/** How many messages a `Query` response holds unless the caller says otherwise. */
+export const QUERY_COUNT_DEFAULT = 32;
+/** How many it holds at most. */
+export const QUERY_COUNT_MAX = 1_000;
 
 assert(
   GRPC_MESSAGE_BYTES_MAX > messageLimits.batchBytesMax + MIB,

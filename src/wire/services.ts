@@ -33,10 +33,14 @@ import type {
   AppendStreamResponse,
   ConsumeRequest,
   ConsumeResponse,
+  FindOffsetRequest,
+  FindOffsetResponse,
   MetadataRequest,
   MetadataResponse,
   PullRequest,
   PullResponse,
+  QueryRequest,
+  QueryResponse,
 } from './ledger_messages.ts';
 import type {
   ForwardRequest,
@@ -89,6 +93,8 @@ export interface LedgerHandlers extends UntypedServiceImplementation {
   appendStream: handleBidiStreamingCall<Incoming<AppendRequest>, AppendStreamResponse>;
   pull: handleUnaryCall<Incoming<PullRequest>, PullResponse>;
   consume: handleServerStreamingCall<Incoming<ConsumeRequest>, ConsumeResponse>;
+  query: handleUnaryCall<Incoming<QueryRequest>, QueryResponse>;
+  findOffset: handleUnaryCall<Incoming<FindOffsetRequest>, FindOffsetResponse>;
   metadata: handleUnaryCall<Incoming<MetadataRequest>, MetadataResponse>;
   watchMetadata: handleServerStreamingCall<Incoming<MetadataRequest>, MetadataResponse>;
 }
@@ -99,6 +105,8 @@ export const ledgerService = {
   appendStream: appendMethod<AppendStreamResponse>('AppendStream'),
   pull: method<PullRequest, PullResponse>('Ledger', 'Pull'),
   consume: method<ConsumeRequest, ConsumeResponse>('Ledger', 'Consume'),
+  query: method<QueryRequest, QueryResponse>('Ledger', 'Query'),
+  findOffset: method<FindOffsetRequest, FindOffsetResponse>('Ledger', 'FindOffset'),
   metadata: method<MetadataRequest, MetadataResponse>('Ledger', 'Metadata'),
   watchMetadata: method<MetadataRequest, MetadataResponse>('Ledger', 'WatchMetadata'),
 } as const;

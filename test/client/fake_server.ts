@@ -329,6 +329,8 @@ export class FakeNode {
   #ledger(): LedgerHandlers {
     const { group } = this;
     return {
+      query: (_call, callback) => callback(statusOf(new TLedgerError('KEY_INDEX_OFF'))),
+      findOffset: (_call, callback) => callback(statusOf(new TLedgerError('INTERNAL'))),
       append: (call, callback) => {
         this.unaryCalls.push('append');
         const verdict = group.onAppend(this);

@@ -8,11 +8,14 @@ import { expect } from 'chai';
 import { TLedgerClient } from '../../src/client/index.ts';
 import { programArguments } from '../../src/server/child_node.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
+import { defaultKeyIndexLayout } from '../../src/storage/key_index.ts';
 import { pause } from '../chaos/pause.ts';
-import { javaHash, readEntries, readMessage, readUnits } from '../format/rocketmq_reference.ts';
+import { javaHash, readEntries, readIndexFile, readMessage, readUnits } from '../format/rocketmq_reference.ts';
 import { makeStore, type StoreFixture, someMessages } from '../import/fixture.ts';
 
-const COUNT = 12_000;
+/** Enough for two segments. */
+const COUNT = 8_000;
+const SEGMENT_BYTES = 8 << 20;
 const QUEUES = 4;
 
 describe('moving over from RocketMQ', function () {
@@ -20,6 +23,7 @@ describe('moving over from RocketMQ', function () {
   let cluster: LocalCluster;
   let store: StoreFixture;
   let directory: string;
+  let killed: string;
 
   before(() => {
     directory = mkdtempSync(join(tmpdir(), 'tledger-import-'));
@@ -27,9 +31,9 @@ describe('moving over from RocketMQ', function () {
       someMessages(COUNT, (number) => ({
         topic: 'orders',
         queueId: number % QUEUES,
-        body: Buffer.from(`${number} ${'x'.repeat(900)}`),
+        body: Buffer.from(`${number} ${'x'.repeat(1_400)}`),
       })),
-      { framing: 'dledger', fileBytes: 1 << 22, groups: { 'orders@billing': { 0: 100, 1: 3_000 } } },
+      { framing: 'dledger', fileBytes: 1 << 22, groups: { 'orders@billing': { 0: 100, 1: 2_000 } } },
     );
   });
   after(async () => {
@@ -61,7 +65,7 @@ describe('moving over from RocketMQ', function () {
     cluster = await LocalCluster.start({
       dataDir: join(directory, 'nodes'),
       restart: true,
-      settings: { segmentSizeBytes: 8 << 20 },
+      settings: { segmentSizeBytes: SEGMENT_BYTES },
     });
     await cluster.waitForLeader();
     const dry = await tledger('import', store.directory, '--dry-run', '--format', 'json').ended;
@@ -79,6 +83,7 @@ describe('moving over from RocketMQ', function () {
     await pause(500);
     const { nodeId } = await cluster.waitForLeader();
     await cluster.kill(nodeId);
+    killed = nodeId;
     const last = await ended;
     expect(last.code, last.stderr).to.equal(0);
     const report = JSON.parse(last.stdout);
@@ -90,7 +95,7 @@ describe('moving over from RocketMQ', function () {
     ]);
     expect(billing).to.deep.equal([
       [0, 100, true],
-      [1, 3_000, true],
+      [1, 2_000, true],
     ]);
     const again = await tledger('import', store.directory, '--format', 'json', '--no-progress').ended;
     expect(JSON.parse(again.stdout)).to.deep.include({ appended: 0, alreadyThere: COUNT });
@@ -108,12 +113,14 @@ describe('moving over from RocketMQ', function () {
     expect(numbers).to.deep.equal(wanted);
   });
 
-  it("our own files are DLedger's entries with RocketMQ's messages and ConsumeQueue units", async () => {
+  it("our own files are DLedger's entries with RocketMQ's messages, ConsumeQueue units and IndexFiles", async () => {
     await cluster.stop();
-    const group = join(cluster.members[0]!.dataDir, 'g0');
+    // The one that was killed may have less of it.
+    const member = cluster.members.find(({ nodeId }) => nodeId !== killed)!;
+    const group = join(member.dataDir, 'g0');
     const files = readdirSync(join(group, 'commitlog')).sort();
     expect(files.length).to.be.greaterThan(1);
-    const byOffset = new Map<string, { position: bigint; sizeBytes: number; tag: string }>();
+    const byOffset = new Map<string, { position: bigint; sizeBytes: number; tag: string; keys: string[] }>();
     for (const [number, name] of files.entries()) {
       const { entries, filler } = readEntries(readFileSync(join(group, 'commitlog', name)));
       expect(filler !== null, `${name} is closed by a filler`).to.equal(number < files.length - 1);
@@ -124,7 +131,11 @@ describe('moving over from RocketMQ', function () {
         expect(message.physicalOffset).to.equal(position + 48n);
         expect(message.storeTimestamp > 1_700_000_000_000n).to.equal(true);
         const tag = message.properties.find(([property]) => property === 'TAGS')![1];
+        const keys = ['KEYS', 'UNIQ_KEY'].flatMap((name) =>
+          message.properties.find(([one]) => one === name)![1].split(' '),
+        );
         byOffset.set(`${message.queueId} ${message.queueOffset}`, {
+          keys: keys.filter((key) => key !== 'other'),
           position: message.physicalOffset,
           sizeBytes: body.length,
           tag,
@@ -140,6 +151,24 @@ describe('moving over from RocketMQ', function () {
         expect([offset, sizeBytes]).to.deep.equal([message.position, message.sizeBytes]);
         expect(tagsCode).to.equal(BigInt(javaHash(message.tag)));
       });
+    }
+    // The newest one gets its slots when it is closed; the others are of closed segments.
+    const indexes = readdirSync(join(group, 'keyindex')).sort().slice(0, -1);
+    expect(indexes.length).to.be.greaterThan(0);
+    for (const name of indexes) {
+      const index = readIndexFile(readFileSync(join(group, 'keyindex', name)), defaultKeyIndexLayout.slots);
+      const within = [...byOffset.values()].filter(
+        ({ position }) => position >= index.beginOffset && position <= index.endOffset,
+      );
+      expect(index.indexCount - 1, 'two keys and an id each').to.equal(within.length * 3);
+      for (const { position, keys } of within) {
+        for (const key of keys) {
+          const found = index.find(`orders#${key}`);
+          expect(found.map(({ offset }) => offset)).to.deep.equal([position]);
+        }
+        // Everything carries that one: it is looked at for some.
+        if (Number(position) % 50 === 0) expect(index.find('orders#other')).to.have.length(within.length);
+      }
     }
   });
 });

@@ -298,3 +298,47 @@ export function readIndexUnits(
   }
   return units;
 }
+
+/** An IndexFile (10.4), read as RocketMQ looks keys up. */
+export interface ReferenceIndexFile {
+  readonly beginTimestamp: bigint;
+  readonly endTimestamp: bigint;
+  readonly beginOffset: bigint;
+  readonly endOffset: bigint;
+  readonly slotsUsed: number;
+  /** Entries, and the unused first one. */
+  readonly indexCount: number;
+  /** Physical offsets under the hash of a key, newest first, with seconds since the begin timestamp. */
+  find(key: string): { readonly offset: bigint; readonly seconds: number }[];
+}
+
+/** @param slots 5,000,000 in files of RocketMQ. */
+export function readIndexFile(bytes: Buffer, slots: number): ReferenceIndexFile {
+  const head = new Reader(bytes, 0);
+  const [beginTimestamp, endTimestamp, beginOffset, endOffset] = [
+    head.long(8),
+    head.long(8),
+    head.long(8),
+    head.long(8),
+  ];
+  const slotsUsed = head.int(4);
+  const indexCount = head.int(4);
+  return {
+    ...{ beginTimestamp, endTimestamp, beginOffset, endOffset, slotsUsed, indexCount },
+    find(key) {
+      const hash = Math.abs(javaHash(key));
+      const found = [];
+      // The absolute value of the smallest integer is negative in Java, and counts as 0.
+      const wanted = hash === 2 ** 31 ? 0 : hash;
+      let next = new Reader(bytes, 40 + 4 * (wanted % slots)).int(4);
+      for (let steps = 0; next > 0; steps++) {
+        if (steps > indexCount || next >= indexCount) throw new Error(`the chain of ${key} leads to ${next}`);
+        const entry = new Reader(bytes, 40 + 4 * slots + 20 * next);
+        const [keyHash, offset, seconds] = [entry.int(4), entry.long(8), entry.int(4)];
+        if (keyHash === wanted) found.push({ offset, seconds });
+        next = entry.int(4);
+      }
+      return found;
+    },
+  };
+}

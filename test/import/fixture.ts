@@ -164,7 +164,9 @@ function writeConsumeQueues(directory: string, messages: readonly ReferenceMessa
   for (const message of messages) {
     if ([0x4, 0xc].includes(message.sysFlag & 0xc)) continue;
     const path = join(directory, 'consumequeue', message.topic, String(message.queueId));
-    queues.set(path, [...(queues.get(path) ?? []), message]);
+    const queue = queues.get(path) ?? [];
+    queue.push(message);
+    queues.set(path, queue);
   }
   for (const [path, held] of queues) {
     mkdirSync(path, { recursive: true });

@@ -168,6 +168,21 @@ describe('import: into a group', () => {
     make(someMessages(1));
   });
 
+  it('a lost answer, and a group that forgets who it was for before it is asked again', async () => {
+    make(
+      someMessages(30, (number) => ({ topic: 't', queueId: 0, body: Buffer.alloc(100_000, `${number} `) })),
+      { fileBytes: 1 << 22 },
+    );
+    let appends = 0;
+    group.onAppend = () => {
+      if (++appends === 3) group.producers.clear();
+      return appends === 2 ? 'apply, then drop' : 'go on';
+    };
+    expect((await done()).messages).to.equal(30);
+    expectAll();
+    expect(new Set(group.producers.keys()).size).to.equal(1);
+  });
+
   it('interrupted anywhere, and begun again with or without its file: everything once', async () => {
     const random = new SeededRandom(7);
     make(

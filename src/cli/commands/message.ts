@@ -1,10 +1,11 @@
-// tledger message send | read | tail
+// tledger message send | read | tail; query has a file of its own
 import type { Readable } from 'node:stream';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { StoredMessage } from '../../format/message.ts';
 import { type CliContext, withSession } from '../context.ts';
 import { messageDocument, messageLine } from '../messages.ts';
-import { integer, list, propertyOption } from '../parsing.ts';
+import { integer, list, propertyOption, time } from '../parsing.ts';
+import { registerQuery } from './message_query.ts';
 
 interface SendOptions {
   readonly topic: string;
@@ -17,7 +18,8 @@ interface SendOptions {
 interface ReadOptions {
   readonly topic: string;
   readonly queue: number;
-  readonly offset: number;
+  readonly offset?: number;
+  readonly fromTime?: number;
   readonly count: number;
 }
 
@@ -29,6 +31,12 @@ Examples:
   tledger message send --topic orders "hello"
   tledger message send --topic orders --key 4711 --tag paid --property region=eu "hello"
   tledger message send --topic blobs - < picture.png`;
+
+const READ_HELP = `
+Examples:
+  tledger message read --topic orders --queue 0 --offset 17 --count 3
+  tledger message read --topic orders --queue 0 --from-time 2026-01-31T12:00:00Z
+  tledger message read --topic orders --queue 0 --from-time 15m`;
 
 /** Adds the commands. */
 export function register(program: Command, context: CliContext): void {
@@ -49,9 +57,14 @@ export function register(program: Command, context: CliContext): void {
     .description('print messages of one queue from an offset on')
     .requiredOption('--topic <topic>', 'the topic')
     .requiredOption('--queue <n>', 'the queue', integer(0))
-    .requiredOption('--offset <n>', 'the first offset', integer(0))
+    .option('--offset <n>', 'the first offset', integer(0))
+    .addOption(
+      new Option('--from-time <time>', 'the first message stored then or later, instead of --offset')
+        .argParser(time)
+        .conflicts('offset'),
+    )
     .option('--count <n>', 'how many at most', integer(1, 10_000), 1)
-    .addHelpText('after', '\nExample:\n  tledger message read --topic orders --queue 0 --offset 17 --count 3')
+    .addHelpText('after', READ_HELP)
     .action((options: ReadOptions, command: Command) => read(options, command, context));
   message
     .command('tail')
@@ -71,6 +84,7 @@ export function register(program: Command, context: CliContext): void {
         }
       }),
     );
+  registerQuery(message, context);
 }
 
 function send(argument: string, options: SendOptions, command: Command, context: CliContext): Promise<void> {
@@ -92,9 +106,14 @@ function send(argument: string, options: SendOptions, command: Command, context:
 }
 
 function read(options: ReadOptions, command: Command, context: CliContext): Promise<void> {
+  if (options.offset === undefined && options.fromTime === undefined) {
+    command.error("error: option '--offset' or '--from-time' is needed");
+  }
   return withSession(command, context, async ({ client, output, timeoutMs }) => {
-    const { topic, queue, offset, count } = options;
+    const { topic, queue, count, fromTime } = options;
     const timeout = timeoutMs === undefined ? {} : { timeoutMs };
+    const offset =
+      options.offset ?? (await client.findOffset({ topic, queue, timeMs: fromTime ?? 0, current: true, ...timeout }));
     const found = await client.pull({ topic, queue, offset, countMax: count, ...timeout });
     const messages = found.messages.slice(0, count);
     const document = {
