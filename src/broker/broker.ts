@@ -35,7 +35,14 @@ import { queueCuts, readSnapshot, withSnapshotAt } from './snapshot_rows.ts';
 import { joinProducers, type StoredTables } from './state_tables.ts';
 import { Tables } from './tables.ts';
 import { type Queue, Topic, TopicTable } from './topics.ts';
-import type { Admission, PackedAppend, StoreRequest, TopicProposal } from './types.ts';
+import {
+  type Admission,
+  type PackedAppend,
+  type StoreRequest,
+  type TopicProposal,
+  type TopicType,
+  topicOf,
+} from './types.ts';
 
 export type { BrokerOptions } from './options.ts';
 
@@ -172,10 +179,10 @@ export class Broker extends BrokerReads {
    * @throws TLedgerError ILLEGAL_TOPIC, INVALID_ARGUMENT (queues), TOPIC_EXISTS (with another number of queues),
    * TOO_MANY_TOPICS
    */
-  proposeTopic(name: string, queues: number, nowMs: number): TopicProposal {
+  proposeTopic(name: string, queues: number, nowMs: number, messageType: TopicType = 'mixed'): TopicProposal {
     assert(this.#isLeading && !this.#checkpoints.hasFailed, 'only a leader proposes');
     const pending = this.#admissions.pendingTopics;
-    const wish = { name, queues, createdAtMs: nowMs };
+    const wish = topicOf({ name, queues, messageType }, nowMs);
     const planned = planTopic(wish, { topics: this.topicTable, pending, limits: this.limits });
     if (!('type' in planned)) return { kind: 'exists', topic: planned };
     this.#admissions.addTopic(planned.topic);

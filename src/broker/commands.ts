@@ -9,9 +9,9 @@ import { type LogIndex, logIndex, type Membership } from '../raft/types.ts';
 import { type Consume, consumeFields, readConsume } from './consuming/consume_command.ts';
 import { type GroupInfo, groupValue, readGroup } from './consuming/groups.ts';
 import type { BrokerLimits } from './limits.ts';
-import { readCount } from './state_tables.ts';
+import { readCount, readTopicType } from './state_tables.ts';
 import type { TopicTable } from './topics.ts';
-import type { TopicInfo } from './types.ts';
+import { type TopicInfo, topicOf } from './types.ts';
 
 const COMMAND_VERSION = 1;
 
@@ -98,7 +98,10 @@ function readCreateTopic(fields: ReadonlyMap<string, unknown>): CreateTopic {
   assert(queues > 0, 'a create-topic command gives the number of queues');
   return {
     type: 'create-topic',
-    topic: { name: readName(fields), queues, createdAtMs: readCount(fields.get('createdAtMs')) },
+    topic: topicOf(
+      { name: readName(fields), queues, messageType: readTopicType(fields.get('messageType')) },
+      readCount(fields.get('createdAtMs')),
+    ),
   };
 }
 
@@ -132,14 +135,14 @@ export function planTopic(
   },
 ): TopicInfo | CreateTopic {
   const { topics, pending, limits } = state;
-  const { name, queues } = wish;
+  const { name, queues, messageType } = wish;
   checkTopicName(name);
   if (!Number.isInteger(queues) || queues < 1 || queues > limits.queuesPerTopicMax) {
     throw new TLedgerError('INVALID_ARGUMENT', `a topic has 1 to ${limits.queuesPerTopicMax} queues, not ${queues}`);
   }
   const existing = topics.get(name)?.info;
   if (existing !== undefined) {
-    if (existing.queues === queues) return existing;
+    if (existing.queues === queues && existing.messageType === messageType) return existing;
     throw topicExists(existing);
   }
   // Nobody is refused because of a command that may still be lost: whoever asked learns the end of it first.
@@ -153,12 +156,13 @@ export function planTopic(
   if (queueCount > limits.queuesTotalMax) {
     throw new TLedgerError('TOO_MANY_TOPICS', `the group may hold ${limits.queuesTotalMax} queues, not ${queueCount}`);
   }
-  return { type: 'create-topic', topic: { name, queues, createdAtMs: wish.createdAtMs } };
+  return { type: 'create-topic', topic: wish };
 }
 
-/** The refusal of another number of queues than `existing` has. */
-export function topicExists({ name, queues }: TopicInfo): TLedgerError {
-  return new TLedgerError('TOPIC_EXISTS', `topic ${name} exists with ${queues} queues`);
+/** The refusal of other settings than `existing` has. */
+export function topicExists({ name, queues, messageType }: TopicInfo): TLedgerError {
+  const type = messageType === undefined ? '' : ` of type ${messageType}`;
+  return new TLedgerError('TOPIC_EXISTS', `topic ${name} exists with ${queues} queues${type}`);
 }
 
 function parseObject(text: string): ReadonlyMap<string, unknown> {

@@ -6,7 +6,7 @@
 //                                                             know; missing for a log that was never cut
 //   m                   {"v":1,"index":…,"voters":…}          the last membership record (format/membership.ts)
 //   k                   [segment,file,entries,begin,end,…]    local: how far the key index had come; missing without one
-//   t/<topic>           {"queues":…,"createdAtMs":…}
+//   t/<topic>           {"queues":…,"createdAtMs":…,"messageType":…}
 //   q/<topic>/<queue>   [min,max]                             only queues that ever held a message; min is local
 //   p/<producer id>     [[firstSequence,count,topic,queueId,firstOffset,firstIndex],…]      oldest run first
 //   g/ c/ p! w!              rows of the tables that keep their own (tables.ts)
@@ -19,7 +19,7 @@ import { type LogIndex, logIndex, type MembershipEntry } from '../raft/types.ts'
 import type { KeyIndexPlace } from '../storage/key_index.ts';
 import { Producer } from './producers.ts';
 import type { Queue, TopicTable } from './topics.ts';
-import type { TopicInfo } from './types.ts';
+import { type TopicInfo, type TopicType, topicOf, topicTypes } from './types.ts';
 
 const STATE_VERSION = 1;
 /** Rows of tables that keep their own: groups, progress, messages held back, message ids (tables.ts). */
@@ -55,7 +55,7 @@ const keyIndexFields = ['segment', 'ordinal', 'entries', 'beginMs', 'endMs', 'cr
 export const membershipValue = (entry: MembershipEntry): string => encodeMembershipEntry(entry).toString();
 /** A topic's row. */
 export const topicValue = (topic: TopicInfo): string =>
-  JSON.stringify({ queues: topic.queues, createdAtMs: topic.createdAtMs });
+  JSON.stringify({ queues: topic.queues, createdAtMs: topic.createdAtMs, messageType: topic.messageType });
 /** A queue's row: which offsets it holds. */
 export const queueValue = (queue: Queue): string => rangeValue(queue.units.min, queue.units.max);
 /** The row of a queue that holds these offsets. */
@@ -179,8 +179,17 @@ function readKeyIndexPlace(parsed: unknown): KeyIndexPlace {
 }
 
 function readTopic(name: string, parsed: unknown): TopicInfo {
-  const { queues, createdAtMs } = parsed as { readonly queues: unknown; readonly createdAtMs: unknown };
-  return { name, queues: readCount(queues), createdAtMs: readCount(createdAtMs) };
+  const { queues, createdAtMs, messageType } = parsed as { readonly [key in keyof TopicInfo]?: unknown };
+  const wish = { name, queues: readCount(queues), messageType: readTopicType(messageType) };
+  return topicOf(wish, readCount(createdAtMs));
+}
+
+/** A topic's type as stored; absent for mixed. @throws InvariantError */
+export function readTopicType(value: unknown): TopicType {
+  if (value === undefined) return 'mixed';
+  const known = topicTypes.find((type) => type === value);
+  assert(known !== undefined, 'a topic is of a known type');
+  return known;
 }
 
 function readRange(key: string, parsed: unknown, ranges: Map<string, QueueRanges>): void {

@@ -45,11 +45,30 @@ export type Admission =
   /** Known already: answer with `result` once `result.lastIndex` is applied. */
   | { readonly kind: 'repeated'; readonly result: AppendResult };
 
+/** Which messages a topic takes through RocketMQ's protocol (ROCKETMQ §3.1); `mixed`: normal, fifo, delay, transaction. */
+export const topicTypes = ['mixed', 'normal', 'fifo', 'delay', 'transaction', 'lite', 'priority'] as const;
+/** One of `topicTypes`. */
+export type TopicType = (typeof topicTypes)[number];
+
+/** What somebody wants of a topic. */
+export interface TopicWish {
+  readonly name: string;
+  readonly queues: number;
+  readonly messageType: TopicType;
+}
+
 /** A topic: its name and how many queues it has, numbered from 0. */
 export interface TopicInfo {
   readonly name: string;
   readonly queues: number;
   readonly createdAtMs: number;
+  /** `mixed` when absent. */
+  readonly messageType?: Exclude<TopicType, 'mixed'> | undefined;
+}
+
+/** The topic that `wish` asks for. */
+export function topicOf({ name, queues, messageType }: TopicWish, createdAtMs: number): TopicInfo {
+  return messageType === 'mixed' ? { name, queues, createdAtMs } : { name, queues, createdAtMs, messageType };
 }
 
 /** Offsets a queue holds: min (first kept) up to, not including, max (the next to be written). */

@@ -59,12 +59,19 @@ export class Admin {
    */
   createTopic(
     topic: string,
-    options: AdminCallOptions & { readonly queues?: number | undefined } = {},
+    options: AdminCallOptions & {
+      readonly queues?: number | undefined;
+      readonly messageType?: string | undefined;
+    } = {},
   ): Promise<CreateTopicResponse> {
     const { timeoutMs } = options;
     // Whoever asks twice gets the same topic, so a lost answer is asked for again; the leader may take an election.
     const call = { timeoutMs, attemptTimeoutMs: STATUS_ATTEMPT_MS, effects: 'repeatable' } as const;
-    return this.#cluster.call(adminService.createTopic, { topic, queues: options.queues ?? 0 }, call);
+    return this.#cluster.call(
+      adminService.createTopic,
+      { topic, queues: options.queues ?? 0, messageType: options.messageType ?? '' },
+      call,
+    );
   }
 
   /** Members, leader and topics (all when none are named). @throws TLedgerError NO_LEADER unless `stale`; UNREACHABLE. */

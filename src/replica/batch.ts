@@ -3,6 +3,7 @@
 import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
 import { topicExists } from '../broker/commands.ts';
+import type { TopicInfo, TopicWish } from '../broker/types.ts';
 import { blankRecord, recordMagic } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
 import { FRAME_HEADROOM_BYTES } from '../storage/commit_log.ts';
@@ -129,12 +130,12 @@ function admitAppend(
 }
 
 function admitTopic(item: PendingTopic, broker: Broker, firstIndex: LogIndex, nowMs: number): Admitted {
-  const proposal = broker.proposeTopic(item.name, item.queues, nowMs);
+  const proposal = broker.proposeTopic(item.wish.name, item.wish.queues, nowMs, item.wish.messageType);
   const created = proposal.kind === 'command';
   const settle = (error: TLedgerError | null): void => {
-    const topic = broker.topic(item.name);
+    const topic = broker.topic(item.wish.name);
     if (error !== null || topic === undefined) item.done(error ?? new TLedgerError('INTERNAL'), null);
-    else if (topic.queues !== item.queues) item.done(topicExists(topic), null);
+    else if (!isAsWished(topic, item.wish)) item.done(topicExists(topic), null);
     else item.done(null, { topic, created });
   };
   const lastIndex = created ? firstIndex : ((firstIndex - 1) as LogIndex);
@@ -152,6 +153,10 @@ function admitCommand(item: PendingCommand, firstIndex: LogIndex): Admitted {
     count: 1,
     member: { firstIndex, lastIndex: firstIndex, isRepeat: false, deadlineMs: item.deadlineMs, settle },
   };
+}
+
+function isAsWished(topic: TopicInfo, { queues, messageType }: TopicWish): boolean {
+  return topic.queues === queues && (topic.messageType ?? 'mixed') === messageType;
 }
 
 function gather(pieces: readonly Piece[], bytes: number): Piece {

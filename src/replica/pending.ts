@@ -1,6 +1,6 @@
 // What callers asked for and the leader has not yet put into the log: a queue bounded in count and in bytes.
 import { TLedgerError } from '../base/errors.ts';
-import type { StoreRequest } from '../broker/types.ts';
+import type { StoreRequest, TopicWish } from '../broker/types.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { AppendDone, PackedAppend, TopicInfo } from './types.ts';
 
@@ -16,8 +16,7 @@ export interface PendingAppend {
 /** A topic to create. */
 export interface PendingTopic {
   readonly kind: 'topic';
-  readonly name: string;
-  readonly queues: number;
+  readonly wish: TopicWish;
   readonly deadlineMs: number;
   readonly done: (error: Error | null, result: { topic: TopicInfo; created: boolean } | null) => void;
 }

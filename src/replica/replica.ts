@@ -4,7 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
 import { type Command, encodeCommand } from '../broker/commands.ts';
-import type { StoreRequest } from '../broker/types.ts';
+import type { StoreRequest, TopicType } from '../broker/types.ts';
 import { checkMember } from '../format/membership.ts';
 import type { Raft } from '../raft/raft.ts';
 import type {
@@ -106,13 +106,17 @@ export class Replica implements PeerEvents {
   }
 
   /** Creates a topic; only the leader can. `created` is false when it existed with the same settings. */
-  async createTopic(name: string, queues: number, deadlineMs: number): Promise<{ topic: TopicInfo; created: boolean }> {
+  async createTopic(
+    name: string,
+    queues: number,
+    deadlineMs: number,
+    messageType: TopicType = 'mixed',
+  ): Promise<{ topic: TopicInfo; created: boolean }> {
     this.#assertUp();
     return new Promise((resolve, reject) => {
       this.#loop.leading.enqueue({
         kind: 'topic',
-        name,
-        queues,
+        wish: { name, queues, messageType },
         deadlineMs,
         done: (error, result) => (result === null ? reject(error) : resolve(result)),
       });

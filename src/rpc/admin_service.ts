@@ -21,6 +21,7 @@ import type { AdminHandlers } from '../wire/services.ts';
 import { serveBackup } from './backup.ts';
 import { type CallContext, type OpenCall, streaming, unary } from './calls.ts';
 import type { Gateway, MemberDigest, MemberStatus } from './gateway.ts';
+import { toTopicType } from './leader_calls.ts';
 import { toMembership, toOrder } from './members.ts';
 import { toNodeStatus } from './node_status.ts';
 import { rangesOf, toLeader, toTopic } from './replies.ts';
@@ -71,7 +72,10 @@ async function createTopic(
   checkTopicName(request.topic);
   if (request.queues < 0) throw new TLedgerError('INVALID_ARGUMENT', `queues: ${request.queues} is negative`);
   const queues = request.queues === 0 ? QUEUES_DEFAULT : request.queues;
-  const { topic, created } = await gateway.createTopic(request.topic, queues, open.stepDeadlineMs);
+  const { topic, created } = await gateway.createTopic(
+    { name: request.topic, queues, messageType: toTopicType(request.messageType ?? '') },
+    open.stepDeadlineMs,
+  );
   return { topic: toTopic(topic, rangesOf(gateway.broker, topic)), created };
 }
 

@@ -1,7 +1,7 @@
 // The door to a group: does here what this replica can do, and forwards to the leader what only the leader can.
 import type { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
-import type { TopicInfo } from '../broker/types.ts';
+import type { TopicInfo, TopicWish } from '../broker/types.ts';
 import type { LogIndex, NodeId, Term } from '../raft/types.ts';
 import type { ScrubStatus } from '../replica/scrub_status.ts';
 import type { AppendDone, LogDigest, PackedAppend, ReplicaStatus } from '../replica/types.ts';
@@ -120,7 +120,7 @@ export interface Gateway {
     request: Request,
     options: { readonly sizeBytes: number; readonly deadlineMs: number },
   ): Promise<Result>;
-  createTopic(name: string, queues: number, deadlineMs: number): Promise<{ topic: TopicInfo; created: boolean }>;
+  createTopic(wish: TopicWish, deadlineMs: number): Promise<{ topic: TopicInfo; created: boolean }>;
   /** @param target the most caught-up follower when null. */
   transferLeadership(target: NodeId | null, deadlineMs: number): Promise<LeaderInfo>;
   /**

@@ -3,7 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
-import type { TopicInfo } from '../broker/types.ts';
+import type { TopicInfo, TopicWish } from '../broker/types.ts';
 import type { LogIndex, NodeId } from '../raft/types.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { ScrubStatus } from '../replica/scrub_status.ts';
@@ -146,8 +146,9 @@ export class GroupGateway implements Gateway {
     this.#route.call(appendCall, request, request.records.length, deadlineMs, done);
   }
 
-  async createTopic(name: string, queues: number, deadlineMs: number): Promise<{ topic: TopicInfo; created: boolean }> {
-    const created = await this.atLeader(createTopicCall, { name, queues }, { sizeBytes: 0, deadlineMs });
+  async createTopic(wish: TopicWish, deadlineMs: number): Promise<{ topic: TopicInfo; created: boolean }> {
+    const { name } = wish;
+    const created = await this.atLeader(createTopicCall, wish, { sizeBytes: 0, deadlineMs });
     try {
       // Visible here, too, before the caller is answered.
       if (this.broker.topic(name) === undefined) await this.readBarrier(deadlineMs);

@@ -1,5 +1,7 @@
 // What only the leader can do, in one table: how each kind is done on the leader's replica, and how it travels there
 // when the client asked another node.
+import { TLedgerError } from '../base/errors.ts';
+import { type TopicType, type TopicWish, topicTypes } from '../broker/types.ts';
 import { type LogIndex, logIndex, type NodeId, term } from '../raft/types.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { Transferred } from '../replica/transfer.ts';
@@ -30,12 +32,6 @@ export interface LeaderCall<Request, Result> {
   readonly decodeResult: (bytes: Buffer) => Result;
 }
 
-/** A topic to create, by name and number of queues. */
-export interface TopicWish {
-  readonly name: string;
-  readonly queues: number;
-}
-
 const EMPTY = Buffer.alloc(0);
 
 /** Appends a batch. */
@@ -54,15 +50,16 @@ export const appendCall: LeaderCall<PackedAppend, AppendResult> = {
 /** Creates a topic; tells whether it is new. */
 export const createTopicCall: LeaderCall<TopicWish, boolean> = {
   kind: 'CREATE_TOPIC',
-  run: (replica, { name, queues }, deadlineMs, done) =>
+  run: (replica, { name, queues, messageType }, deadlineMs, done) =>
     settleCall(
-      replica.createTopic(name, queues, deadlineMs).then(({ created }) => created),
+      replica.createTopic(name, queues, deadlineMs, messageType).then(({ created }) => created),
       done,
     ),
-  encodeRequest: ({ name, queues }) => codecs.createTopicRequest.encode({ topic: name, queues }),
+  encodeRequest: ({ name, queues, messageType }) =>
+    codecs.createTopicRequest.encode({ topic: name, queues, messageType }),
   decodeRequest: (bytes) => {
-    const { topic, queues } = codecs.createTopicRequest.decode(bytes);
-    return { name: topic, queues };
+    const { topic, queues, messageType } = codecs.createTopicRequest.decode(bytes);
+    return { name: topic, queues, messageType: toTopicType(messageType ?? '') };
   },
   encodeResult: (created) => codecs.createTopicResponse.encode({ topic: null, created }),
   decodeResult: (bytes) => codecs.createTopicResponse.decode(bytes).created,
@@ -113,6 +110,13 @@ export const basicCalls: readonly LeaderCall<any, any>[] = [
   readIndexCall,
   changeMembershipCall,
 ];
+
+/** The type of a topic as requests name it; `mixed` when empty. @throws TLedgerError INVALID_ARGUMENT */
+export function toTopicType(text: string): TopicType {
+  const known = text === '' ? 'mixed' : topicTypes.find((type) => type === text);
+  if (known !== undefined) return known;
+  throw new TLedgerError('INVALID_ARGUMENT', `${JSON.stringify(text)} is no type of topic: ${topicTypes.join(', ')}`);
+}
 
 /** Tells how a promise ended. */
 export function settleCall<Result>(promise: Promise<Result>, done: Done<Result>): void {

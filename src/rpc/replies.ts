@@ -33,6 +33,7 @@ export function toTopic(info: TopicInfo, ranges: readonly QueueRange[]): Topic {
     name: info.name,
     queues: info.queues,
     createdTimestamp: String(info.createdAtMs),
+    messageType: info.messageType ?? 'mixed',
     ranges: ranges.map(({ queueId, min, max }) => ({ queue: queueId, minOffset: String(min), maxOffset: String(max) })),
   };
 }

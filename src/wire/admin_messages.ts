@@ -142,6 +142,8 @@ export interface ChangeMembershipResponse {
 export interface CreateTopicRequest {
   readonly topic: string;
   readonly queues: number;
+  /** `mixed` when empty. */
+  readonly messageType?: string;
 }
 
 /** The topic; `created` is false when it existed with the same settings. */

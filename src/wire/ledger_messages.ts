@@ -185,6 +185,8 @@ export interface Topic {
   readonly queues: number;
   readonly createdTimestamp: Int64;
   readonly ranges: readonly QueueRange[];
+  /** What RocketMQ's protocol lets in: `mixed`, `normal`, `fifo` … */
+  readonly messageType?: string;
 }
 
 /** The group as `nodeId` sees it; `leader` is null while there is none. */

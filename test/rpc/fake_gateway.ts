@@ -9,6 +9,7 @@ import type {
   PullResult,
   QueueRange,
   TopicInfo,
+  TopicWish,
 } from '../../src/broker/types.ts';
 import { queueOffset } from '../../src/format/message.ts';
 import { MESSAGE_QUEUE_OFFSET_AT } from '../../src/format/message_layout.ts';
@@ -195,7 +196,7 @@ export class FakeGateway implements Gateway {
     return answer(request) as Result;
   }
 
-  async createTopic(name: string, queues: number): Promise<{ topic: TopicInfo; created: boolean }> {
+  async createTopic({ name, queues }: TopicWish): Promise<{ topic: TopicInfo; created: boolean }> {
     const known = this.fake.topic(name);
     if (known !== undefined && known.queues !== queues) {
       throw new TLedgerError('TOPIC_EXISTS', `topic ${name} exists with ${known.queues} queues`);

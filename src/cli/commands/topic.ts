@@ -1,5 +1,5 @@
 // tledger topic create | list | describe
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Topic } from '../../wire/ledger_messages.ts';
 import { type CliContext, withSession } from '../context.ts';
 import { grouped, table } from '../output.ts';
@@ -15,10 +15,22 @@ export function register(program: Command, context: CliContext): void {
     .description('create a topic; done already is fine, with other settings it is an error')
     .argument('<topic>', 'letters, digits, _ - % |; at most 127')
     .option('--queues <n>', 'number of queues; order holds within one (default: 4)', integer(1, 65_536))
-    .addHelpText('after', '\nExample:\n  tledger topic create orders --queues 8')
-    .action((name: string, options: { readonly queues?: number }, command: Command) =>
+    .addOption(
+      new Option('--type <type>', "what RocketMQ's clients may send: mixed is all but lite and priority")
+        .choices(['mixed', 'normal', 'fifo', 'delay', 'transaction', 'lite', 'priority'])
+        .default('mixed'),
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  tledger topic create orders --queues 8\n  tledger topic create payments --type fifo',
+    )
+    .action((name: string, options: { readonly queues?: number; readonly type: string }, command: Command) =>
       withSession(command, context, async ({ client, output, timeoutMs }) => {
-        const { topic: made, created } = await client.admin.createTopic(name, { queues: options.queues, timeoutMs });
+        const { topic: made, created } = await client.admin.createTopic(name, {
+          queues: options.queues,
+          messageType: options.type,
+          timeoutMs,
+        });
         const document = { created, ...(made === null ? { name } : describe(made)) };
         const queues = made === null ? '' : ` with ${made.queues} queues`;
         await output.result(document, () => `${created ? 'created' : 'exists already:'} ${name}${queues}`);
