@@ -2,11 +2,11 @@
 // counts its operations, so a test can crash or fail at each of them.
 import { dirname } from 'node:path';
 import { assert } from '../base/assert.ts';
-import { TLedgerError } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
 import type { Disk, DiskFile } from './disk.ts';
 import { diskError } from './disk_error.ts';
 import { type ChosenFate, MemoryInode, type UnflushedPiece } from './memory_file.ts';
+import { MemoryFile, type Stepper, systemError } from './memory_handle.ts';
 
 /** The steps that a simulated disk counts; `flush-done` ends an asynchronous flush. */
 export type DiskOperationKind =
@@ -335,124 +335,7 @@ export class MemoryDisk implements Disk {
   }
 }
 
-/** What a file needs of its disk. */
-interface Stepper {
-  isAlive(): boolean;
-  step(kind: 'read' | 'write' | 'truncate' | 'flush' | 'flush-done', path: string): 'short' | null;
-  defer(finish: () => void): void;
-  deferRead(finish: () => void): void;
-}
-
-class MemoryFile implements DiskFile {
-  readonly path: string;
-  readonly #inode: MemoryInode;
-  readonly #disk: Stepper;
-  #closed = false;
-
-  constructor(path: string, inode: MemoryInode, disk: Stepper) {
-    this.path = path;
-    this.#inode = inode;
-    this.#disk = disk;
-  }
-
-  sizeBytes(): number {
-    this.#assertOpen();
-    return this.#inode.sizeBytes;
-  }
-
-  read(target: Buffer, position: number): number {
-    this.#assertOpen();
-    this.#disk.step('read', this.path);
-    return this.#readNow(target, position);
-  }
-
-  readAsync(target: Buffer, position: number): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#assertOpen();
-      this.#disk.step('read', this.path);
-      this.#disk.deferRead(() => {
-        // Of a process that ended nobody waits any more: its promise never settles.
-        if (!this.#disk.isAlive()) return;
-        try {
-          resolve(this.#readNow(target, position));
-        } catch (error) {
-          reject(error);
-        }
-      });
-    });
-  }
-
-  write(bytes: Buffer, position: number): void {
-    this.#assertOpen();
-    if (this.#disk.step('write', this.path) === 'short') {
-      this.#inode.write(bytes.subarray(0, bytes.length >> 1), position);
-      throw diskError('write', this.path, systemError('ENOSPC'));
-    }
-    this.#inode.write(bytes, position);
-  }
-
-  flush(): Promise<void> {
-    this.#assertOpen();
-    return new Promise((resolve, reject) => {
-      const upTo = this.#inode.sequence;
-      this.#flushStep('flush', reject, () => {
-        this.#disk.defer(() => {
-          // Of a process that ended nobody waits any more: its promise never settles.
-          if (!this.#disk.isAlive()) return;
-          this.#flushStep('flush-done', reject, () => {
-            this.#inode.flushUpTo(upTo);
-            resolve();
-          });
-        });
-      });
-    });
-  }
-
-  flushNow(): void {
-    this.#assertOpen();
-    this.#flushStep('flush', raise, () => this.#inode.flushUpTo(this.#inode.sequence));
-  }
-
-  truncate(sizeBytes: number): void {
-    this.#assertOpen();
-    this.#disk.step('truncate', this.path);
-    this.#inode.truncate(sizeBytes);
-  }
-
-  close(): void {
-    this.#closed = true;
-  }
-
-  #readNow(target: Buffer, position: number): number {
-    if (!this.#inode.isReadable(position, target.length)) throw diskError('read', this.path, systemError('EIO'));
-    return this.#inode.read(target, position);
-  }
-
-  #flushStep(kind: 'flush' | 'flush-done', fail: (error: unknown) => void, then: () => void): void {
-    try {
-      this.#disk.step(kind, this.path);
-    } catch (error) {
-      if (error instanceof TLedgerError) this.#inode.forgetUnflushed();
-      fail(error);
-      return;
-    }
-    then();
-  }
-
-  #assertOpen(): void {
-    assert(!this.#closed, () => `${this.path} is used after it was closed`);
-  }
-}
-
 function applyName(names: Names, { removes, adds }: NameChange): void {
   if (removes !== null) names.delete(removes);
   if (adds !== null) names.set(...adds);
-}
-
-function raise(error: unknown): never {
-  throw error;
-}
-
-function systemError(errno: string): Error {
-  return Object.assign(new Error(errno), { code: errno });
 }
