@@ -8,6 +8,7 @@
 import { TLedgerError } from '../base/errors.ts';
 import { type LogIndex, logIndex } from '../raft/types.ts';
 import type { Disk } from '../storage/disk.ts';
+import type { KeyIndexLayout } from '../storage/key_index_file.ts';
 import type { StateStore } from '../storage/state_store.ts';
 import { openGroup } from './open_group.ts';
 
@@ -26,6 +27,8 @@ export interface RebuildOptions {
   readonly store: StateStore;
   readonly segmentSizeBytes: number;
   readonly indexUnitsPerFile?: number;
+  /** How the key index is laid out; without, there is none afterwards, and a node that wants one makes it. */
+  readonly keyIndex?: KeyIndexLayout;
   /**
    * The last record known to be committed, at least the base: state is the result of committed records only. Null: the
    * base.
@@ -50,7 +53,8 @@ export interface Rebuilt {
  * @throws TLedgerError DATA_CORRUPTED when the log is damaged, or the snapshot at its base is; STORAGE_FAILED.
  */
 export async function rebuildDerived(options: RebuildOptions): Promise<Rebuilt> {
-  const { disk, directory, store, segmentSizeBytes, indexUnitsPerFile, upTo, onProgress, onWarning } = options;
+  const { disk, directory, store, segmentSizeBytes, indexUnitsPerFile, keyIndex, upTo, onProgress, onWarning } =
+    options;
   try {
     await emptied(store);
     for (const [name, depth] of Object.entries(DERIVED)) removeFiles(disk, `${directory}/${name}`, depth);
@@ -61,6 +65,7 @@ export async function rebuildDerived(options: RebuildOptions): Promise<Rebuilt> 
   const group = await openGroup({
     ...{ disk, directory, store, segmentSizeBytes, onWarning: onWarning ?? (() => {}) },
     ...(indexUnitsPerFile === undefined ? {} : { indexUnitsPerFile }),
+    ...(keyIndex === undefined ? {} : { keyIndex }),
   });
   try {
     const { log, broker } = group;

@@ -6,6 +6,7 @@
 import type { Clock, Timer } from '../base/clock.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
+import { physicalOffset } from '../format/record.ts';
 import { type LogIndex, logIndex, type NodeId } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
 import type { Disk } from '../storage/disk.ts';
@@ -213,6 +214,8 @@ export class Scrubber {
     }
     const target = {
       ...this.#options,
+      rewritesUnits: true,
+      keyCheck: (start: number) => broker.keys.index?.verify(physicalOffset(start)) ?? null,
       base: () => log.base,
       queueMin: (topic: string, queueId: number) => {
         const info = broker.topic(topic);

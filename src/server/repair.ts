@@ -7,6 +7,7 @@ import { indexAt, magicAt, recordMagic, sizeAt } from '../format/record.ts';
 import { type LogIndex, logIndex } from '../raft/types.ts';
 import { rebuildDerived } from '../replica/rebuild.ts';
 import { Checkpoint } from '../storage/checkpoint.ts';
+import { defaultKeyIndexLayout } from '../storage/key_index.ts';
 import { LevelStateStore } from '../storage/level_state_store.ts';
 import { EMPTY_TIP, type LogTip } from '../storage/log_tip.ts';
 import { type OfflineGroup, walkLog } from '../storage/offline.ts';
@@ -91,9 +92,11 @@ export function repairDirectory(options: RepairOptions): Promise<Repaired> {
 /** Makes everything derived anew. @param upTo the last record known to be committed; what the state says when null. */
 export async function rebuildOffline(opened: OfflineDirectory, survey: Survey, upTo: LogIndex | null) {
   const { group } = opened;
+  const hasKeys = group.disk.list(`${group.directory}/keyindex`).length > 0;
   const store = await openStore(group.directory);
   return rebuildDerived({
     ...{ disk: group.disk, directory: group.directory, store },
+    ...(hasKeys ? { keyIndex: defaultKeyIndexLayout } : {}),
     segmentSizeBytes: group.identity.segmentSizeBytes,
     upTo: upTo ?? knownCommitted(opened, survey),
   });

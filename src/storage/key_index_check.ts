@@ -34,6 +34,11 @@ export class KeyIndexCheck {
     this.#keys = new SegmentKeys({ segment, layout, open: (name) => this.#compareWith(name), holes: 'write' });
   }
 
+  /** Whether `finish` asks for all records of the segment; else some from its beginning on are enough. */
+  get needsAll(): boolean {
+    return this.#checked.headers !== null;
+  }
+
   /** Takes the segment's next verified, applied records: whole, in the order of the log; fillers may be among them. */
   add(buffer: Buffer, start: number, end: number): void {
     if (this.#difference === null) addKeysOfRecords({ buffer, start, end }, EVERYTHING, this.#keys);

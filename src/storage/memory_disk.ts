@@ -2,11 +2,11 @@
 // counts its operations, so a test can crash or fail at each of them.
 import { dirname } from 'node:path';
 import { assert } from '../base/assert.ts';
-import { TLedgerError } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
 import type { Disk, DiskFile } from './disk.ts';
 import { diskError } from './disk_error.ts';
-import { MemoryInode } from './memory_file.ts';
+import { type ChosenFate, MemoryInode, type UnflushedPiece } from './memory_file.ts';
+import { MemoryFile, type Stepper, systemError } from './memory_handle.ts';
 
 /** The steps that a simulated disk counts; `flush-done` ends an asynchronous flush. */
 export type DiskOperationKind =
@@ -41,6 +41,19 @@ export type CrashMode = 'lost' | 'kept' | 'sectors';
 
 type Entry = MemoryInode | 'directory';
 type Names = Map<string, Entry>;
+/** A change of names: `removes` goes, then `adds` is there. */
+interface NameChange {
+  readonly removes: string | null;
+  readonly adds: readonly [path: string, entry: Entry] | null;
+}
+
+/** A power loss by choice; see `MemoryInode.settleUnflushed`. */
+export interface ChosenCrash extends Omit<ChosenFate, 'fateOf'> {
+  readonly mode: 'chosen';
+  /** How many unflushed changes of names happened, the first ones. */
+  readonly namesKept: number;
+  readonly fateOf: (path: string, piece: UnflushedPiece) => number | Buffer;
+}
 
 /** A simulated disk. `crash` and `kill` invalidate all open files, as the end of their process does. */
 export class MemoryDisk implements Disk {
@@ -50,7 +63,7 @@ export class MemoryDisk implements Disk {
   ]);
   #durableNames: Names = new Map(this.#names);
   /** Changes of names that are not durable yet, oldest first. */
-  #pendingNames: ((names: Names) => void)[] = [];
+  #pendingNames: NameChange[] = [];
   #life = 1;
   #operationCount = 0;
   #failures = new Map<number, DiskFailure>();
@@ -82,16 +95,15 @@ export class MemoryDisk implements Disk {
   }
 
   /** Power loss: the process ends, and unflushed changes meet the fate that `mode` names. */
-  crash(options: { readonly mode: CrashMode; readonly random?: Random }): void {
+  crash(options: { readonly mode: CrashMode; readonly random?: Random } | ChosenCrash): void {
     this.kill();
+    if (options.mode === 'chosen') return this.#crashByChoice(options);
     const inodes = new Set([...this.#names.values(), ...this.#durableNames.values()]);
     const { mode, random } = options;
     assert(mode !== 'sectors' || random !== undefined, 'a crash by sectors needs a source of randomness');
     const held = mode === 'lost' ? 0 : mode === 'kept' ? this.#pendingNames.length : undefined;
     const count = held ?? random!.between(0, this.#pendingNames.length);
-    for (const change of this.#pendingNames.slice(0, count)) change(this.#durableNames);
-    this.#pendingNames = [];
-    this.#names = new Map(this.#durableNames);
+    this.#settleNames(count);
     for (const inode of inodes) {
       if (inode === 'directory') continue;
       if (mode === 'lost') inode.loseUnflushed();
@@ -100,9 +112,8 @@ export class MemoryDisk implements Disk {
     }
   }
 
-  /** An independent disk in the same state, with no open files, hooks or planned failures. */
+  /** An independent disk in the same state, with no open files, hooks or planned failures; also in the middle of a call. */
   clone(): MemoryDisk {
-    assert(this.#pendingNames.length === 0, 'a disk is copied between port calls only');
     const copy = new MemoryDisk();
     const inodes = new Map<Entry, Entry>([['directory', 'directory']]);
     for (const entry of [...this.#names.values(), ...this.#durableNames.values()]) {
@@ -110,6 +121,9 @@ export class MemoryDisk implements Disk {
     }
     copy.#names = new Map([...this.#names].map(([path, entry]) => [path, inodes.get(entry)!]));
     copy.#durableNames = new Map([...this.#durableNames].map(([path, entry]) => [path, inodes.get(entry)!]));
+    copy.#pendingNames = this.#pendingNames.map(({ removes, adds }) => {
+      return { removes, adds: adds === null ? null : [adds[0], inodes.get(adds[1]) ?? adds[1]] };
+    });
     return copy;
   }
 
@@ -138,9 +152,8 @@ export class MemoryDisk implements Disk {
     this.#inode(path, 'remove');
     for (const names of [this.#names, this.#durableNames]) names.delete(path);
     // No change of its name that is under way may bring it back.
-    this.#pendingNames = this.#pendingNames.map((change) => (names) => {
-      change(names);
-      names.delete(path);
+    this.#pendingNames = this.#pendingNames.map(({ removes, adds }) => {
+      return { removes, adds: adds?.[0] === path ? null : adds };
     });
   }
 
@@ -180,6 +193,17 @@ export class MemoryDisk implements Disk {
     return [...this.#names].flatMap(([path, entry]) => (entry === 'directory' ? [] : [path])).sort();
   }
 
+  /** What a power loss now would put at risk: unflushed writes of each file, and changes of names. */
+  unflushed(): {
+    readonly names: number;
+    readonly writes: readonly { readonly path: string; readonly position: number; readonly sizeBytes: number }[];
+  } {
+    const writes = [...new Map([...this.#durableNames, ...this.#names])].flatMap(([path, entry]) =>
+      entry === 'directory' ? [] : entry.unflushedWrites().map((write) => ({ path, ...write })),
+    );
+    return { names: this.#pendingNames.length, writes };
+  }
+
   /** Whether any change would be at risk in a power loss now. */
   isDurable(): boolean {
     const dirty = [...this.#names.values()].some((entry) => entry !== 'directory' && entry.unflushedCount > 0);
@@ -192,7 +216,7 @@ export class MemoryDisk implements Disk {
       this.#step('create', path, 'open');
       this.#requireDirectory(dirname(path), path, 'open');
       const inode = new MemoryInode();
-      this.#change((names) => names.set(path, inode));
+      this.#change({ removes: null, adds: [path, inode] });
     }
     if (options.create === true) this.#flushNames(path);
     return new MemoryFile(path, this.#inode(path, 'open'), this.#stepper());
@@ -216,7 +240,7 @@ export class MemoryDisk implements Disk {
     this.#requireDirectory(missing.length > 0 ? dirname(missing[0]!) : path, path, 'make directory');
     for (const directory of missing) {
       this.#step('make-directory', directory, 'make directory');
-      this.#change((names) => names.set(directory, 'directory'));
+      this.#change({ removes: null, adds: [directory, 'directory'] });
     }
     this.#flushNames(path);
   }
@@ -225,7 +249,7 @@ export class MemoryDisk implements Disk {
     if (!this.#names.has(path)) return;
     this.#inode(path, 'remove');
     this.#step('remove', path, 'remove');
-    this.#change((names) => names.delete(path));
+    this.#change({ removes: path, adds: null });
     this.#flushNames(path);
   }
 
@@ -233,10 +257,7 @@ export class MemoryDisk implements Disk {
     const inode = this.#inode(from, 'rename');
     this.#requireDirectory(dirname(to), from, 'rename');
     this.#step('rename', from, 'rename');
-    this.#change((names) => {
-      names.delete(from);
-      names.set(to, inode);
-    });
+    this.#change({ removes: from, adds: [to, inode] });
     this.#flushNames(to);
   }
 
@@ -246,19 +267,34 @@ export class MemoryDisk implements Disk {
     if (this.#names.has(to)) throw diskError('link', from, systemError('EEXIST'));
     if (this.fileSystemOf(from) !== this.fileSystemOf(to)) return false;
     this.#step('link', to, 'link');
-    this.#change((names) => names.set(to, inode));
+    this.#change({ removes: null, adds: [to, inode] });
     this.#flushNames(to);
     return true;
   }
 
-  #change(change: (names: Names) => void): void {
-    change(this.#names);
+  #change(change: NameChange): void {
+    applyName(this.#names, change);
     this.#pendingNames.push(change);
+  }
+
+  #settleNames(kept: number): void {
+    for (const change of this.#pendingNames.slice(0, kept)) applyName(this.#durableNames, change);
+    this.#pendingNames = [];
+    this.#names = new Map(this.#durableNames);
+  }
+
+  #crashByChoice({ sectorBytes, sizesKept, namesKept, fateOf }: ChosenCrash): void {
+    const paths = new Map([...this.#durableNames, ...this.#names].map(([path, entry]) => [entry, path]));
+    this.#settleNames(namesKept);
+    for (const [inode, path] of paths) {
+      if (inode === 'directory') continue;
+      inode.settleUnflushed({ sectorBytes, sizesKept, fateOf: (piece) => fateOf(path, piece) });
+    }
   }
 
   #flushNames(path: string): void {
     this.#step('flush-directory', dirname(path), 'flush directory');
-    for (const change of this.#pendingNames) change(this.#durableNames);
+    for (const change of this.#pendingNames) applyName(this.#durableNames, change);
     this.#pendingNames = [];
   }
 
@@ -299,119 +335,7 @@ export class MemoryDisk implements Disk {
   }
 }
 
-/** What a file needs of its disk. */
-interface Stepper {
-  isAlive(): boolean;
-  step(kind: 'read' | 'write' | 'truncate' | 'flush' | 'flush-done', path: string): 'short' | null;
-  defer(finish: () => void): void;
-  deferRead(finish: () => void): void;
-}
-
-class MemoryFile implements DiskFile {
-  readonly path: string;
-  readonly #inode: MemoryInode;
-  readonly #disk: Stepper;
-  #closed = false;
-
-  constructor(path: string, inode: MemoryInode, disk: Stepper) {
-    this.path = path;
-    this.#inode = inode;
-    this.#disk = disk;
-  }
-
-  sizeBytes(): number {
-    this.#assertOpen();
-    return this.#inode.sizeBytes;
-  }
-
-  read(target: Buffer, position: number): number {
-    this.#assertOpen();
-    this.#disk.step('read', this.path);
-    return this.#readNow(target, position);
-  }
-
-  readAsync(target: Buffer, position: number): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#assertOpen();
-      this.#disk.step('read', this.path);
-      this.#disk.deferRead(() => {
-        // Of a process that ended nobody waits any more: its promise never settles.
-        if (!this.#disk.isAlive()) return;
-        try {
-          resolve(this.#readNow(target, position));
-        } catch (error) {
-          reject(error);
-        }
-      });
-    });
-  }
-
-  write(bytes: Buffer, position: number): void {
-    this.#assertOpen();
-    if (this.#disk.step('write', this.path) === 'short') {
-      this.#inode.write(bytes.subarray(0, bytes.length >> 1), position);
-      throw diskError('write', this.path, systemError('ENOSPC'));
-    }
-    this.#inode.write(bytes, position);
-  }
-
-  flush(): Promise<void> {
-    this.#assertOpen();
-    return new Promise((resolve, reject) => {
-      const upTo = this.#inode.sequence;
-      this.#flushStep('flush', reject, () => {
-        this.#disk.defer(() => {
-          // Of a process that ended nobody waits any more: its promise never settles.
-          if (!this.#disk.isAlive()) return;
-          this.#flushStep('flush-done', reject, () => {
-            this.#inode.flushUpTo(upTo);
-            resolve();
-          });
-        });
-      });
-    });
-  }
-
-  flushNow(): void {
-    this.#assertOpen();
-    this.#flushStep('flush', raise, () => this.#inode.flushUpTo(this.#inode.sequence));
-  }
-
-  truncate(sizeBytes: number): void {
-    this.#assertOpen();
-    this.#disk.step('truncate', this.path);
-    this.#inode.truncate(sizeBytes);
-  }
-
-  close(): void {
-    this.#closed = true;
-  }
-
-  #readNow(target: Buffer, position: number): number {
-    if (!this.#inode.isReadable(position, target.length)) throw diskError('read', this.path, systemError('EIO'));
-    return this.#inode.read(target, position);
-  }
-
-  #flushStep(kind: 'flush' | 'flush-done', fail: (error: unknown) => void, then: () => void): void {
-    try {
-      this.#disk.step(kind, this.path);
-    } catch (error) {
-      if (error instanceof TLedgerError) this.#inode.forgetUnflushed();
-      fail(error);
-      return;
-    }
-    then();
-  }
-
-  #assertOpen(): void {
-    assert(!this.#closed, () => `${this.path} is used after it was closed`);
-  }
-}
-
-function raise(error: unknown): never {
-  throw error;
-}
-
-function systemError(errno: string): Error {
-  return Object.assign(new Error(errno), { code: errno });
+function applyName(names: Names, { removes, adds }: NameChange): void {
+  if (removes !== null) names.delete(removes);
+  if (adds !== null) names.set(...adds);
 }

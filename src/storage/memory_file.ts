@@ -1,4 +1,5 @@
 // A simulated file's two faces: what programs see, and what would be left if the power went now.
+import { assert } from '../base/assert.ts';
 import type { Random } from '../base/random.ts';
 import { SparseBytes } from './sparse_bytes.ts';
 
@@ -8,6 +9,27 @@ export const SECTOR_BYTES = 512;
 type Change =
   | { readonly kind: 'write'; readonly sequence: number; readonly position: number; readonly bytes: Buffer }
   | { readonly kind: 'truncate'; readonly sequence: number; readonly sizeBytes: number };
+
+/** What a device takes or loses as a whole of a write that was not flushed. */
+export interface UnflushedPiece {
+  /** Which of the file's unflushed writes it is of, from 0 on. */
+  readonly write: number;
+  /** Where in the file it begins. */
+  readonly position: number;
+  readonly sizeBytes: number;
+}
+
+/** What is left of a piece: so many of its bytes from the beginning on, or other bytes of the same length in its place. */
+export type PieceFate = number | Buffer;
+
+/** A power loss by choice. */
+export interface ChosenFate {
+  /** Writes are cut into pieces at the multiples of this. */
+  readonly sectorBytes: number;
+  /** How many unflushed changes of size happened, the first ones, in each file; all the others did not. */
+  readonly sizesKept: number;
+  fateOf(piece: UnflushedPiece): PieceFate;
+}
 
 /** The contents of one file, apart from its name: `visible` now, `durable` after a power loss, and the way between. */
 export class MemoryInode {
@@ -102,6 +124,33 @@ export class MemoryInode {
     this.loseUnflushed();
   }
 
+  /** Unflushed writes, oldest first. */
+  unflushedWrites(): readonly { readonly position: number; readonly sizeBytes: number }[] {
+    return this.#pending.flatMap((change) =>
+      change.kind === 'write' ? [{ position: change.position, sizeBytes: change.bytes.length }] : [],
+    );
+  }
+
+  /** After a power loss exactly that is left which was chosen. */
+  settleUnflushed({ sectorBytes, sizesKept, fateOf }: ChosenFate): void {
+    let [write, size] = [0, 0];
+    for (const change of this.#pending) {
+      if (change.kind === 'truncate') {
+        if (size++ < sizesKept) apply(this.#durable, change);
+        continue;
+      }
+      for (const { at, end } of piecesOf(change.position, change.bytes.length, sectorBytes)) {
+        const position = change.position + at;
+        const fate = fateOf({ write, position, sizeBytes: end - at });
+        const left = typeof fate === 'number' ? change.bytes.subarray(at, at + fate) : fate;
+        assert(left.length <= end - at, 'a piece stays in its place');
+        if (left.length > 0) this.#durable.write(left, position);
+      }
+      write++;
+    }
+    this.loseUnflushed();
+  }
+
   /** Changes bytes behind everybody's back, as a failing device would. */
   corrupt(bytes: Buffer, position: number): void {
     this.#visible.write(bytes, position);
@@ -158,12 +207,18 @@ function apply(target: SparseBytes, change: Change): void {
   else target.truncate(change.sizeBytes);
 }
 
+function* piecesOf(position: number, sizeBytes: number, unit: number): Generator<{ at: number; end: number }> {
+  for (let at = 0; at < sizeBytes; ) {
+    const end = Math.min(sizeBytes, at + unit - ((position + at) % unit));
+    yield { at, end };
+    at = end;
+  }
+}
+
 function tear(target: SparseBytes, bytes: Buffer, position: number, random: Random): void {
   // Most crashes lose a tail, some lose or keep all, some leave holes: each file draws how dense its losses are.
   const keepChance = [0, 0.5, 0.9, 1][random.between(0, 3)]!;
-  for (let at = 0; at < bytes.length; ) {
-    const piece = Math.min(bytes.length - at, SECTOR_BYTES - ((position + at) % SECTOR_BYTES));
-    if (random.next() < keepChance) target.write(bytes.subarray(at, at + piece), position + at);
-    at += piece;
+  for (const { at, end } of piecesOf(position, bytes.length, SECTOR_BYTES)) {
+    if (random.next() < keepChance) target.write(bytes.subarray(at, end), position + at);
   }
 }

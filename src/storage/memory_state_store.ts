@@ -20,6 +20,14 @@ export class MemoryStateMedium {
     this.#life++;
     this.unsynced.length = Math.min(kept, this.unsynced.length);
   }
+
+  /** An independent medium with the same contents. */
+  clone(): MemoryStateMedium {
+    const copy = new MemoryStateMedium();
+    for (const [key, value] of this.durable) copy.durable.set(key, value);
+    copy.unsynced.push(...this.unsynced);
+    return copy;
+  }
 }
 
 /** See the head of the file. */

@@ -7,6 +7,7 @@
 //                      +- units gathered from the records, compared a run at a time
 //
 // The log may be cut, or begin anew, while it is read: what is gone is nobody's damage, and the pass goes on at the base.
+import { sizeAt } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { Damage } from './damage.ts';
 import type { Disk, DiskFile } from './disk.ts';
@@ -94,7 +95,9 @@ export class ScrubPass {
   /** Walks from `tip` to the end of the segment at `start`; where it stumbles, it looks again. */
   async #checkSegment(tip: WalkTip, start: number): Promise<{ readonly end: WalkEnd; readonly file: string }> {
     const { disk, directory, segmentSizeBytes } = this.#target;
-    const { goal, onProgress } = this.#options;
+    const { goal, onProgress, onFinding } = this.#options;
+    // Its files are compared as a whole: from the segment's first record on.
+    const keys = tip.end <= start ? (this.#target.keyCheck?.(start) ?? null) : null;
     const path = segmentPath(directory, start);
     const bad = (reason: string) =>
       ({ end: { tip, kind: 'bad', reason, position: start, behind: null }, file: path }) as const;
@@ -106,7 +109,10 @@ export class ScrubPass {
       const walk = (from: WalkTip): Promise<WalkEnd> =>
         this.#walk.walk(segment, from, {
           upTo: goal,
-          visit: (buffer, at, position) => this.#units.add(buffer, at, position),
+          visit: (buffer, at, position) => {
+            this.#units.add(buffer, at, position);
+            keys?.add(buffer, at, at + sizeAt(buffer, at));
+          },
           pieceDone: async (reached) => {
             await this.#units.compareIfFull();
             onProgress(reached);
@@ -116,6 +122,9 @@ export class ScrubPass {
       const isGood = first.kind === 'filler' || first.kind === 'limit';
       const end = isGood ? first : await walk(first.tip);
       await this.#units.compare();
+      const isEnough = end.kind === 'filler' || (end.kind === 'limit' && keys?.needsAll === false);
+      const damage = isEnough ? (keys?.finish() ?? null) : null;
+      if (damage !== null) onFinding(damage);
       return { end, file: path };
     } finally {
       file?.close();

@@ -51,7 +51,7 @@ export class RecordUnits {
   constructor(target: ScrubTarget, pace: Pace, onFinding: (finding: Finding) => void) {
     this.#target = target;
     this.#onFinding = onFinding;
-    this.#expected = new ExpectedUnits(target.disk, pace);
+    this.#expected = new ExpectedUnits(target.disk, pace, target.rewritesUnits === true);
     const unitsPerFile = target.indexUnitsPerFile ?? INDEX_UNITS_PER_FILE;
     this.#index = this.#expected.stream({
       unitBytes: INDEX_UNIT_BYTES,

@@ -2,6 +2,7 @@
 import type { LogIndex } from '../raft/types.ts';
 import type { Damage } from './damage.ts';
 import type { Disk } from './disk.ts';
+import type { KeyIndexCheck } from './key_index_check.ts';
 import type { LogTip } from './log_tip.ts';
 
 /** What is checked, and what is known of it at the moment. */
@@ -16,6 +17,10 @@ export interface ScrubTarget {
   readonly base: () => LogTip;
   /** The lowest offset whose unit is kept now; null when nothing is known of the queue: its units are not looked at. */
   readonly queueMin: (topic: string, queueId: number) => number | null;
+  /** Begins to compare the key index of the segment that begins there; null when it has none that is kept. */
+  readonly keyCheck?: (segmentStart: number) => KeyIndexCheck | null;
+  /** Whether units that are wrong are written anew, as the verified record says: never by tools that only look. */
+  readonly rewritesUnits?: boolean;
   /** The last records whose units must be there: in the log index, in the queues. All that are looked at by default. */
   readonly unitsUpTo?: { readonly logIndex: LogIndex; readonly queues: LogIndex };
 }

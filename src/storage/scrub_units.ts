@@ -87,13 +87,16 @@ export class UnitStream {
 export class ExpectedUnits {
   readonly #disk: Disk;
   readonly #pace: Pace;
+  readonly #rewrites: boolean;
   #runs: Run[] = [];
   #gathered = 0;
   #round = 0;
 
-  constructor(disk: Disk, pace: Pace) {
+  /** @param rewrites whether units that are wrong are written as they must be. */
+  constructor(disk: Disk, pace: Pace, rewrites: boolean) {
     this.#disk = disk;
     this.#pace = pace;
+    this.#rewrites = rewrites;
   }
 
   /** Grows with each comparison. */
@@ -136,9 +139,33 @@ export class ExpectedUnits {
       if ((await this.#differenceIn(run)) === null) continue;
       // It may have been written or replaced just then.
       const difference = await this.#differenceIn(run);
-      if (difference !== null) found.push({ stream: run.stream, path: run.path, ...difference });
+      if (difference === null) continue;
+      const isRight = this.#rewrites && (await this.#rewrite(run));
+      const reason = isRight ? `${difference.reason}; it was written anew` : difference.reason;
+      found.push({ stream: run.stream, path: run.path, number: difference.number, reason });
     }
     return found;
+  }
+
+  /**
+   * Writes the units of a run. Whoever has the file open writes the same bytes to the same places, or none. A file that is
+   * missing is not made: somebody may have it open still, and would go on writing to the one that is lost.
+   * @returns whether they are right now.
+   */
+  async #rewrite(run: Run): Promise<boolean> {
+    if (!this.#disk.exists(run.path)) return false;
+    let file: DiskFile | null = null;
+    try {
+      file = this.#disk.open(run.path);
+      file.write(run.bytes.subarray(0, run.count * run.stream.unitBytes), run.at);
+      await file.flush();
+    } catch (error) {
+      if (!(error instanceof TLedgerError) || error.code !== 'STORAGE_FAILED') throw error;
+      return false;
+    } finally {
+      file?.close();
+    }
+    return (await this.#differenceIn(run)) === null;
   }
 
   async #differenceIn(run: Run): Promise<{ readonly number: number; readonly reason: string } | null> {

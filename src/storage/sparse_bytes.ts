@@ -5,6 +5,8 @@ const PAGE_BYTES = 4096;
 /** A growable byte array whose holes read as zeros. */
 export class SparseBytes {
   readonly #pages = new Map<number, Buffer>();
+  /** Pages that a copy has, too: whoever writes one makes its own first. */
+  readonly #shared = new Set<number>();
   #sizeBytes = 0;
 
   get sizeBytes(): number {
@@ -29,12 +31,7 @@ export class SparseBytes {
   write(bytes: Buffer, position: number): void {
     for (let done = 0; done < bytes.length; ) {
       const number = Math.floor((position + done) / PAGE_BYTES);
-      let page = this.#pages.get(number);
-      if (!page) {
-        page = Buffer.alloc(PAGE_BYTES);
-        this.#pages.set(number, page);
-      }
-      done += bytes.copy(page, (position + done) % PAGE_BYTES, done);
+      done += bytes.copy(this.#own(number), (position + done) % PAGE_BYTES, done);
     }
     this.#sizeBytes = Math.max(this.#sizeBytes, position + bytes.length);
   }
@@ -44,7 +41,7 @@ export class SparseBytes {
     if (sizeBytes < this.#sizeBytes) {
       const last = Math.floor(sizeBytes / PAGE_BYTES);
       for (const number of this.#pages.keys()) if (number > last) this.#pages.delete(number);
-      this.#pages.get(last)?.fill(0, sizeBytes % PAGE_BYTES);
+      if (this.#pages.has(last)) this.#own(last).fill(0, sizeBytes % PAGE_BYTES);
     }
     this.#sizeBytes = sizeBytes;
   }
@@ -62,11 +59,24 @@ export class SparseBytes {
     return ranges;
   }
 
-  /** An independent copy. */
+  /** An independent copy; it costs no more than the list of pages. */
   clone(): SparseBytes {
     const copy = new SparseBytes();
-    for (const [number, page] of this.#pages) copy.#pages.set(number, Buffer.from(page));
+    for (const [number, page] of this.#pages) {
+      copy.#pages.set(number, page);
+      for (const shared of [this.#shared, copy.#shared]) shared.add(number);
+    }
     copy.#sizeBytes = this.#sizeBytes;
     return copy;
+  }
+
+  /** A page that may be written. */
+  #own(number: number): Buffer {
+    const page = this.#pages.get(number);
+    if (page !== undefined && !this.#shared.has(number)) return page;
+    const owned = page === undefined ? Buffer.alloc(PAGE_BYTES) : Buffer.from(page);
+    this.#pages.set(number, owned);
+    this.#shared.delete(number);
+    return owned;
   }
 }

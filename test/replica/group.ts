@@ -12,6 +12,7 @@ import { type OpenGroup, openGroup } from '../../src/replica/open_group.ts';
 import { Replica } from '../../src/replica/replica.ts';
 import type { RecordBytes } from '../../src/replica/types.ts';
 import type { CommitLog } from '../../src/storage/commit_log.ts';
+import type { KeyIndexLayout } from '../../src/storage/key_index_file.ts';
 import { type CrashMode, type DiskOperation, MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
 import { LINK_DELAY_MS, Network } from './network.ts';
@@ -60,6 +61,7 @@ export interface GroupOptions {
   readonly retentionBytes?: number | ((id: NodeId) => number);
   readonly snapshotChunkBytes?: number;
   readonly diskStallMs?: number;
+  readonly keyIndex?: KeyIndexLayout;
   readonly preferredLeaders?: readonly NodeId[];
   readonly leaseReads?: boolean;
 }
@@ -123,6 +125,7 @@ export class Group {
       directory: DIRECTORY,
       store: new MemoryStateStore(medium),
       segmentSizeBytes: SEGMENT_SIZE_BYTES,
+      ...(this.#options.keyIndex === undefined ? {} : { keyIndex: this.#options.keyIndex }),
       onWarning,
     });
     member.failure = null;

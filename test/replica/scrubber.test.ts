@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { encodeMessageRecord } from '../../src/format/message.ts';
 import { logIndex, type NodeId } from '../../src/raft/types.ts';
 import { type OtherCopy, Scrubber, type ScrubberOptions } from '../../src/replica/scrubber.ts';
 import type { ReplicaStatus } from '../../src/replica/types.ts';
@@ -105,6 +106,61 @@ describe('replica: the scrubber', () => {
     expect(faults[0]).to.include({ kind: 'log', file: path });
     expect(lastPass).to.equal(0);
     expect(warnings[0]).to.include(path);
+    await scrubber.stop();
+  });
+
+  it('writes wrong units anew, as the records say, and tells of them', async () => {
+    const group = await loaded();
+    const { disk } = group.member('n1');
+    const files = ['/index/', '/consumequeue/'].map((part) => disk.files().find((file) => file.includes(part))!);
+    const before = files.map((file) => disk.bytes(file));
+    for (const file of files) disk.flip(file, 1_000, 2);
+    const { scrubber, findings } = watch(group, 'n1', { bytesPerSecond: 16 * 1024 * 1024 });
+    for (const [round, count] of [2, 0].entries()) {
+      findings.length = 0;
+      scrubber.scrubNow(null);
+      await group.until('the pass to end', () => !scrubber.status().isRunning);
+      expect(findings.map(({ file }) => file).sort(), `round ${round}`).to.deep.equal(
+        [...files].sort().slice(0, count),
+      );
+      for (const { reason } of findings) expect(reason).to.include('it was written anew');
+    }
+    expect(files.map((file) => disk.bytes(file))).to.deep.equal(before);
+    expect(scrubber.status()).to.include({ pass: 2, lastPass: 2 });
+    await scrubber.stop();
+  });
+
+  it('finds a key index that is not what the log says, in closed segments and in the newest one', async () => {
+    const group = await Group.started({ nodes: 1, keyIndex: { slots: 100, entriesMax: 200 } });
+    await group.createTopic('T');
+    for (let number = 0; number < 40; number++) {
+      const keys = Array.from({ length: 5 }, (_, at) => `k${number}-${at}`);
+      const body = Buffer.alloc(4_000, 'x');
+      const records = encodeMessageRecord({ topic: 'T', queueId: 0, body, keys, bornAtMs: 1 });
+      const done = group.append('n0', { topic: 'T', queueId: 0, producerId: '', sequence: 0, records });
+      await group.run(20);
+      await done;
+    }
+    const { disk } = group.member('n0');
+    const files = disk.files().filter((file) => file.includes('/keyindex/'));
+    expect(files.length).to.be.greaterThan(2);
+    const { scrubber, findings } = watch(group, 'n0', { bytesPerSecond: 16 * 1024 * 1024, askOthers: async () => [] });
+    const pass = async (): Promise<Finding[]> => {
+      findings.length = 0;
+      scrubber.scrubNow(null);
+      await group.until('the pass to end', () => !scrubber.status().isRunning);
+      return [...findings];
+    };
+    expect(await pass()).to.deep.equal([]);
+    for (const file of [files[0]!, files.at(-1)!]) {
+      // Behind header and slots lie the entries.
+      const at = 40 + 100 * 4 + 20 + 4;
+      disk.flip(file, at, 1);
+      const found = await pass();
+      expect(found.map((finding) => [finding.kind, finding.file])).to.deep.equal([['derived', file]]);
+      disk.flip(file, at, 1);
+    }
+    expect(await pass()).to.deep.equal([]);
     await scrubber.stop();
   });
 

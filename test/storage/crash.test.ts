@@ -5,7 +5,7 @@ import { type HardState, logIndex, term } from '../../src/raft/types.ts';
 import type { CommitLog } from '../../src/storage/commit_log.ts';
 import { HardStateFile } from '../../src/storage/hard_state.ts';
 import { type DiskFailure, MemoryDisk } from '../../src/storage/memory_disk.ts';
-import { crash, fates } from './crash_harness.ts';
+import { type CrashPoint, crashPointsOf, fates } from './crash_harness.ts';
 import { append, codeOf, contentOf, DIRECTORY, expectConsistent, openLog, recordsOf } from './log_fixture.ts';
 
 /** Small segments, so that a small workload rolls often. */
@@ -124,22 +124,6 @@ async function newWitness(): Promise<Witness> {
   return new Witness(await script);
 }
 
-/** Runs the workload until `step`, where the process dies; `null` when it came to its end before. */
-async function workUntil(step: number): Promise<{ disk: MemoryDisk; witness: Witness } | null> {
-  const disk = new MemoryDisk();
-  const witness = await newWitness();
-  disk.onOperation = ({ number }) => {
-    if (number >= step) throw crash;
-  };
-  try {
-    await work(disk, witness);
-    return null;
-  } catch (error) {
-    if (error !== crash) throw error;
-    return { disk, witness };
-  }
-}
-
 /** Opens what a crash has left and checks it; then once more, which must change nothing. */
 function checkRecovery(disk: MemoryDisk, witness: Witness, hint: string): void {
   const log = open(disk);
@@ -159,41 +143,36 @@ function checkRecovery(disk: MemoryDisk, witness: Witness, hint: string): void {
 }
 
 describe('crash at every step of the disk', () => {
+  let points: CrashPoint<Witness>[] = [];
+
+  before(async () => {
+    const disk = new MemoryDisk();
+    const witness = await newWitness();
+    ({ points } = await crashPointsOf(disk, witness, () => work(disk, witness)));
+    expect(points.length).to.be.greaterThan(100);
+  });
+
   for (const [name, fate] of fates) {
-    it(`keeps what was flushed and invents nothing: ${name}`, async () => {
-      for (let step = 1; ; step++) {
-        const crashed = await workUntil(step);
-        if (crashed === null) {
-          expect(step).to.be.greaterThan(150);
-          break;
-        }
-        fate(crashed.disk, step);
-        checkRecovery(crashed.disk, crashed.witness, `step ${step}`);
+    it(`keeps what was flushed and invents nothing: ${name}`, () => {
+      for (const { step, disk: found, known } of points) {
+        const disk = found.clone();
+        fate(disk, step);
+        checkRecovery(disk, known, `step ${step}`);
       }
-    }).timeout(20_000);
+    });
   }
 
   it('recovers from crashes during recovery', async () => {
-    for (let step = 11; ; step += 17) {
-      const crashed = await workUntil(step);
-      if (crashed === null) break;
-      crashed.disk.crash({ mode: 'sectors', random: new SeededRandom(step) });
-      for (let inner = 1, isOver = false; !isOver; inner++) {
-        const disk = crashed.disk.clone();
-        disk.onOperation = ({ number }) => {
-          if (number >= inner) throw crash;
-        };
-        try {
-          open(disk);
-          isOver = true;
-        } catch (error) {
-          if (error !== crash) throw error;
-        }
-        disk.crash({ mode: 'sectors', random: new SeededRandom(inner) });
-        checkRecovery(disk, crashed.witness, `step ${step}, recovery step ${inner}`);
+    for (const { step, disk: found, known } of points.filter((_, at) => at % 11 === 5)) {
+      const crashed = found.clone();
+      crashed.crash({ mode: 'sectors', random: new SeededRandom(step) });
+      const inner = await crashPointsOf(crashed, null, () => open(crashed));
+      for (const { step: innerStep, disk } of inner.points) {
+        disk.crash({ mode: 'sectors', random: new SeededRandom(innerStep) });
+        checkRecovery(disk, known, `step ${step}, recovery step ${innerStep}`);
       }
     }
-  }).timeout(20_000);
+  });
 });
 
 describe('a failing disk', () => {

@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import { SeededRandom } from '../../src/base/random.ts';
 import type { CrashMode, MemoryDisk } from '../../src/storage/memory_disk.ts';
 
-/** What ends a process in these tests. */
+/** What ends a process in tests that stop at a step. */
 export const crash = new Error('crash');
 
 /** What becomes of unflushed writes. */
@@ -23,23 +23,43 @@ export const fates: readonly Fate[] = [
   ),
 ];
 
+/** What a crash finds: the disk as it is before one of its steps, and what the outside knows then. */
+export interface CrashPoint<W> {
+  /** The number of the step, from 1 on. */
+  readonly step: number;
+  /** Cloned before it is used. */
+  readonly disk: MemoryDisk;
+  readonly known: W;
+}
+
 /**
- * Runs `work` on `disk` until its `step`-th operation, where the process dies. @returns whether it died; then what is
- * left of it can do nothing more, and the caller ends it for the disk, too (`kill`, `crash`).
+ * Does `work` once, and keeps what a crash at each of its steps would find. Steps that only read find what the next one
+ * finds, and are counted only.
+ * @param known what the outside knows: plain fields, which are copied with the lists among them.
  */
-export async function dieAt(disk: MemoryDisk, step: number, work: () => unknown): Promise<boolean> {
-  let left = step;
-  disk.onOperation = () => {
-    if (--left <= 0) throw crash;
+export async function crashPointsOf<W>(
+  disk: MemoryDisk,
+  known: W,
+  work: () => unknown,
+): Promise<{ readonly points: CrashPoint<W>[]; readonly steps: number }> {
+  const points: CrashPoint<W>[] = [];
+  let steps = 0;
+  disk.onOperation = ({ kind }) => {
+    steps++;
+    if (kind !== 'read') points.push({ step: steps, disk: disk.clone(), known: copyOf(known) });
   };
-  try {
-    await work();
-    disk.onOperation = null;
-    return false;
-  } catch (error) {
-    if (error !== crash) throw error;
-    return true;
-  }
+  await work();
+  disk.onOperation = null;
+  points.push({ step: steps + 1, disk: disk.clone(), known: copyOf(known) });
+  return { points, steps: steps + 1 };
+}
+
+/** Its fields, and the lists among them; what they hold is replaced when it changes. */
+function copyOf<W>(known: W): W {
+  if (known === null || typeof known !== 'object') return known;
+  if (Array.isArray(known)) return [...known] as W;
+  const fields = Object.entries(known).map(([key, value]) => [key, Array.isArray(value) ? [...value] : value]);
+  return Object.assign(Object.create(Object.getPrototypeOf(known)), Object.fromEntries(fields));
 }
 
 /** A piece of work and what must hold whenever it was interrupted. `W` is what the outside knows of it. */
@@ -61,43 +81,40 @@ export function describeCrashes<W>(
   name: string,
   { prepare, witness, work, recover, stepsMin, stride }: CrashCase<W>,
 ): void {
-  async function crashAt(step: number): Promise<{ disk: MemoryDisk; known: W } | null> {
-    const disk = await prepare();
-    const known = witness();
-    return (await dieAt(disk, step, () => work(disk, known))) ? { disk, known } : null;
-  }
-
   describe(`crash at every step of ${name}`, () => {
+    let points: CrashPoint<W>[] = [];
+
+    before(async () => {
+      const disk = await prepare();
+      const known = witness();
+      const all = await crashPointsOf(disk, known, () => work(disk, known));
+      expect(all.steps).to.be.greaterThan(stepsMin);
+      points = all.points;
+    });
+
     for (const [fate, end] of fates) {
       it(`${fate}`, async () => {
-        for (let step = 1; ; step++) {
-          const crashed = await crashAt(step);
-          if (crashed === null) {
-            expect(step).to.be.greaterThan(stepsMin);
-            return;
-          }
-          end(crashed.disk, step);
-          await recover(crashed.disk, crashed.known, `step ${step}`, false);
+        for (const { step, disk: found, known } of points) {
+          const disk = found.clone();
+          end(disk, step);
+          await recover(disk, known, `step ${step}`, false);
           // What recovery kept is durable, and another one finds the same.
-          crashed.disk.crash({ mode: 'lost' });
-          await recover(crashed.disk, crashed.known, `step ${step}, again`, true);
+          disk.crash({ mode: 'lost' });
+          await recover(disk, known, `step ${step}, again`, true);
         }
-      }).timeout(30_000);
+      });
     }
 
     it('and at every step of the recovery from it', async () => {
-      for (let step = 1; ; step += stride) {
-        const crashed = await crashAt(step);
-        if (crashed === null) return;
-        crashed.disk.crash({ mode: 'sectors', random: new SeededRandom(step) });
-        for (let inner = 1, died = true; died; inner++) {
-          const disk = crashed.disk.clone();
-          const hint = `step ${step}, recovery step ${inner}`;
-          died = await dieAt(disk, inner, () => recover(disk, crashed.known, hint, false));
-          disk.crash({ mode: 'sectors', random: new SeededRandom(inner) });
-          await recover(disk, crashed.known, hint, false);
+      for (const { step, disk: found, known } of points.filter((_, at) => at % stride === 0)) {
+        const crashed = found.clone();
+        crashed.crash({ mode: 'sectors', random: new SeededRandom(step) });
+        const inner = await crashPointsOf(crashed, null, () => recover(crashed, known, `step ${step}`, false));
+        for (const { step: innerStep, disk } of inner.points) {
+          disk.crash({ mode: 'sectors', random: new SeededRandom(innerStep) });
+          await recover(disk, known, `step ${step}, recovery step ${innerStep}`, false);
         }
       }
-    }).timeout(60_000);
+    });
   });
 }
