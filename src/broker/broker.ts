@@ -18,9 +18,8 @@ import { type LogIndex, logIndex, type MembershipEntry } from '../raft/types.ts'
 import { type ConsumeQueue, ConsumeQueues, UNITS_PER_FILE } from '../storage/consume_queue.ts';
 import type { LogTip } from '../storage/log_tip.ts';
 import type { Snapshot } from '../storage/snapshot_store.ts';
-import type { StateChanges } from '../storage/state_store.ts';
 import { Admissions, type AppendPlace } from './admission.ts';
-import { Checkpoints, type Cut } from './checkpoints.ts';
+import { type Changes, Checkpoints } from './checkpoints.ts';
 import { decodeCommand, decodeCommittedMembership, encodeCommand, planTopic } from './commands.ts';
 import { DirtyRows } from './dirty_rows.ts';
 import { callAll } from './listeners.ts';
@@ -90,11 +89,7 @@ export class Broker extends BrokerReads {
         await Promise.all([this.#files.flush(), this.keys.index?.flush()]);
       },
       flushLog: options.flushLog,
-      take: () => ({
-        index: this.#applied,
-        rows: this.#takeRows(),
-        cut: this.#takeCut(),
-      }),
+      take: () => this.#takeChanges(),
     });
   }
 
@@ -314,23 +309,26 @@ export class Broker extends BrokerReads {
       .filter((units) => units.min >= UNITS_PER_FILE);
   }
 
-  #takeRows(): StateChanges {
-    const applied = { index: this.#applied, storedAtMs: this.#projection.storedAtMs };
-    const rows = this.#dirty.take(applied, this.#producers);
-    this.#tables.takeChanges(rows);
-    return rows;
-  }
-
   #closeFiles(): void {
     this.#files.close();
     this.keys.index?.close();
   }
 
-  #takeCut(): readonly Cut[] {
+  #takeChanges(): Changes {
+    const { index } = this.keys;
+    const place = this.keys.takePlace();
+    if (place !== null) this.#dirty.keyIndex(place);
+    const cut = this.#takeCut();
+    const applied = { index: this.#applied, storedAtMs: this.#projection.storedAtMs };
+    const rows = this.#dirty.take(applied, this.#producers);
+    this.#tables.takeChanges(rows);
+    return { index: applied.index, rows, cut: index?.hasUnread === true ? [...cut, index] : cut };
+  }
+
+  #takeCut(): readonly ConsumeQueue[] {
     const cut = this.#cut;
     this.#cut = [];
-    const { index } = this.keys;
-    return index?.hasUnread === true ? [...cut, index] : cut;
+    return cut;
   }
 
   #cutQueue(queue: Queue, min: QueueOffset): void {
@@ -358,8 +356,7 @@ export class Broker extends BrokerReads {
       lastAt = at;
       at = skipFillers(buffer, next, end);
     }
-    const place = lastAt < 0 ? null : this.keys.applied(positionAt(buffer, lastAt));
-    if (place !== null) this.#dirty.keyIndex(place);
+    if (lastAt >= 0) this.keys.applied(positionAt(buffer, lastAt));
   }
 
   #applyMembership(body: Buffer, index: LogIndex): void {

@@ -31,6 +31,7 @@ export class MessageKeys {
   readonly index: KeyIndex | null;
   readonly #options: BrokerOptions;
   readonly #applied: () => LogIndex;
+  #isMoved = false;
 
   constructor(options: BrokerOptions, applied: () => LogIndex) {
     this.#options = options;
@@ -47,10 +48,17 @@ export class MessageKeys {
     return null;
   }
 
-  /** A batch of records is applied, the last of them at `position`. @returns how far the index has come, if there is one. */
-  applied(position: PhysicalOffset): KeyIndexPlace | null {
-    if (this.index === null) return null;
+  /** A batch of records is applied, the last of them at `position`. */
+  applied(position: PhysicalOffset): void {
+    if (this.index === null) return;
     this.index.write(position);
+    this.#isMoved = true;
+  }
+
+  /** How far the index has come, if it has since the last call. */
+  takePlace(): KeyIndexPlace | null {
+    if (!this.#isMoved || this.index === null) return null;
+    this.#isMoved = false;
     return this.index.place;
   }
 

@@ -89,8 +89,7 @@ export const KEYS_PER_MESSAGE_MAX = 64;
 export function someKey(buffer: Buffer, found: FindableParts, test: (start: number, end: number) => boolean): boolean {
   let left = KEYS_PER_MESSAGE_MAX;
   for (let at = found.keysStart; at < found.keysEnd && left > 0; ) {
-    let end = at;
-    while (end < found.keysEnd && buffer[end] !== SPACE) end++;
+    const end = endOfKey(buffer, at, found.keysEnd);
     if (end > at) {
       if (test(at, end)) return true;
       left--;
@@ -100,20 +99,16 @@ export function someKey(buffer: Buffer, found: FindableParts, test: (start: numb
   return false;
 }
 
-/**
- * Calls `visit` with the hash of the unique id first and of each key then, in their order.
- */
-export function visitKeyHashes(
-  buffer: Buffer,
-  found: FindableParts,
-  options: { readonly seed: number; readonly visit: (hash: number) => void },
-): void {
-  const { seed, visit } = options;
-  if (found.uniqueEnd > found.uniqueStart) visit(withoutSign(hashOn(seed, buffer, found.uniqueStart, found.uniqueEnd)));
-  someKey(buffer, found, (start, end) => {
-    visit(withoutSign(hashOn(seed, buffer, start, end)));
-    return false;
-  });
+/** Hash of the key that lies in `[start, end)`, as it stands in the index. @param seed `keyHashSeed` of its topic. */
+export function keyHashIn(seed: number, buffer: Buffer, start: number, end: number): number {
+  return withoutSign(hashOn(seed, buffer, start, end));
+}
+
+/** Where the key ends that begins at `start`: at a space, or with the keys. */
+export function endOfKey(buffer: Buffer, start: number, keysEnd: number): number {
+  let end = start;
+  while (end < keysEnd && buffer[end] !== SPACE) end++;
+  return end;
 }
 
 function withoutSign(hash: number): number {

@@ -2,12 +2,14 @@
 
 import { hasProducerStamp, locateParts, newParts, PRODUCER_STAMP_BYTES } from '../format/message.ts';
 import {
+  endOfKey,
   type FindableParts,
   isFindable,
+  KEYS_PER_MESSAGE_MAX,
+  keyHashIn,
   keyHashSeedOf,
   locateFindable,
   newFindableParts,
-  visitKeyHashes,
 } from '../format/message_keys.ts';
 import { hostBytesExtra, MESSAGE_STORE_TIMESTAMP_AT } from '../format/message_layout.ts';
 import { indexAt, magicAt, positionAt, RECORD_HEADER_BYTES, recordMagic, sizeAt } from '../format/record.ts';
@@ -35,12 +37,21 @@ export function storedAtOf(buffer: Buffer, at: number): number {
   return readUint64(buffer, messageAt + MESSAGE_STORE_TIMESTAMP_AT + hostBytesExtra(buffer, messageAt, false));
 }
 
-/** Adds an entry for each key and for the unique id. */
+/** Adds an entry for the unique id and for each key, in their order. */
 export function addKeys({ buffer, at, found, seed }: FindableMessage, sink: KeySink): void {
   const offset = positionAt(buffer, at) + RECORD_HEADER_BYTES;
   const storedAtMs = storedAtOf(buffer, at);
-  const visit = (hash: number): void => sink.add(hash, offset, storedAtMs);
-  visitKeyHashes(buffer, found, { seed, visit });
+  const { uniqueStart, uniqueEnd, keysEnd } = found;
+  if (uniqueEnd > uniqueStart) sink.add(keyHashIn(seed, buffer, uniqueStart, uniqueEnd), offset, storedAtMs);
+  let left = KEYS_PER_MESSAGE_MAX;
+  for (let start = found.keysStart; start < keysEnd && left > 0; ) {
+    const end = endOfKey(buffer, start, keysEnd);
+    if (end > start) {
+      sink.add(keyHashIn(seed, buffer, start, end), offset, storedAtMs);
+      left--;
+    }
+    start = end + 1;
+  }
 }
 
 const parts = newParts();

@@ -23,6 +23,8 @@ interface Shape {
   readonly batchCount: number;
   readonly tag: string | undefined;
   readonly properties: Record<string, string>;
+  /** Keys of each message; different in every message of a frame. */
+  readonly keys?: number;
 }
 
 const shapes: readonly Shape[] = [
@@ -33,16 +35,22 @@ const shapes: readonly Shape[] = [
     tag: 'TagA',
     properties: { region: 'eu', user: '4711' },
   },
+  { name: 'frames of 256, 1 key', batchCount: 256, tag: undefined, properties: {}, keys: 1 },
+  { name: 'frames of 256, tag, 3 keys', batchCount: 256, tag: 'TagA', properties: {}, keys: 3 },
   { name: 'single records', batchCount: 1, tag: undefined, properties: {} },
+  { name: 'single records, 1 key', batchCount: 1, tag: undefined, properties: {}, keys: 1 },
 ];
 
-async function run(shape: Shape, directory: string): Promise<void> {
+async function run(shape: Shape, directory: string, hasIndex: boolean): Promise<void> {
   const store = new MemoryStateStore();
   const readLog = () => Buffer.alloc(0);
   const disk = new RealDisk();
   const snapshots = SnapshotStore.open({ disk, directory });
   const log = { readLog, base: EMPTY_TIP, segmentSizeBytes: 1 << 30 };
-  const broker = await Broker.open({ disk, directory, store, snapshots, ...log });
+  const keyIndex = hasIndex
+    ? { directory: `${directory}/keyindex`, endOf: () => physicalOffset(0), recordAt: () => null }
+    : undefined;
+  const broker = await Broker.open({ disk, directory, store, snapshots, keyIndex, ...log });
   broker.startLeading();
   let index = 1;
   let position = 0;
@@ -62,7 +70,10 @@ async function run(shape: Shape, directory: string): Promise<void> {
 
   const body = Buffer.alloc(1_024, 'x');
   const message = { topic: TOPIC, queueId: 0, body, tag: shape.tag, properties: shape.properties, bornAtMs: 1 };
-  const records = Buffer.concat(Array.from({ length: shape.batchCount }, () => encodeMessageRecord(message)));
+  const keysOf = (number: number) => Array.from({ length: shape.keys ?? 0 }, (_, key) => `order-${number}-${key}`);
+  const records = Buffer.concat(
+    Array.from({ length: shape.batchCount }, (_, number) => encodeMessageRecord({ ...message, keys: keysOf(number) })),
+  );
   const batches = Array.from({ length: BATCHES_AT_ONCE }, () => Buffer.from(records));
   const rounds = Math.ceil(RECORDS / shape.batchCount / BATCHES_AT_ONCE);
   let sequence = 1;
@@ -92,7 +103,9 @@ async function run(shape: Shape, directory: string): Promise<void> {
   for (let at = 0; at < 100_000; at++) crc32(body);
   const crcMicros = (cpuMicros() - crcStart) / 100_000;
   const figures = `admit ${admitMicros.toFixed(3)} (without body CRC ${(admitMicros - crcMicros).toFixed(3)})`;
-  process.stdout.write(`${shape.name}: ${figures}, apply ${applyMicros.toFixed(3)} µs a record\n`);
+  process.stdout.write(
+    `${shape.name}, index ${hasIndex ? 'on' : 'off'}: ${figures}, apply ${applyMicros.toFixed(3)} µs a record\n`,
+  );
   await broker.close();
 }
 
@@ -104,7 +117,9 @@ function cpuMicros(): number {
 
 const directory = mkdtempSync(join(tmpdir(), 'tledger-bench-'));
 try {
-  for (const [number, shape] of shapes.entries()) await run(shape, join(directory, String(number)));
+  for (const [number, shape] of shapes.entries()) {
+    for (const hasIndex of [false, true]) await run(shape, join(directory, `${number}-${hasIndex}`), hasIndex);
+  }
 } finally {
   rmSync(directory, { recursive: true });
 }
