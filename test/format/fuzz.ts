@@ -20,11 +20,12 @@ import {
   sequenceOf,
 } from '../../src/format/message.ts';
 import {
+  keyHashIn,
   keyHashSeedOf,
   locateFindable,
   newFindableParts,
+  someKey,
   tagHashIn,
-  visitKeyHashes,
 } from '../../src/format/message_keys.ts';
 import { chainCrcOf, isBodyIntact, isRecordWhole, RECORD_HEADER_BYTES } from '../../src/format/record.ts';
 import { hostText, readRocketMqMessage, sysFlag } from '../../src/format/rocketmq.ts';
@@ -89,10 +90,11 @@ function partsSize(bytes: Buffer): number {
   locateFindable(bytes, parts.propertiesStart, parts.propertiesEnd, found);
   tagHashIn(bytes, found);
   let keys = 0;
-  const visit = () => {
-    keys++;
-  };
-  visitKeyHashes(bytes, found, { seed: keyHashSeedOf(bytes, parts), visit });
+  const seed = keyHashSeedOf(bytes, parts);
+  someKey(bytes, found, (start, end) => {
+    keys += keyHashIn(seed, bytes, start, end) < 0 ? 0 : 1;
+    return false;
+  });
   if (!hasProducerStamp(bytes, parts)) return keys;
   sequenceOf(bytes, parts);
   return keys + producerIdOf(bytes, parts).length;
