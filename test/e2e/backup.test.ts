@@ -192,7 +192,7 @@ describe('a group that is backed up and restored', function () {
     await send(9);
     await make(kept);
     await make(pruned);
-    await send(8);
+    await send(9);
     const isCut = async (): Promise<boolean> => {
       const { nodes } = await client.admin.clusterStatus();
       return Number(nodes[0]!.firstIndex) > 100;
