@@ -66,12 +66,22 @@ export const memberMutants: readonly Mutant[] = [
       original: 'const promoted = [...voters.filter((id) => id !== ready.replaces), ready.id];',
       replacement: 'const promoted = [...voters, ready.id];',
       breaks: 'Whoever was to be replaced keeps its vote.',
+      directed: {
+        reason:
+          'What the operator asked for and what the membership became is not compared; the group lives with one voter more.',
+        test: 'test/raft/membership.test.ts',
+      },
     },
     {
       name: 'cancel-forgets-a-majority',
       original: 'if (isJoint(current)) return make(outgoing, voters, learners, addressesOf(current));',
       replacement: 'if (isJoint(current)) return make(outgoing, [], learners, addressesOf(current));',
       breaks: 'A change-over is taken back without the majority that it may have been committed by.',
+      directed: {
+        reason:
+          'A change-over has to be taken back while both majorities are apart, within the few milliseconds before it is committed.',
+        test: 'test/raft/membership.test.ts',
+      },
     },
   ]),
   ...inFile('src/raft/leadership.ts', [
@@ -80,6 +90,11 @@ export const memberMutants: readonly Mutant[] = [
       original: 'if (commit < this.#noopIndex || !(isMembershipSettled || isTurn)) throw',
       replacement: 'if (!(isMembershipSettled || isTurn)) throw',
       breaks: 'Two leaders change the same membership (the bug of single-server changes, 2015).',
+      directed: {
+        reason:
+          "The published case needs two leaders that each begin a change before their no-op, which the operator's pace does not give.",
+        test: 'test/raft/paper/membership.test.ts',
+      },
     },
     {
       name: 'changes-overtake-each-other',
@@ -157,6 +172,10 @@ export const memberMutants: readonly Mutant[] = [
       original: '    this.#heardMs = state.nowMs;\n    this.arm();\n',
       replacement: '    this.#heardMs = Number.NEGATIVE_INFINITY;\n    this.arm();\n',
       breaks: 'A voter that restarts replaces a leader whose lease rests on it.',
+      directed: {
+        reason: 'A voter has to restart and vote within one lease, while its leader still answers reads.',
+        test: 'test/raft/paper/reads.test.ts',
+      },
     },
   ]),
   ...inFile('src/raft/raft.ts', [

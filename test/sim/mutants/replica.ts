@@ -93,8 +93,9 @@ export const replicaMutants: readonly Mutant[] = [
     },
     {
       name: 'applied-index-runs-ahead',
-      original: 'rows: this.#dirty.take(this.#applied, this.#producers),',
-      replacement: 'rows: this.#dirty.take((this.#applied + 1) as LogIndex, this.#producers),',
+      original: 'const applied = { index: this.#applied, storedAtMs: this.#projection.storedAtMs };',
+      replacement:
+        'const applied = { index: (this.#applied + 1) as LogIndex, storedAtMs: this.#projection.storedAtMs };',
       breaks: 'A restart leaves a record out.',
     },
   ]),
@@ -124,8 +125,8 @@ export const replicaMutants: readonly Mutant[] = [
   ...inFile('src/broker/projection.ts', [
     {
       name: 'unit-points-at-the-record',
-      original: '(positionAt(buffer, at) + RECORD_HEADER_BYTES) as PhysicalOffset',
-      replacement: 'positionAt(buffer, at) as PhysicalOffset',
+      original: '(position + RECORD_HEADER_BYTES) as PhysicalOffset',
+      replacement: 'position as PhysicalOffset',
       breaks: 'Consume queue units name a place that RocketMQ does not mean.',
     },
   ]),

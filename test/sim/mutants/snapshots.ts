@@ -18,9 +18,13 @@ export const snapshotMutants: readonly Mutant[] = [
     },
     {
       name: 'cache-outlives-a-new-beginning',
-      original: '    parts.cache.clear();\n    parts.runs.restart(base.term);',
-      replacement: '    parts.runs.restart(base.term);',
+      original: '    parts.cache.clear();\n    this.#cold.truncateAfter(physicalOffset(0));',
+      replacement: '    this.#cold.truncateAfter(physicalOffset(0));',
       breaks: 'Records that a snapshot replaced are read from memory.',
+      directed: {
+        reason: 'What a snapshot replaces lies at places that are never read again before they are overwritten.',
+        test: 'test/storage/log_base.test.ts',
+      },
     },
   ]),
   ...inFile('src/storage/log_base.ts', [
@@ -29,6 +33,10 @@ export const snapshotMutants: readonly Mutant[] = [
       original: '    else this.#slots.writeBoth(payload);\n',
       replacement: '    else {\n      this.#slots.write(payload);\n      this.#slots.flushNow();\n    }\n',
       breaks: 'One damaged sector brings back a base whose segments are gone.',
+      directed: {
+        reason: 'The one slot of a file of two has to be damaged just after a cut.',
+        test: 'test/storage/log_base.test.ts',
+      },
     },
   ]),
   ...inFile('src/storage/snapshot_store.ts', [
@@ -66,6 +74,11 @@ export const snapshotMutants: readonly Mutant[] = [
       original: 'if (offset > written || end <= written) return false;',
       replacement: 'if (end <= written) return false;',
       breaks: 'A piece that comes too early is taken for the next one.',
+      directed: {
+        reason:
+          'Pieces are sent one after the other: one that overtakes another is dropped for its term or its connection first.',
+        test: 'test/storage/snapshot.test.ts',
+      },
     },
   ]),
   ...inFile('src/raft/snapshot_sending.ts', [
@@ -88,6 +101,10 @@ export const snapshotMutants: readonly Mutant[] = [
       original: 'if (commit >= index || log.matches(index, indexTerm)) {',
       replacement: 'if (commit >= index) {',
       breaks: 'A snapshot replaces records that the follower has vouched for.',
+      directed: {
+        reason: 'A snapshot has to arrive late at a follower that was brought up to date by records meanwhile.',
+        test: 'test/raft/paper/snapshots.test.ts',
+      },
     },
     {
       name: 'installed-snapshot-not-vouched-for',
@@ -106,6 +123,10 @@ export const snapshotMutants: readonly Mutant[] = [
       original: '    await broker.install(snapshot, () => log.restart(snapshot.meta.tip));\n',
       replacement: '    await broker.install(snapshot, () => {});\n    log.restart(snapshot.meta.tip);\n',
       breaks: 'A crash leaves a state that is ahead of its log.',
+      directed: {
+        reason: 'A crash has to come between two operations that follow each other at once.',
+        test: 'test/replica/snapshots.test.ts',
+      },
     },
     {
       name: 'state-installed-without-the-log',
@@ -126,6 +147,11 @@ export const snapshotMutants: readonly Mutant[] = [
       original: 'return snapshots.list().findLast(mayGo) ?? null;',
       replacement: 'return log.sealedBoundaries.findLast(mayGo) ?? null;',
       breaks: 'Records go that nothing stands for.',
+      directed: {
+        reason:
+          'Snapshots are made at every boundary before the log is cut there; only a failed one leaves a gap, and then the next is near.',
+        test: 'test/replica/retention.test.ts',
+      },
     },
     {
       name: 'needed-snapshots-removed',
@@ -133,15 +159,13 @@ export const snapshotMutants: readonly Mutant[] = [
       replacement: 'for (const older of snapshots.list()) if (older <= boundary) snapshots.remove(older);',
       breaks: 'Nothing stands for the records that were cut.',
     },
+  ]),
+  ...inFile('src/broker/snapshot_rows.ts', [
     {
-      name: 'cut-between-two-segments-too-late',
-      original: '      sealed.has(index) &&\n',
-      replacement: '',
-      breaks: 'A log is cut where no segment of its own ends.',
-      directed: {
-        reason: 'Snapshots are taken at ends of segments only, which are the same on all replicas.',
-        test: 'test/replica/retention.test.ts',
-      },
+      name: 'cut-queue-keeps-its-minimum',
+      original: 'if (length > queue.units.min) cuts.push({ queue, length });',
+      replacement: 'if (length > queue.units.min + 1) cuts.push({ queue, length });',
+      breaks: 'A queue shows that it holds a message that was cut.',
     },
   ]),
   ...inFile('src/broker/broker.ts', [
@@ -150,12 +174,6 @@ export const snapshotMutants: readonly Mutant[] = [
       original: 'if (stored.base < base.index) withSnapshotAt(',
       replacement: 'if (stored.base < 0) withSnapshotAt(',
       breaks: 'After a crash queues name records that were cut.',
-    },
-    {
-      name: 'cut-queue-keeps-its-minimum',
-      original: 'if (length > queue.units.min) cuts.push({ queue, length });',
-      replacement: 'if (length > queue.units.min + 1) cuts.push({ queue, length });',
-      breaks: 'A queue shows that it holds a message that was cut.',
     },
     {
       name: 'producers-lost-by-an-install',
