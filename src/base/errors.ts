@@ -96,6 +96,12 @@ export const errorTable = {
   OVERLOADED: kind('The node has as much waiting work as it may hold.', grpc.resourceExhausted, 42900, true),
   SHUTTING_DOWN: kind('The node is shutting down.', grpc.unavailable, 50001, true),
   NODE_REMOVED: kind('This node does not belong to the group (any more); others do.', grpc.unavailable, 50001, true),
+  REPAIRING: kind(
+    'This node repairs damaged data with the help of the others, and serves nobody meanwhile.',
+    grpc.unavailable,
+    50001,
+    true,
+  ),
   UNREACHABLE: kind('The node cannot be reached.', grpc.unavailable, 50002, true),
   // Nobody can tell yet.
   DEADLINE_EXCEEDED: kind(

@@ -10,6 +10,7 @@ import { assert } from '../base/assert.ts';
 import { TLedgerError } from '../base/errors.ts';
 import { encodeMembershipEntry } from '../format/membership.ts';
 import { type QueueOffset, queueOffset } from '../format/message.ts';
+import { DamageError } from '../storage/damage.ts';
 import type { LogTip } from '../storage/log_tip.ts';
 import type { Snapshot, SnapshotStore } from '../storage/snapshot_store.ts';
 import type { StateEntry } from '../storage/state_store.ts';
@@ -70,7 +71,8 @@ export function withSnapshotAt<T>(snapshots: SnapshotStore, base: LogTip, read: 
   try {
     const { tip } = snapshot.meta;
     if (tip.term !== base.term || tip.chainCrc !== base.chainCrc) {
-      throw new TLedgerError('DATA_CORRUPTED', `the snapshot at ${base.index} is not of this log`);
+      const reason = `it is not that of record ${base.index} of this log`;
+      throw new DamageError({ kind: 'snapshot', file: `snapshot/${base.index}`, index: base.index, reason });
     }
     return read(snapshot);
   } finally {

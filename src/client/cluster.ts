@@ -29,6 +29,7 @@ const notNow: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'SHUTTING_DOWN',
   'MEMBERSHIP_CHANGING',
   'NODE_REMOVED',
+  'REPAIRING',
   'UNREACHABLE',
   'DEADLINE_EXCEEDED',
 ]);

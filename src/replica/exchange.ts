@@ -3,6 +3,7 @@
 import { assert } from '../base/assert.ts';
 import type { FollowerAppend, LogIndex, RaftMessage, SnapshotChunk, Term } from '../raft/types.ts';
 import { type CommitLog, FRAME_HEADROOM_BYTES, offsetOfRecord } from '../storage/commit_log.ts';
+import { type Damage, damageOf } from '../storage/damage.ts';
 import { checkAppend } from './incoming.ts';
 import type { SnapshotTraffic } from './snapshot_traffic.ts';
 import type { PeerTransport, RecordBytes } from './types.ts';
@@ -11,6 +12,8 @@ interface ExchangeOptions {
   readonly log: CommitLog;
   readonly transport: PeerTransport;
   readonly traffic: SnapshotTraffic;
+  /** Damage was found while something was read for a peer. */
+  readonly onDamage: (damage: Damage) => void;
   /** Something odd that the replica can live with, for the log. */
   readonly onWarning: (message: string) => void;
 }
@@ -58,7 +61,18 @@ export class Exchange {
     this.#options.traffic.store(chunk, this.#bytesInHand());
   }
 
+  /** What cannot be read for it, because it is damaged, counts as lost: nobody gets it from this replica. */
   send(message: RaftMessage): void {
+    try {
+      this.#send(message);
+    } catch (error) {
+      const damage = damageOf(error);
+      if (damage === null) throw error;
+      this.#options.onDamage(damage);
+    }
+  }
+
+  #send(message: RaftMessage): void {
     const { transport, traffic, log } = this.#options;
     if (message.type === 'snapshot') {
       const piece = traffic.read(message);

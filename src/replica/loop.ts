@@ -6,72 +6,41 @@
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
-import type { Random } from '../base/random.ts';
-import type { Broker } from '../broker/broker.ts';
 import { Raft } from '../raft/raft.ts';
 import {
   type LogIndex,
   logIndex,
-  type Membership,
   type NodeId,
-  type RaftConfig,
   type RaftMessage,
   type Ready,
   type SnapshotPoint,
   type Term,
 } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
-import { type Damage, DamageError, describeDamage } from '../storage/damage.ts';
-import type { HardStateFile } from '../storage/hard_state.ts';
-import type { SnapshotStore } from '../storage/snapshot_store.ts';
 import { Alarm } from './alarm.ts';
 import { Applying } from './applying.ts';
 import { Callers } from './callers.ts';
+import { DamageWatch } from './damage_watch.ts';
 import { Exchange } from './exchange.ts';
-import { Flusher, type FlushPolicy } from './flusher.ts';
+import { Flusher } from './flusher.ts';
 import { installSnapshot } from './install.ts';
 import { KeyBuilding } from './key_building.ts';
-import { Leading, type LeadingLimits } from './leading.ts';
+import { Leading } from './leading.ts';
 import { Listeners } from './listeners.ts';
 import { membershipsOf } from './open_group.ts';
+import type { ReplicaOptions } from './options.ts';
 import { Retention } from './retention.ts';
 import { SNAPSHOT_CHUNK_BYTES, SnapshotTraffic } from './snapshot_traffic.ts';
-import type { PeerEvents, PeerTransport, RecordBytes } from './types.ts';
+import type { PeerEvents, RecordBytes } from './types.ts';
 import { Watchdog } from './watchdog.ts';
 
-/** All that a replica is made of. */
-export interface ReplicaOptions {
-  readonly raft: RaftConfig;
-  /** Who the configuration says belongs to the group; what the log says goes before it. */
-  readonly membership: Membership;
-  readonly limits: LeadingLimits;
-  readonly flush: FlushPolicy;
-  readonly checkpointIntervalMs: number;
-  /** Bytes of the log kept at least, in whole segments; 0 keeps everything. */
-  readonly retentionBytes: number;
-  /** A flush that takes longer means that the disk hangs: then this node does not lead. */
-  readonly diskStallMs: number;
-  /** Bytes of a snapshot sent at a time; only tests set it. */
-  readonly snapshotChunkBytes?: number;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: CommitLog;
-  readonly hardState: HardStateFile;
-  readonly snapshots: SnapshotStore;
-  readonly broker: Broker;
-  readonly transport: PeerTransport;
-  /** Something odd that the replica can live with, for the log. */
-  readonly onWarning: (message: string) => void;
-  /** Something rare that went as it should: a snapshot, a cut of the log. For the log. */
-  readonly onEvent?: (message: string) => void;
-  /** Called once when the replica cannot go on; it has stopped voting, leading and answering. */
-  readonly onFailure: (error: Error) => void;
-}
+export type { ReplicaOptions } from './options.ts';
 
 /** See the head of the file. */
 export class ReplicaLoop implements PeerEvents {
   readonly raft: Raft;
   readonly callers: Callers;
+  readonly damages: DamageWatch;
   readonly leading: Leading;
   readonly stateListeners: Listeners;
   readonly memberListeners: Listeners;
@@ -108,6 +77,7 @@ export class ReplicaLoop implements PeerEvents {
       throw new TLedgerError('DATA_CORRUPTED', 'the hard state is older than the log: a vote may have been forgotten');
     }
     this.#options = options;
+    this.damages = this.#damageWatch();
     this.#clock = clock;
     this.#log = log;
     this.raft = new Raft({
@@ -155,11 +125,16 @@ export class ReplicaLoop implements PeerEvents {
       snapshots: options.snapshots,
       chunkBytes: options.snapshotChunkBytes ?? SNAPSHOT_CHUNK_BYTES,
       onWarning,
+      onDamage: this.damages.later,
       onStored: (index, sizeBytes) => turn(() => raft.snapshotStored(index, sizeBytes, clock.monotonicMs())),
       onArrived: (point) => this.#beginInstall(point),
       onFailure,
     });
-    this.#exchange = new Exchange({ ...options, traffic: this.#traffic });
+    this.#exchange = new Exchange({
+      ...options,
+      traffic: this.#traffic,
+      onDamage: this.damages.later,
+    });
     this.#flusher = new Flusher({
       log,
       policy: options.flush,
@@ -173,6 +148,15 @@ export class ReplicaLoop implements PeerEvents {
           this.leading.scheduleDrain();
         }),
       onFailure,
+    });
+  }
+
+  #damageWatch(): DamageWatch {
+    return new DamageWatch({
+      ...this.#options,
+      isUp: () => this.isUp,
+      drop: (index) => this.#traffic.drop(index),
+      onFailure: (error) => this.#fail(error),
     });
   }
 
@@ -211,11 +195,13 @@ export class ReplicaLoop implements PeerEvents {
     return this.#state === 'running' && this.raft.isLeader;
   }
 
-  /** Damage was found: see `Replica.damaged`. */
-  damaged(damage: Damage): void {
-    if (!this.isUp) return;
-    if (damage.kind === 'log') this.#fail(new DamageError(damage));
-    else this.#options.onWarning(describeDamage(damage));
+  /** Resolves when a replica that has failed writes nothing any more. */
+  async whenQuiet(): Promise<void> {
+    await this.#installing;
+    await this.#flusher.stop();
+    await this.#traffic.stop();
+    await this.#retention.whenIdle();
+    await this.#applying.pause();
   }
 
   /** Answers all that waits and saves state; leadership was handed over before, if it could be. */

@@ -31,7 +31,7 @@ import { committedOf, NotHeld, REPAIR_PIECE_BYTES, type RepairPeers, RepairSourc
 
 /** Asking again waits this long at first, doubling up to the maximum, with jitter. */
 const ASK_DELAY_MS_MIN = 200;
-const ASK_DELAY_MS_MAX = 30_000;
+const ASK_DELAY_MS_MAX = 10_000;
 
 /** What a repair needs. */
 export interface RepairingOptions {
@@ -39,6 +39,8 @@ export interface RepairingOptions {
   /** What was found; of the log it is looked for anew. */
   readonly damage: Damage;
   readonly peers: RepairPeers;
+  /** Whether the group can be opened without what is damaged: then it is, if nobody can help. */
+  readonly isDispensable?: boolean;
   readonly clock: Clock;
   readonly random: Random;
   /** Bytes asked for at a time; only tests set it. */
@@ -74,7 +76,7 @@ export class Repairing {
    * SHUTTING_DOWN after `stop`; STORAGE_FAILED, DATA_DIR_FOREIGN. What is left is for the next repair to go on with.
    */
   async run(): Promise<void> {
-    const { damage, onWarning, random, askDelayMsMax = ASK_DELAY_MS_MAX, peers } = this.#options;
+    const { damage, onWarning, random, askDelayMsMax = ASK_DELAY_MS_MAX, peers, isDispensable } = this.#options;
     let delayMs = Math.min(ASK_DELAY_MS_MIN, askDelayMsMax);
     let said = '';
     for (;;) {
@@ -86,6 +88,7 @@ export class Repairing {
         continue;
       }
       this.#says = `${describeDamage(damage)}; ${attempt.lack}`;
+      if (damage.kind === 'snapshot' && isDispensable === true) return this.#doWithout(damage.index);
       if (peers.list().length === 0) throw new TLedgerError('DATA_CORRUPTED', `${this.#says}; ${ADVICE}`);
       if (attempt.lack !== said) onWarning(`${this.#says}; it is asked for again until somebody has it. ${ADVICE}`);
       said = attempt.lack;
@@ -230,11 +233,22 @@ export class Repairing {
     } finally {
       snapshots.close();
     }
+    if (this.#options.isDispensable === true) return { lack: lacks.text };
     saveRepairMark(place.disk, place.directory, map.vouched);
     for (const source of this.#sources()) {
       if (await lacks.tried(source.peer, () => this.#takeSnapshot(map, source, null))) return 'whole';
     }
     return { lack: lacks.text };
+  }
+
+  /** A snapshot that nothing is restored from: followers that lag far behind are helped by the next one, or by others. */
+  #doWithout(index: LogIndex): void {
+    const { place, onWarning } = this.#options;
+    const snapshots = SnapshotStore.open(place);
+    snapshots.remove(index);
+    snapshots.close();
+    removeRepairMark(place.disk, place.directory);
+    onWarning(`${this.#says}; it is given up`);
   }
 
   #sources(): RepairSource[] {

@@ -18,10 +18,13 @@ import type {
 } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
 import type { Damage } from '../storage/damage.ts';
+import type { SnapshotStore } from '../storage/snapshot_store.ts';
 import { Consuming } from './consuming/consuming.ts';
 import { leaderPortOf } from './leader_port.ts';
 import { ReplicaLoop, type ReplicaOptions } from './loop.ts';
 import { ParkedMessages } from './parked/parked_messages.ts';
+import { type RecordsAnswer, recordsAnswer, type SnapshotAnswer, snapshotAnswer } from './repair_answers.ts';
+import { REPAIR_PIECE_BYTES } from './repair_sources.ts';
 import { heirsOf, type Transferred } from './transfer.ts';
 import type {
   AppendDone,
@@ -45,6 +48,7 @@ export class Replica implements PeerEvents {
   readonly #loop: ReplicaLoop;
   readonly #raft: Raft;
   readonly #log: CommitLog;
+  readonly #snapshots: SnapshotStore;
   readonly #clock: Clock;
   readonly #connected = new Set<NodeId>();
   readonly #electionTimeoutMsMax: number;
@@ -56,6 +60,7 @@ export class Replica implements PeerEvents {
     this.#raft = this.#loop.raft;
     this.broker = options.broker;
     this.#log = options.log;
+    this.#snapshots = options.snapshots;
     this.#clock = options.clock;
     this.#electionTimeoutMsMax = options.raft.electionTimeoutMsMax;
     const port = leaderPortOf(this, this.#loop, options);
@@ -241,6 +246,23 @@ export class Replica implements PeerEvents {
     return this.#loop.memberListeners.add(listener);
   }
 
+  /**
+   * Records for a member whose own are damaged, verified as they are read.
+   * @throws TLedgerError DATA_CORRUPTED when they are damaged here, too, which then is told; SHUTTING_DOWN.
+   */
+  fetchRecords(firstIndex: LogIndex, bytesMax: number): RecordsAnswer {
+    this.#assertUp();
+    return this.#loop.damages.looking(() =>
+      recordsAnswer(this.#log, this.#raft.status().commit, firstIndex, Math.min(bytesMax, REPAIR_PIECE_BYTES)),
+    );
+  }
+
+  /** A piece of a snapshot for such a member; null when there is none. @throws TLedgerError as `fetchRecords` does. */
+  fetchSnapshot(index: LogIndex | null, offset: number): SnapshotAnswer | null {
+    this.#assertUp();
+    return snapshotAnswer(this.#snapshots, index, offset, REPAIR_PIECE_BYTES);
+  }
+
   onMessage(message: RaftMessage, bytes: RecordBytes | null): void {
     this.#loop.onMessage(message, bytes);
   }
@@ -256,17 +278,21 @@ export class Replica implements PeerEvents {
   }
 
   /**
-   * Tells of damage that was found while the replica runs: by a read, by the scrubber. Damage in the log ends it (what it
-   * vouched for is in doubt, so it may neither vote nor lead), and whoever runs it has it repaired; anything else is
-   * told, and made anew.
+   * Tells of damage that was found while the replica runs: by a read, by the scrubber. With damage in the log, what this
+   * replica vouched for is in doubt: whoever runs it is told to stop it (which hands leadership over), has it repaired and
+   * opens it anew. A damaged snapshot goes, and is taken or fetched anew. What is derived is made anew by whoever reads it,
+   * or by the next start.
    */
   damaged(damage: Damage): void {
-    this.#loop.damaged(damage);
+    this.#loop.damages.found(damage);
   }
 
-  /** Hands leadership over if it can within `graceMs`, answers all that waits, saves state. Idempotent. */
+  /**
+   * Hands leadership over if it can within `graceMs`, answers all that waits, saves state. Idempotent. Nothing is written
+   * any more when it resolves, also when the replica had failed.
+   */
   stop(graceMs: number): Promise<void> {
-    this.#stopping ??= this.#loop.isUp ? this.#stop(graceMs) : Promise.resolve();
+    this.#stopping ??= this.#loop.isUp ? this.#stop(graceMs) : this.#loop.whenQuiet();
     return this.#stopping;
   }
 

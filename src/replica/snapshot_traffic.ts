@@ -2,6 +2,7 @@
 // decides who gets which piece when; what arrives is verified by the store and goes on where it was left.
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import type { LogIndex, SnapshotChunk, SnapshotPoint, SnapshotRequest, Term } from '../raft/types.ts';
+import { type Damage, damageOf } from '../storage/damage.ts';
 import type { Snapshot, SnapshotStore } from '../storage/snapshot_store.ts';
 import type { RecordBytes } from './types.ts';
 
@@ -12,6 +13,8 @@ interface SnapshotTrafficOptions {
   readonly snapshots: SnapshotStore;
   readonly chunkBytes: number;
   readonly onWarning: (message: string) => void;
+  /** A snapshot that was to be sent is damaged. */
+  readonly onDamage: (damage: Damage) => void;
   /** So much of a snapshot is durable here. */
   readonly onStored: (index: LogIndex, sizeBytes: number) => void;
   /** All of a snapshot is durable here, and verified. */
@@ -38,6 +41,9 @@ export class SnapshotTraffic {
     } catch (error) {
       if (!(error instanceof TLedgerError)) throw error;
       this.#warn(`the snapshot at ${index} cannot be sent: ${messageOf(error)}`);
+      const damage = damageOf(error);
+      // One that is missing was found damaged before, and nobody had another.
+      if (damage !== null && this.#options.snapshots.list().includes(index)) this.#options.onDamage(damage);
       return null;
     }
   }
@@ -62,6 +68,12 @@ export class SnapshotTraffic {
   async stop(): Promise<void> {
     await this.#storing;
     this.endSending();
+  }
+
+  /** A snapshot is damaged: nobody gets it any more, and another one may take its place. */
+  drop(index: LogIndex): void {
+    if (this.#sending?.index === index) this.endSending();
+    this.#options.snapshots.remove(index);
   }
 
   /** This replica does not lead any more. */

@@ -2,7 +2,7 @@
 import type { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
 import type { TopicInfo, TopicWish } from '../broker/types.ts';
-import type { LogIndex, NodeId, Term } from '../raft/types.ts';
+import type { LogIndex, NodeId, Role, Term } from '../raft/types.ts';
 import type { ScrubStatus } from '../replica/scrub_status.ts';
 import type { AppendDone, LogDigest, PackedAppend, ReplicaStatus } from '../replica/types.ts';
 import type { MembershipRole } from '../wire/admin_messages.ts';
@@ -20,7 +20,11 @@ export interface LeaderInfo {
 export type NodeAddresses = Pick<MemberInfo, 'nodeId' | 'clientAddress' | 'peerAddress'>;
 
 /** What a node knows of itself. */
-export interface LocalStatus extends ReplicaStatus, NodeFacts {
+export interface LocalStatus extends Omit<ReplicaStatus, 'role'>, NodeFacts {
+  /** `repairing`: its replica does not run, as its data are damaged; it neither votes nor leads nor serves. */
+  readonly role: Role | 'repairing';
+  /** What is damaged, and why it is not repaired yet; nothing when nothing is. */
+  readonly repair?: string | null;
   readonly membershipRole: MembershipRole;
   /** The checks of what it stores; null when nobody checks. */
   readonly scrub?: ScrubStatus | null;
@@ -107,7 +111,10 @@ export interface Gateway {
   /** The applied state of this replica: topics, ranges, pull, wake-ups. Shows only what is committed. */
   readonly broker: Broker;
   leader(): LeaderInfo | null;
-  /** NODE_REMOVED when this node does not belong to the group (yet, or any more), and so must not serve; null if it does. */
+  /**
+   * NODE_REMOVED when this node does not belong to the group (yet, or any more), REPAIRING while its data are damaged:
+   * then it must not serve. Null if it may.
+   */
   outside(): TLedgerError | null;
   /** Appends a batch, here or by forwarding it. Calls of one caller are appended in the order of the calls. */
   append(request: PackedAppend, deadlineMs: number, done: AppendDone): void;

@@ -1,14 +1,20 @@
 // A replica's state as the message that other members and clients get, and back.
 import { assert } from '../base/assert.ts';
 import { type PhysicalOffset, physicalOffset } from '../format/record.ts';
-import { type LogIndex, logIndex, type Role, type Term, term } from '../raft/types.ts';
+import { type LogIndex, logIndex, type Term, term } from '../raft/types.ts';
 import type { ScrubStatus } from '../replica/scrub_status.ts';
 import type * as wire from '../wire/admin_messages.ts';
 import type { MembershipRole, NodeStatus } from '../wire/admin_messages.ts';
 import { uint64ToNumber } from '../wire/int64.ts';
 import type { LocalStatus, MemberStatus } from './gateway.ts';
 
-const roles: readonly string[] = ['follower', 'pre-candidate', 'candidate', 'leader'] satisfies Role[];
+const roles: readonly string[] = [
+  'follower',
+  'pre-candidate',
+  'candidate',
+  'leader',
+  'repairing',
+] satisfies LocalStatus['role'][];
 
 const membershipRoles: readonly MembershipRole[] = ['voter', 'learner', 'leaving', 'joining', 'removed'];
 
@@ -20,7 +26,7 @@ export function toNodeStatus({ member, status, error }: MemberStatus, replicatio
   return {
     nodeId: member.nodeId,
     reachable: status !== null,
-    error: error ?? '',
+    error: error ?? status?.repair ?? '',
     role: status?.role ?? '',
     term: String(status?.term ?? 0),
     leaderId: status?.leaderId ?? '',
@@ -49,7 +55,8 @@ export function fromNodeStatus(message: NodeStatus): LocalStatus {
   const position = (value: string, field: string): PhysicalOffset => physicalOffset(uint64ToNumber(value, field));
   return {
     nodeId: message.nodeId,
-    role: message.role as Role,
+    role: message.role as LocalStatus['role'],
+    repair: message.role === 'repairing' ? message.error : null,
     term: term(uint64ToNumber(message.term, 'term')) as Term,
     leaderId: message.leaderId === '' ? null : message.leaderId,
     firstIndex: index(message.firstIndex, 'first_index'),

@@ -8,6 +8,10 @@ import type { AppendResponse, NodeId, SnapshotResponse } from '../raft/types.ts'
 import { clientChannelOptions } from '../wire/channel_options.ts';
 import { decodeResponseFrame } from '../wire/peer_frames.ts';
 import type {
+  FetchRecordsRequest,
+  FetchRecordsResponse,
+  FetchSnapshotRequest,
+  FetchSnapshotResponse,
   ForwardRequest,
   ForwardResponse,
   InspectRequest,
@@ -115,6 +119,14 @@ export class PeerLink {
 
   inspect(request: InspectRequest, timeoutMs: number): Promise<InspectResponse> {
     return this.#call(peerService.inspect, request, timeoutMs);
+  }
+
+  fetchRecords(request: FetchRecordsRequest, timeoutMs: number): Promise<FetchRecordsResponse> {
+    return this.#call(peerService.fetchRecords, request, timeoutMs);
+  }
+
+  fetchSnapshot(request: FetchSnapshotRequest, timeoutMs: number): Promise<FetchSnapshotResponse> {
+    return this.#call(peerService.fetchSnapshot, request, timeoutMs);
   }
 
   /** A stream of forwarded calls; the caller owns it. */

@@ -5,7 +5,14 @@ import { type LogIndex, logIndex, type NodeId, term } from '../raft/types.ts';
 import type { Replica } from '../replica/replica.ts';
 import { uint64ToNumber } from '../wire/int64.ts';
 import { decodeRequestFrame } from '../wire/peer_frames.ts';
-import type { InspectRequest, InspectResponse, VoteRequest, VoteResponse } from '../wire/peer_messages.ts';
+import type {
+  FetchRecordsRequest,
+  FetchSnapshotRequest,
+  InspectRequest,
+  InspectResponse,
+  VoteRequest,
+  VoteResponse,
+} from '../wire/peer_messages.ts';
 import { codecs, type Incoming, type PeerHandlers, wellFormed } from '../wire/services.ts';
 import { statusOf } from '../wire/status.ts';
 import type { ForwardService } from './forward_service.ts';
@@ -13,6 +20,7 @@ import type { Gateway } from './gateway.ts';
 import { toNodeStatus } from './node_status.ts';
 import { identify, introduceBack, type PeerIdentity } from './peer_identity.ts';
 import type { GrpcPeerTransport } from './peer_transport.ts';
+import { toRecordsResponse, toSnapshotResponse } from './repair_calls.ts';
 
 /** What the service stands on. */
 export interface PeerServiceOptions {
@@ -27,7 +35,7 @@ export interface PeerServiceOptions {
 
 /** Handlers for `peerService`. */
 export function peerHandlers(options: PeerServiceOptions): PeerHandlers & Record<string, UntypedHandleCall> {
-  const { identity, transport, forward } = options;
+  const { identity, replica, transport, forward } = options;
   return {
     vote: unary(options, 'Vote', (request: VoteRequest, from) => vote(options, request, from)),
     timeoutNow: unary(options, 'TimeoutNow', (request: { term: string }, from) => {
@@ -39,6 +47,16 @@ export function peerHandlers(options: PeerServiceOptions): PeerHandlers & Record
       const rate = uint64ToNumber(request.scrubBytesPerSecond ?? '0', 'scrub_bytes_per_second');
       if (request.scrub === true) options.gateway.scrubLocally(rate === 0 ? null : rate);
       return inspect(options, logIndex(uint64ToNumber(request.index, 'index')));
+    }),
+    fetchRecords: unary(options, 'FetchRecords', (request: FetchRecordsRequest) =>
+      toRecordsResponse(
+        replica.fetchRecords(logIndex(uint64ToNumber(request.firstIndex, 'first_index')), request.maxBytes),
+      ),
+    ),
+    fetchSnapshot: unary(options, 'FetchSnapshot', (request: FetchSnapshotRequest) => {
+      const index = uint64ToNumber(request.index, 'index');
+      const offset = uint64ToNumber(request.offset, 'offset');
+      return toSnapshotResponse(replica.fetchSnapshot(index === 0 ? null : logIndex(index), offset));
     }),
     replicate: (stream: ServerDuplexStream<Buffer, Buffer>) => {
       const from = identifyStream(identity, stream);
@@ -122,7 +140,7 @@ function replicate(
 }
 
 /** The calling member, or null after the stream was refused. */
-function identifyStream(
+export function identifyStream(
   identity: PeerIdentity,
   stream: { metadata: Metadata; emit(event: 'error', error: unknown): unknown },
 ): NodeId | null {
@@ -134,8 +152,9 @@ function identifyStream(
   }
 }
 
-function unary<Request, Response>(
-  { identity, report }: PeerServiceOptions,
+/** A handler of calls by other members: who calls is checked first. */
+export function unary<Request, Response>(
+  { identity, report }: Pick<PeerServiceOptions, 'identity' | 'report'>,
   name: string,
   handle: (request: Request, from: NodeId) => Response,
 ) {

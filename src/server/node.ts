@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
-import { Lifecycle } from '../base/lifecycle.ts';
+import type { Lifecycle } from '../base/lifecycle.ts';
 import { SeededRandom } from '../base/random.ts';
 import type { NodeConfig } from '../config/load.ts';
 import type { Logger } from '../observe/logger.ts';
@@ -20,6 +20,7 @@ import type { PeerIdentity } from '../rpc/peer_identity.ts';
 import { peerHandlers } from '../rpc/peer_service.ts';
 import { GrpcPeerTransport } from '../rpc/peer_transport.ts';
 import { startClientServer, startPeerServer } from '../rpc/server.ts';
+import { type Damage, damageOf } from '../storage/damage.ts';
 import { type ClaimedDirectory, claimDirectory, type Founders, foundersGroupId } from '../storage/identity.ts';
 import { defaultKeyIndexLayout } from '../storage/key_index.ts';
 import { LevelStateStore } from '../storage/level_state_store.ts';
@@ -27,7 +28,9 @@ import { RealDisk } from '../storage/real_disk.ts';
 import { Backups, type BackupsOptions } from './backups.ts';
 import { forgetOwner, lockDirectory } from './data_directory.ts';
 import { MembershipWatch } from './membership_watch.ts';
+import { NodeRun, type Phase, type PhaseEnd } from './node_run.ts';
 import { Promises } from './promises.ts';
+import { type HeldDirectory, repairNode } from './repair_node.ts';
 import { scrubberOf } from './scrubbing.ts';
 
 /** What one flush may have to carry before the leader takes no further batch: more only makes flushes slower. */
@@ -37,7 +40,7 @@ const UNAPPLIED_BYTES_MAX = 32 * 1024 * 1024;
 /** How many election timeouts a member that left is still told what happens: that it is out. */
 const LINGER_TIMEOUTS = 3;
 
-/** A node that serves. */
+/** A node that serves, or repairs what is damaged until it can. */
 export interface RunningNode {
   /** Hands over leadership, finishes what is under way within the configured time, saves state, closes. */
   stop(): Promise<void>;
@@ -46,21 +49,37 @@ export interface RunningNode {
 }
 
 /**
- * Starts a node; resolves when its ports are bound and it takes part in the group.
- * @throws TLedgerError DATA_DIR_LOCKED, DATA_DIR_FOREIGN, DATA_CORRUPTED, DATA_LOST, STORAGE_FAILED, PORT_IN_USE; everything
- * opened before is closed again.
+ * Starts a node; resolves when its ports are bound and it takes part in the group. A node whose data are damaged starts,
+ * too: it repairs them with the help of the others, says so to whoever asks, and takes part when they are whole.
+ * @throws TLedgerError DATA_DIR_LOCKED, DATA_DIR_FOREIGN, DATA_LOST, STORAGE_FAILED, PORT_IN_USE; DATA_CORRUPTED when nobody
+ * could help; everything opened before is closed again.
  */
 export async function startNode(config: NodeConfig, logger: Logger): Promise<RunningNode> {
-  const lifecycle = new Lifecycle();
-  try {
-    return await compose(config, logger, lifecycle);
-  } catch (error) {
-    await lifecycle.close().catch(() => {});
-    throw error;
-  }
+  const facts = factsOf();
+  return await NodeRun.start({
+    serve: (lifecycle) => compose(config, logger, lifecycle, facts),
+    repair: (lifecycle, found) =>
+      repairNode({
+        config,
+        logger,
+        lifecycle,
+        found,
+        self: selfOf(config),
+        founders: foundersOf(config),
+        facts,
+        identityOf: (claimed, memory) => identityOf(config, claimed, memory),
+        openDirectory: () => openDirectory(config, logger, lifecycle),
+      }),
+    onTurn: (message, fields) => logger.info(message, fields),
+  });
 }
 
-async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle): Promise<RunningNode> {
+async function compose(
+  config: NodeConfig,
+  logger: Logger,
+  lifecycle: Lifecycle,
+  facts: () => NodeFacts,
+): Promise<Phase> {
   const opened = await openStorage(config, logger, lifecycle);
   const { claimed, parts } = opened;
   const onWarning = (message: string): void => logger.warn(message);
@@ -72,7 +91,7 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
     onLost: (error) => {
       transport.close();
       void replica.stop(0);
-      fail(error);
+      ending.end({ kind: 'failed', error });
     },
   });
   const identity = identityOf(config, claimed, memory);
@@ -96,10 +115,7 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
     onWarning,
     onOutcast: (message) => watch.onOutcast(message),
   });
-  let fail: (error: Error) => void = () => {};
-  const failed = new Promise<Error>((resolve) => {
-    fail = resolve;
-  });
+  const ending = new Ending(logger, () => replica.membership.membership);
   const replica = new Replica({
     ...parts,
     ...replicaSettingsOf(config),
@@ -109,17 +125,15 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
     transport,
     onWarning,
     onEvent: (message) => logger.info(message),
-    onFailure: (error) => {
-      logger.error('the node cannot go on', { error: error.message });
-      fail(error);
-    },
+    onDamage: (damage) => ending.onDamage(damage),
+    onFailure: (error) => ending.onFailure(error),
   });
   checkFounders(config, claimed, replica.membership.membership);
   const scrubber = scrubberOf(config, { ...opened, clock, logger, replica, others: () => gateway });
   lifecycle.attach(() => scrubber.stop());
   const backups = backupsOf(config, { ...opened.parts, claimed, replica, clock, logger });
   const links = { replica, transport, backups, scrubber: () => scrubber };
-  const gateway = new GroupGateway({ ...aboutOf(config), ...links, standing: watch, clock });
+  const gateway = new GroupGateway({ ...aboutOf(config, facts), ...links, standing: watch, clock });
   const report = reporterOf(logger);
   const forward = new ForwardService(replica, clock, report);
 
@@ -138,12 +152,45 @@ async function compose(config: NodeConfig, logger: Logger, lifecycle: Lifecycle)
   transport.start(replica);
   logStateChanges(gateway, logger);
   scrubber.start();
-  return { stop: () => lifecycle.close(), failed };
+  return ending;
 }
 
-function aboutOf(config: NodeConfig) {
+/** How a node that serves comes to its end. */
+class Ending implements Phase {
+  readonly ended: Promise<PhaseEnd>;
+  readonly #logger: Logger;
+  readonly #membership: () => Membership;
+  #end: (how: PhaseEnd) => void = () => {};
+
+  constructor(logger: Logger, membership: () => Membership) {
+    this.#logger = logger;
+    this.#membership = membership;
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+  }
+
+  /** The first end counts. */
+  end(how: PhaseEnd): void {
+    this.#end(how);
+  }
+
+  onDamage(damage: Damage): void {
+    const isDispensable = damage.kind === 'snapshot';
+    this.#end({ kind: 'damaged', found: { damage, membership: this.#membership(), isDispensable } });
+  }
+
+  onFailure(error: Error): void {
+    const damage = damageOf(error);
+    if (damage?.kind === 'log') return this.onDamage(damage);
+    this.#logger.error('the node cannot go on', { error: error.message });
+    this.#end({ kind: 'failed', error });
+  }
+}
+
+function aboutOf(config: NodeConfig, facts: () => NodeFacts) {
   const { cluster, group } = config;
-  return { cluster, group, self: selfOf(config), facts: factsOf() };
+  return { cluster, group, self: selfOf(config), facts };
 }
 
 function reporterOf(logger: Logger): (where: string, error: unknown) => void {
@@ -199,8 +246,8 @@ async function openState(directory: string, logger: Logger): Promise<LevelStateS
   }
 }
 
-/** Opens and recovers all that lies in the group's directory. */
-async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecycle) {
+/** Locks the group's directory, and checks whose it is. */
+async function openDirectory(config: NodeConfig, logger: Logger, lifecycle: Lifecycle): Promise<HeldDirectory> {
   const { cluster, group, nodeId, segmentSizeBytes } = config;
   const disk = new RealDisk();
   const directory = join(config.dataDir, group);
@@ -211,13 +258,23 @@ async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecy
     await store.close();
   });
   const identity = { cluster, group, nodeId, segmentSizeBytes };
-  const claimed = claimDirectory({ disk, directory, identity, founders: foundersOf(config) });
+  return {
+    disk,
+    directory,
+    store,
+    claimed: claimDirectory({ disk, directory, identity, founders: foundersOf(config) }),
+  };
+}
+
+/** Opens and recovers all that lies in the group's directory. */
+async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecycle) {
+  const { claimed, ...held } = await openDirectory(config, logger, lifecycle);
   const onWarning = (message: string): void => logger.warn(message);
-  const parts = await openGroup({ disk, directory, store, onWarning, ...logSettingsOf(config) });
+  const parts = await openGroup({ ...held, onWarning, ...logSettingsOf(config) });
   lifecycle.attach(() => parts.close());
   const { log, broker } = parts;
   logger.info('recovered', { ...log.recovery, lastIndex: log.lastIndex, appliedIndex: broker.appliedIndex });
-  return { claimed, parts, store, directory, disk };
+  return { claimed, parts, ...held };
 }
 
 function foundersOf(config: NodeConfig): Founders {

@@ -1,7 +1,9 @@
 // Reading a complete snapshot: its rows, to restore from, or its bytes as they are, to send. Both are verified piece by
 // piece as they are read: what is damaged here neither becomes state nor leaves this disk.
 import { assert } from '../base/assert.ts';
-import { TLedgerError } from '../base/errors.ts';
+import type { TLedgerError } from '../base/errors.ts';
+import { logIndex } from '../raft/types.ts';
+import { DamageError } from './damage.ts';
 import type { Disk, DiskFile } from './disk.ts';
 import { FRAME_HEADROOM_BYTES } from './log_reader.ts';
 import type { LogTip } from './log_tip.ts';
@@ -53,7 +55,7 @@ export class Snapshot {
 
   /** @throws TLedgerError DATA_CORRUPTED when it is missing or its beginning is damaged; STORAGE_FAILED. */
   static open(disk: Disk, path: string): Snapshot {
-    if (!disk.exists(path)) throw new TLedgerError('DATA_CORRUPTED', `${path} is missing`);
+    if (!disk.exists(path)) throw snapshotDamage(path, 'it is missing');
     const file = disk.open(path);
     try {
       return new Snapshot(file, readHeader(file));
@@ -124,7 +126,7 @@ export class Snapshot {
   }
 
   #damaged(how: string): TLedgerError {
-    return new TLedgerError('DATA_CORRUPTED', `the snapshot ${this.#file.path} is damaged: ${how}`);
+    return snapshotDamage(this.#file.path, how);
   }
 }
 
@@ -137,6 +139,11 @@ function pieceStart(offset: number): number {
 function readHeader(file: DiskFile): SnapshotHeader {
   const bytes = Buffer.alloc(SNAPSHOT_HEADER_BYTES);
   const header = file.read(bytes, 0) === bytes.length ? decodeHeader(bytes, 0, file.path) : null;
-  if (header === null) throw new TLedgerError('DATA_CORRUPTED', `the header of the snapshot ${file.path} is damaged`);
+  if (header === null) throw snapshotDamage(file.path, 'its header');
   return header;
+}
+
+/** The error that says so; the file is named by the snapshot's index. */
+export function snapshotDamage(file: string, reason: string): TLedgerError {
+  return new DamageError({ kind: 'snapshot', file, index: logIndex(Number(file.slice(-20))), reason });
 }

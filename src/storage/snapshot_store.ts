@@ -10,7 +10,7 @@ import { type LogIndex, logIndex, type Term } from '../raft/types.ts';
 import type { Disk, DiskFile } from './disk.ts';
 import { encodeHeader, SNAPSHOT_HEADER_BYTES, SnapshotEncoder } from './snapshot_format.ts';
 import { type IncomingProgress, IncomingSnapshot, isIncomingName } from './snapshot_incoming.ts';
-import { Snapshot, type SnapshotMeta } from './snapshot_reader.ts';
+import { Snapshot, type SnapshotMeta, snapshotDamage } from './snapshot_reader.ts';
 import type { StateEntry } from './state_store.ts';
 
 export type { IncomingProgress } from './snapshot_incoming.ts';
@@ -102,7 +102,7 @@ export class SnapshotStore {
     const snapshot = Snapshot.open(this.#disk, path);
     if (snapshot.meta.tip.index === index) return snapshot;
     snapshot.close();
-    throw new TLedgerError('DATA_CORRUPTED', `${path} is the snapshot at ${snapshot.meta.tip.index}`);
+    throw snapshotDamage(path, `it is that at ${snapshot.meta.tip.index}`);
   }
 
   /** Removes a complete snapshot, durably; a missing one is no error. */

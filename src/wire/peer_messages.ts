@@ -89,3 +89,35 @@ export interface InspectResponse {
   readonly endPosition: Int64;
   readonly digestError: string;
 }
+
+/** Asks for records of a member's log. */
+export interface FetchRecordsRequest {
+  readonly firstIndex: Int64;
+  readonly maxBytes: number;
+}
+
+/** Records, and what is known around them. */
+export interface FetchRecordsResponse {
+  readonly baseIndex: Int64;
+  readonly lastIndex: Int64;
+  readonly committedIndex: Int64;
+  readonly committedTerm: Int64;
+  readonly hasPrevious: boolean;
+  readonly previousTerm: Int64;
+  readonly previousChainCrc: number;
+  readonly records: Buffer;
+}
+
+/** Asks for a piece of a member's snapshot. */
+export interface FetchSnapshotRequest {
+  readonly index: Int64;
+  readonly offset: Int64;
+}
+
+/** A piece of a snapshot; index 0 when there is none. */
+export interface FetchSnapshotResponse {
+  readonly index: Int64;
+  readonly term: Int64;
+  readonly sizeBytes: Int64;
+  readonly piece: Buffer;
+}

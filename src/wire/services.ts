@@ -43,6 +43,10 @@ import type {
   QueryResponse,
 } from './ledger_messages.ts';
 import type {
+  FetchRecordsRequest,
+  FetchRecordsResponse,
+  FetchSnapshotRequest,
+  FetchSnapshotResponse,
   ForwardRequest,
   ForwardResponse,
   InspectRequest,
@@ -140,6 +144,8 @@ export interface PeerHandlers extends UntypedServiceImplementation {
   timeoutNow: handleUnaryCall<Incoming<TimeoutNowRequest>, TimeoutNowResponse>;
   forward: handleBidiStreamingCall<Incoming<ForwardRequest>, ForwardResponse>;
   inspect: handleUnaryCall<Incoming<InspectRequest>, InspectResponse>;
+  fetchRecords: handleUnaryCall<Incoming<FetchRecordsRequest>, FetchRecordsResponse>;
+  fetchSnapshot: handleUnaryCall<Incoming<FetchSnapshotRequest>, FetchSnapshotResponse>;
 }
 
 const identity = (bytes: Buffer): Buffer => bytes;
@@ -157,6 +163,8 @@ export const peerService = {
   timeoutNow: method<TimeoutNowRequest, TimeoutNowResponse>('Peer', 'TimeoutNow'),
   forward: method<ForwardRequest, ForwardResponse>('Peer', 'Forward'),
   inspect: method<InspectRequest, InspectResponse>('Peer', 'Inspect'),
+  fetchRecords: method<FetchRecordsRequest, FetchRecordsResponse>('Peer', 'FetchRecords'),
+  fetchSnapshot: method<FetchSnapshotRequest, FetchSnapshotResponse>('Peer', 'FetchSnapshot'),
 } as const;
 
 /** Codecs of what travels inside `ForwardCall`, `ForwardResult` and `InspectResponse`. */

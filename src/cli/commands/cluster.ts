@@ -48,6 +48,7 @@ function documentOf(status: ClusterStatusResponse) {
         nodeId,
         reachable,
         role: node.role,
+        ...(node.role === 'repairing' ? { repair: node.error } : {}),
         membershipRole: node.membershipRole,
         term: Number(node.term),
         firstIndex: Number(node.firstIndex),
@@ -71,7 +72,9 @@ function documentOf(status: ClusterStatusResponse) {
 
 /** What Raft makes of a voter at the moment; of others, what they are in the group. */
 function roleOf({ role, membershipRole }: NodeStatus): string {
-  return role === 'leader' || membershipRole === 'voter' || membershipRole === '' ? role : membershipRole;
+  return role === 'leader' || role === 'repairing' || membershipRole === 'voter' || membershipRole === ''
+    ? role
+    : membershipRole;
 }
 
 function textOf(status: ClusterStatusResponse): string {
@@ -93,7 +96,7 @@ function textOf(status: ClusterStatusResponse): string {
   const head = ['NODE', 'ROLE', 'TERM', 'LAST', 'COMMITTED', 'APPLIED', 'LAG', 'FLUSHED', 'ADDRESS', 'UPTIME'];
   const leader = status.leaderId === '' ? 'no leader' : `leader ${status.leaderId}`;
   const silent = status.nodes
-    .filter(({ reachable }) => !reachable)
+    .filter(({ reachable, role }) => !reachable || role === 'repairing')
     .map(({ nodeId, error }) => `${nodeId}: ${shortly(error)}`);
   const damaged = status.nodes.flatMap(({ nodeId, scrub }) => {
     const count = scrub?.faults.length ?? 0;

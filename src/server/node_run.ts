@@ -1,0 +1,129 @@
+// A node from its start to its end: it serves; when its data turn out to be damaged, it stops serving, repairs them, and
+// serves again, in the same process.
+//
+//   start ──► serve ──────────────────────► stop, failed
+//              │  ▲
+//      damage  ▼  │ whole again
+//             repair ─────────────────────► stop, failed
+import { messageOf } from '../base/errors.ts';
+import { Lifecycle } from '../base/lifecycle.ts';
+import type { Membership } from '../raft/types.ts';
+import { type Damage, damageOf, describeDamage } from '../storage/damage.ts';
+
+/** So often in a row the same damage is repaired; if it is found again then, the disk is to blame. */
+const REPAIRS_MAX = 3;
+
+/** What made a node stop serving. */
+export interface Found {
+  readonly damage: Damage;
+  /** Who the members were; null when the node never got to know. */
+  readonly membership: Membership | null;
+  /** The node can serve without what is damaged. */
+  readonly isDispensable: boolean;
+}
+
+/** How a phase ended by itself. */
+export type PhaseEnd =
+  | { readonly kind: 'failed'; readonly error: Error }
+  | { readonly kind: 'damaged'; readonly found: Found }
+  | { readonly kind: 'repaired' };
+
+/** A phase that is under way; its end never rejects. */
+export interface Phase {
+  readonly ended: Promise<PhaseEnd>;
+}
+
+/** What a node does; each phase attaches what it opens, and is closed before the next one begins. */
+export interface Phases {
+  serve(lifecycle: Lifecycle): Promise<Phase>;
+  repair(lifecycle: Lifecycle, found: Found): Promise<Phase>;
+  /** Told of what happens, for the log. */
+  readonly onTurn: (message: string, fields: Readonly<Record<string, unknown>>) => void;
+}
+
+/** See the head of the file. */
+export class NodeRun {
+  /** Resolves when the node cannot go on. */
+  readonly failed: Promise<Error>;
+  readonly #phases: Phases;
+  #fail: (error: Error) => void = () => {};
+  #lifecycle = new Lifecycle();
+  #phase: Phase | null = null;
+  #turn: Promise<void> = Promise.resolve();
+  #isStopping = false;
+  /** Damage that was repaired last, and how often in a row. */
+  #repaired = { what: '', count: 0 };
+
+  private constructor(phases: Phases) {
+    this.#phases = phases;
+    this.failed = new Promise((resolve) => {
+      this.#fail = resolve;
+    });
+  }
+
+  /** Resolves when the first phase is under way. @throws whatever keeps both phases from beginning. */
+  static async start(phases: Phases): Promise<NodeRun> {
+    const run = new NodeRun(phases);
+    await run.#begin(null);
+    void run.#follow();
+    return run;
+  }
+
+  /** Ends the phase under way. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    await this.#turn.catch(() => {});
+    await this.#lifecycle.close();
+  }
+
+  async #begin(cause: Found | null): Promise<void> {
+    const { serve, repair, onTurn } = this.#phases;
+    for (let found = cause; ; ) {
+      const lifecycle = new Lifecycle();
+      this.#lifecycle = lifecycle;
+      try {
+        this.#phase = found === null ? await serve(lifecycle) : await repair(lifecycle, found);
+        return;
+      } catch (error) {
+        await lifecycle.close().catch(() => {});
+        const damage = found === null ? damageOf(error) : null;
+        if (damage === null || damage.kind === 'derived' || this.#isInVain(damage)) throw error;
+        onTurn('the data are damaged: they are repaired before this node takes part', { damage: messageOf(error) });
+        found = { damage, membership: null, isDispensable: false };
+      }
+    }
+  }
+
+  async #follow(): Promise<void> {
+    while (this.#phase !== null) {
+      const end = await this.#phase.ended;
+      if (this.#isStopping) return;
+      if (end.kind === 'failed') return this.#fail(end.error);
+      const found = end.kind === 'damaged' ? end.found : null;
+      if (found !== null && this.#isInVain(found.damage)) {
+        return this.#fail(new Error(`damaged again and again: ${describeDamage(found.damage)}`));
+      }
+      this.#turn = this.#turnTo(found);
+      try {
+        await this.#turn;
+      } catch (error) {
+        return this.#fail(error instanceof Error ? error : new Error(String(error)));
+      }
+    }
+  }
+
+  async #turnTo(found: Found | null): Promise<void> {
+    const { onTurn } = this.#phases;
+    if (found !== null) onTurn('stopping to repair damaged data', { damage: describeDamage(found.damage) });
+    else onTurn('the data are whole again', {});
+    await this.#lifecycle.close();
+    this.#phase = null;
+    if (!this.#isStopping) await this.#begin(found);
+  }
+
+  #isInVain(damage: Damage): boolean {
+    const what = describeDamage(damage);
+    this.#repaired = what === this.#repaired.what ? { what, count: this.#repaired.count + 1 } : { what, count: 1 };
+    return this.#repaired.count > REPAIRS_MAX;
+  }
+}
