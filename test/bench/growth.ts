@@ -39,6 +39,7 @@ const STIME_AT = 12;
 const MS_PER_TICK = 10;
 /** Caches and compilations of a consumer that has just been started are not its speed. */
 const READER_WARM_UP_MS = 2_000;
+const READER_START_MS_MAX = 30_000;
 
 const { values } = parseArgs({
   options: {
@@ -121,6 +122,15 @@ class Reader {
   async stop(): Promise<void> {
     this.#child.kill('SIGKILL');
     await this.#exited;
+  }
+}
+
+/** The reader has got something. */
+async function begun(reader: Reader): Promise<void> {
+  const untilMs = performance.now() + READER_START_MS_MAX;
+  while (reader.bytes === 0) {
+    if (performance.now() > untilMs) throw new Error('the reader of old data got nothing');
+    await pause(50);
   }
 }
 
@@ -230,10 +240,11 @@ async function besideReader(load: Load, mode: 'stay' | 'advised'): Promise<void>
     dropCaches();
     const from = load.bytes / GB;
     const reader = new Reader(mode, mode === 'stay' ? leaderAddress : cluster.endpoints.join(','));
+    await begun(reader);
     await pause(READER_WARM_UP_MS);
-    const begun = { bytes: reader.bytes, atMs: performance.now() };
+    const before = { bytes: reader.bytes, atMs: performance.now() };
     beside.push(await rateOf(load));
-    readRates.push(megabytes(reader.bytes - begun.bytes, performance.now() - begun.atMs));
+    readRates.push(megabytes(reader.bytes - before.bytes, performance.now() - before.atMs));
     await reader.stop();
     bands.push({ from, to: load.bytes / GB, name: mode === 'stay' ? 'reader at the leader' : 'reader as advised' });
   }
