@@ -2,6 +2,7 @@
 import type { PhysicalOffset } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { ColdLog } from '../storage/cold_reads.ts';
+import type { Damage } from '../storage/damage.ts';
 import type { Disk } from '../storage/disk.ts';
 import type { KeyIndexLayout } from '../storage/key_index_file.ts';
 import type { LogTip } from '../storage/log_tip.ts';
@@ -47,6 +48,8 @@ export interface BrokerOptions {
   readonly readLog: ReadLog;
   /** The same log for `read`, which must not block; without it `read` answers as `pull` does. */
   readonly coldLog?: ColdLog;
+  /** What is wrong with the record of the log at a position, null when nothing is: asked when a read makes no sense. */
+  readonly damageAt?: (position: PhysicalOffset) => Damage | null;
   readonly segmentSizeBytes: number;
   /**
    * Makes the log durable up to an applied index. A follower may apply what the others made durable before it did so

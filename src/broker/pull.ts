@@ -11,11 +11,14 @@ import { TLedgerError } from '../base/errors.ts';
 import { locateParts, newParts, type QueueOffset, queueOffset } from '../format/message.ts';
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../format/message_layout.ts';
 import {
+  chainCrcAt,
+  chainCrcOf,
   isBodyIntact,
   isRecordWhole,
   magicAt,
   type PhysicalOffset,
   physicalOffset,
+  positionAt,
   RECORD_HEADER_BYTES,
   recordMagic,
   sizeAt,
@@ -23,6 +26,7 @@ import {
 import { isUint64Safe, readUint64 } from '../format/uint64.ts';
 import type { ColdLog } from '../storage/cold_reads.ts';
 import { UNIT_BYTES, unitPhysicalOffset, unitSizeBytes } from '../storage/consume_queue.ts';
+import { type Damage, DamageError } from '../storage/damage.ts';
 import type { BrokerLimits } from './limits.ts';
 import { isTopic } from './message_check.ts';
 import { OffsetOutOfRange } from './offset_out_of_range.ts';
@@ -45,6 +49,8 @@ interface LogRange {
 export interface PullBounds {
   readonly segmentSizeBytes: number;
   readonly limits: BrokerLimits;
+  /** What is wrong with the record at a position of the log; null when nothing is. */
+  readonly damageAt?: ((position: PhysicalOffset) => Damage | null) | undefined;
 }
 
 /** Where the records come from. */
@@ -102,18 +108,22 @@ export async function read(
 ): Promise<PullResult> {
   const queue = queueNow();
   checkRequest(queue, request);
-  if (queue.units.max - request.offset <= RECENT_UNITS) {
-    const plan = planNow(queue, request, bounds);
-    const held = plan.reads.map(({ position, sizeBytes }) => log.held(position, sizeBytes));
-    if (held.every((bytes) => bytes !== null)) return answer(queue, request, plan, plan.assemble(held), log);
-  }
   try {
-    return await readCold(queue, request, bounds, log);
+    return readHeld(queue, request, bounds, log) ?? (await readCold(queue, request, bounds, log));
   } catch (error) {
     // What was there when reading began may have been cut off meanwhile.
     checkRequest(queueNow(), request);
-    throw error;
+    throw error instanceof Foreign ? error.explained(bounds) : error;
   }
+}
+
+/** The answer out of memory; null when that does not hold all of it. */
+function readHeld(queue: Queue, request: PullRequest, bounds: PullBounds, log: ColdLog): PullResult | null {
+  if (queue.units.max - request.offset > RECENT_UNITS) return null;
+  const plan = planNow(queue, request, bounds);
+  const held = plan.reads.map(({ position, sizeBytes }) => log.held(position, sizeBytes));
+  if (!held.every((bytes) => bytes !== null)) return null;
+  return answer(queue, request, plan, plan.assemble(held), log);
 }
 
 async function readCold(queue: Queue, request: PullRequest, bounds: PullBounds, log: ColdLog): Promise<PullResult> {
@@ -154,8 +164,8 @@ function planNow(queue: Queue, request: PullRequest, bounds: PullBounds): Plan {
 }
 
 function answer(queue: Queue, { offset }: PullRequest, plan: Plan, records: Buffer, log?: ColdLog): PullResult {
+  checkRecords(records, queue, offset, plan.starts);
   const { count } = plan;
-  checkRecords(records, queue, offset, count);
   const { min, max } = queue.units;
   const nextOffset = queueOffset(offset + count);
   const backlogBytes = log === undefined || nextOffset === max ? 0 : Math.max(0, log.endPosition - plan.end);
@@ -167,7 +177,7 @@ class Plan {
   readonly #bounds: PullBounds;
   readonly #bytesMax: number;
   readonly #reads: Read[] = [];
-  #count = 0;
+  readonly #starts: number[] = [];
   #wantedBytes = 0;
   #isFull = false;
 
@@ -178,7 +188,12 @@ class Plan {
 
   /** How many records are wanted. */
   get count(): number {
-    return this.#count;
+    return this.#starts.length;
+  }
+
+  /** Where each of them begins in the log. */
+  get starts(): readonly number[] {
+    return this.#starts;
   }
 
   get wantedBytes(): number {
@@ -218,7 +233,7 @@ class Plan {
       this.#isFull = this.#wantedBytes > 0 && this.#wantedBytes + size > this.#bytesMax;
       if (this.#isFull) return;
       this.#wantedBytes += size;
-      this.#count++;
+      this.#starts.push(start);
       this.#add(start, start + size);
     }
   }
@@ -263,29 +278,63 @@ class Plan {
 }
 
 /** Each record must be the one its unit stands for, and whole; and nothing else may be there. */
-function checkRecords(records: Buffer, queue: Queue, offset: QueueOffset, count: number): void {
+function checkRecords(records: Buffer, queue: Queue, offset: QueueOffset, starts: readonly number[]): void {
   let at = 0;
-  for (let number = 0; number < count; number++) {
-    if (!isRecordWhole(records, at, records.length)) throw foreign(queue, offset + number);
+  let before = -1;
+  for (let number = 0; number < starts.length; number++) {
+    const start = starts[number]!;
+    if (!isRecordWhole(records, at, records.length)) throw foreign(queue, offset + number, start);
     const end = at + sizeAt(records, at);
     const messageAt = at + RECORD_HEADER_BYTES;
     const isRight =
       magicAt(records, at) === recordMagic.message &&
       isBodyIntact(records, at) &&
+      positionAt(records, at) === start &&
+      // Records that are neighbours in the log, too, must continue each other.
+      (before < 0 || before + start - starts[number - 1]! !== at || continues(records, before, at)) &&
       locateParts(records, messageAt, end, parts) &&
       isTopic(records, parts, queue.topic.nameBytes) &&
       records.readUInt32BE(messageAt + MESSAGE_QUEUE_ID_AT) === queue.queueId &&
       isUint64Safe(records, messageAt + MESSAGE_QUEUE_OFFSET_AT) &&
       readUint64(records, messageAt + MESSAGE_QUEUE_OFFSET_AT) === offset + number;
-    if (!isRight) throw foreign(queue, offset + number);
+    if (!isRight) throw foreign(queue, offset + number, start);
+    before = at;
     at = end;
   }
   // A unit that gives too large a size brings what lies behind its record along.
-  if (at !== records.length) throw foreign(queue, offset + count - 1);
+  if (at !== records.length) throw foreign(queue, offset + starts.length - 1, starts[starts.length - 1]);
 }
 
-function foreign(queue: Queue, offset: number): TLedgerError {
-  return new TLedgerError('DATA_CORRUPTED', `${queue}, offset ${offset}: the log holds something else there`);
+/** Whether the record at `at` carries on the chain of the one at `before`. */
+function continues(records: Buffer, before: number, at: number): boolean {
+  return chainCrcOf(records, at, chainCrcAt(records, before)) === chainCrcAt(records, at);
+}
+
+/** A unit leads to something that is not its message: one of the two is damaged. */
+class Foreign extends TLedgerError {
+  readonly #queue: Queue;
+  readonly #offset: number;
+  readonly #start: number;
+
+  /** @param start where the record should begin; -1: nowhere. */
+  constructor(queue: Queue, offset: number, start: number) {
+    super('DATA_CORRUPTED', `${queue}, offset ${offset}: the log holds something else there`);
+    this.#queue = queue;
+    this.#offset = offset;
+    this.#start = start;
+  }
+
+  /** The same with what is damaged: the record, if it is; the unit, if not. */
+  explained({ damageAt }: PullBounds): TLedgerError {
+    if (damageAt === undefined) return this;
+    const file = this.#queue.units.fileOf(queueOffset(this.#offset));
+    const unit: Damage = { kind: 'derived', file, what: 'consume queue', reason: this.message };
+    return new DamageError((this.#start < 0 ? null : damageAt(physicalOffset(this.#start))) ?? unit, this);
+  }
+}
+
+function foreign(queue: Queue, offset: number, start = -1): Foreign {
+  return new Foreign(queue, offset, start);
 }
 
 function checkBound(value: number, what: string): void {

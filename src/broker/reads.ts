@@ -50,10 +50,10 @@ export abstract class BrokerReads {
    * @throws TLedgerError as `pull`; STORAGE_FAILED, OVERLOADED, SHUTTING_DOWN.
    */
   async read(request: PullRequest): Promise<PullResult> {
-    const { coldLog, segmentSizeBytes } = this.options;
+    const { coldLog, segmentSizeBytes, damageAt } = this.options;
     if (coldLog === undefined) return this.pull(request);
     const queueNow = (): Queue => this.topicTable.queue(request.topic, request.queueId);
-    return read(queueNow, request, { segmentSizeBytes, limits: this.limits }, coldLog);
+    return read(queueNow, request, { segmentSizeBytes, limits: this.limits, damageAt }, coldLog);
   }
 
   /**

@@ -2,6 +2,8 @@
 import type { QueueOffset } from '../format/message.ts';
 import type { LogIndex } from '../raft/types.ts';
 
+export { type Damage, damageOf } from '../storage/damage.ts';
+
 /** One batch for one queue: unsealed message records, back to back (format/message.ts). */
 export interface PackedAppend {
   readonly topic: string;

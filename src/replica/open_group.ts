@@ -72,6 +72,7 @@ export async function openGroup(options: OpenGroupOptions): Promise<OpenGroup> {
       base: log.base,
       readLog: log.readAt.bind(log),
       coldLog: log.cold,
+      damageAt: (position) => log.damageAt(position),
       flushLog: async (upTo) => {
         if (log.flushedIndex < upTo) await log.flush();
       },

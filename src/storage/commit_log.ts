@@ -7,6 +7,7 @@ import { type LogIndex, type LogShape, logIndex, type RecordSizer, type Term } f
 import { checkSealed } from './append_check.ts';
 import { Checkpoint } from './checkpoint.ts';
 import { type ColdLimits, type ColdLog, ColdReads, defaultColdLimits } from './cold_reads.ts';
+import type { Damage } from './damage.ts';
 import type { Disk } from './disk.ts';
 import { LogAppender } from './log_appender.ts';
 import { LogBase } from './log_base.ts';
@@ -320,6 +321,14 @@ export class CommitLog implements RecordSizer {
   /** The log for consumers of old data, which must not slow it down. */
   get cold(): ColdLog {
     return this.#cold;
+  }
+
+  /**
+   * What is wrong, on the disk, with the record that begins at `position`; null when nothing is, or none begins there. For
+   * whoever found bytes that make no sense, to tell a damaged log from a misleading pointer into it.
+   */
+  damageAt(position: PhysicalOffset): Damage | null {
+    return this.#reader.damageAt(position);
   }
 
   /** Term of a record or of the base. */

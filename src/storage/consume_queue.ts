@@ -186,6 +186,12 @@ export class ConsumeQueue {
     return unit;
   }
 
+  /** The file that holds, or should hold, the unit of an offset. */
+  fileOf(offset: QueueOffset): string {
+    const position = offset * UNIT_BYTES;
+    return this.#pathOf(position - (position % FILE_BYTES));
+  }
+
   /** The messages before `min` are gone: their units are not read any more. */
   cut(min: QueueOffset): void {
     assert(min >= this.#min && min <= this.#max, 'a queue is cut within what it holds');

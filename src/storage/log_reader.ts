@@ -14,7 +14,7 @@ import {
   sizeAt,
 } from '../format/record.ts';
 import { type LogIndex, logIndex, type Term } from '../raft/types.ts';
-import { DamageError } from './damage.ts';
+import { type Damage, DamageError, damageOf } from './damage.ts';
 import type { LogBase } from './log_base.ts';
 import type { IndexUnit, LogIndexFiles } from './log_index.ts';
 import type { LogTip } from './log_tip.ts';
@@ -149,6 +149,27 @@ export class LogReader {
     const bytes = Buffer.allocUnsafe(sizeBytes);
     this.#readFile(bytes, position, segments.at(position).firstIndex);
     return bytes;
+  }
+
+  /** See `CommitLog.damageAt`. */
+  damageAt(position: PhysicalOffset): Damage | null {
+    try {
+      const { base, tip } = this.#parts;
+      let low = base.tip.index + 1;
+      let high: number = tip.index;
+      while (low < high) {
+        const middle = Math.ceil((low + high) / 2);
+        if (this.locate(logIndex(middle)).position <= position) low = middle;
+        else high = middle - 1;
+      }
+      if (low > tip.index || this.locate(logIndex(low)).position !== position) return null;
+      this.#readFiled(logIndex(low), logIndex(low));
+      return null;
+    } catch (error) {
+      const damage = damageOf(error);
+      if (damage === null) throw error;
+      return damage;
+    }
   }
 
   /** All that fits, batch by batch; or the first batch alone when it is large enough to be sent without copying. */

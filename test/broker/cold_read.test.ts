@@ -4,9 +4,11 @@ import { expect } from 'chai';
 import { TLedgerError } from '../../src/base/errors.ts';
 import type { PullRequest, PullResult } from '../../src/broker/types.ts';
 import { queueOffset } from '../../src/format/message.ts';
-import type { PhysicalOffset } from '../../src/format/record.ts';
+import { type PhysicalOffset, physicalOffset } from '../../src/format/record.ts';
+import { logIndex } from '../../src/raft/types.ts';
 import type { ColdLog } from '../../src/storage/cold_reads.ts';
-import { batch, FakeLog, Harness } from './fixture.ts';
+import { type Damage, damageOf } from '../../src/storage/damage.ts';
+import { batch, DIRECTORY, FakeLog, Harness } from './fixture.ts';
 
 /** A fake log of which only what lies behind `heldFrom` is in memory. */
 class FakeColdLog implements ColdLog {
@@ -134,6 +136,52 @@ describe('Broker.read', () => {
     expect(await codeOf(harness.broker.read(requestOf(0)))).to.equal('DATA_CORRUPTED');
     expect(await codeOf(harness.broker.read(requestOf(150)))).to.equal('none');
   });
+
+  it('refuses a header that does not continue the record before it', async () => {
+    fill(2);
+    // Its own body is intact, and so is the record's place.
+    log.bytes[log.starts[5]! + 16 + 7]! ^= 1;
+    expect(await codeOf(harness.broker.read(requestOf(0)))).to.equal('DATA_CORRUPTED');
+  });
+
+  for (const [what, damaged] of [
+    ['the record, if that is damaged', true],
+    ['the queue, if the record is sound', false],
+  ] as const)
+    it(`tells what is damaged: ${what}`, async () => {
+      log = new FakeLog();
+      cold = new FakeColdLog(log);
+      const record: Damage = {
+        kind: 'log',
+        file: 'f',
+        position: physicalOffset(1_000),
+        index: logIndex(3),
+        reason: 'r',
+      };
+      const asked: number[] = [];
+      harness = await Harness.start({
+        log,
+        coldLog: cold,
+        damageAt: (position) => {
+          asked.push(position);
+          return damaged ? record : null;
+        },
+      });
+      fill(2);
+      log.bytes[log.starts[3]! + 300]! ^= 1;
+      for (const heldFrom of [0, Number.POSITIVE_INFINITY]) {
+        cold.heldFrom = heldFrom;
+        const damage = damageOf(await harness.broker.read(requestOf(0)).catch((error: unknown) => error));
+        if (damaged) expect(damage).to.equal(record);
+        else
+          expect(damage).to.include({
+            kind: 'derived',
+            what: 'consume queue',
+            file: `${DIRECTORY}/T/0/${'0'.repeat(20)}`,
+          });
+      }
+      expect(asked).to.deep.equal([log.starts[3], log.starts[3]]);
+    });
 
   it('says where to go on when what it reads is cut off meanwhile', async () => {
     fill(2);

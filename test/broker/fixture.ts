@@ -5,6 +5,7 @@ import { TLedgerError } from '../../src/base/errors.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { Broker } from '../../src/broker/broker.ts';
 import type { BrokerLimits } from '../../src/broker/limits.ts';
+import type { BrokerOptions } from '../../src/broker/options.ts';
 import type { Admission, AppendResult, PackedAppend, PullResult } from '../../src/broker/types.ts';
 import { encodeMembership } from '../../src/format/membership.ts';
 import {
@@ -171,6 +172,7 @@ export class Harness {
   readonly medium: MemoryStateMedium;
   readonly limits: Partial<BrokerLimits>;
   readonly coldLog: ColdLog | undefined;
+  readonly damageAt: BrokerOptions['damageAt'];
   /** Undefined: messages cannot be found by key. */
   keyLayout: KeyIndexLayout | undefined;
   /** What the broker warned of, over all openings. */
@@ -185,6 +187,7 @@ export class Harness {
     readonly medium?: MemoryStateMedium;
     readonly limits?: Partial<BrokerLimits>;
     readonly coldLog?: ColdLog;
+    readonly damageAt?: BrokerOptions['damageAt'];
     readonly keyLayout?: KeyIndexLayout;
   }) {
     this.log = some.log ?? new FakeLog();
@@ -192,6 +195,7 @@ export class Harness {
     this.medium = some.medium ?? new MemoryStateMedium();
     this.limits = some.limits ?? {};
     this.coldLog = some.coldLog;
+    this.damageAt = some.damageAt;
     this.keyLayout = some.keyLayout;
   }
 
@@ -215,6 +219,7 @@ export class Harness {
       base: this.log.base,
       readLog: (position, sizeBytes) => this.log.read(position, sizeBytes),
       ...(this.coldLog === undefined ? {} : { coldLog: this.coldLog }),
+      ...(this.damageAt === undefined ? {} : { damageAt: this.damageAt }),
       segmentSizeBytes: this.log.segmentSizeBytes,
       limits: this.limits,
       keyIndex: this.keyLayout && {

@@ -252,6 +252,38 @@ describe('Cold reads', () => {
   });
 });
 
+describe('CommitLog.damageAt', () => {
+  it('tells a damaged record from a sound one, and from a place where none begins', () => {
+    const disk = new MemoryDisk();
+    const log = coldLog(disk);
+    fill(log, 100);
+    const { position } = placeOf(log, 50);
+    expect(log.damageAt(position)).to.equal(null);
+    for (const at of [20, 60]) {
+      const { file } = damageIn(disk, log, 50, at);
+      expect(log.damageAt(position)).to.include({ kind: 'log', file, position, index: 50 });
+      damageIn(disk, log, 50, at);
+    }
+    expect(log.damageAt(physicalOffset(position + 1))).to.equal(null);
+    expect(log.damageAt(placeOf(log, 100).position), 'what is in memory is looked at on the disk').to.equal(null);
+    expect(log.damageAt(placeOf(log, 1).position)).to.equal(null);
+    log.close();
+  });
+
+  /** Flips a bit of record `index`, on the disk. */
+  function damageIn(disk: MemoryDisk, log: CommitLog, index: number, at: number): { file: string } {
+    const { position } = placeOf(log, index);
+    const path = `/group/commitlog/${String(position - (position % SEGMENT_BYTES)).padStart(20, '0')}`;
+    const file = disk.open(path);
+    const byte = Buffer.alloc(1);
+    file.read(byte, (position % SEGMENT_BYTES) + at);
+    byte[0]! ^= 1;
+    file.write(byte, (position % SEGMENT_BYTES) + at);
+    file.close();
+    return { file: path };
+  }
+});
+
 describe('ColdGate', () => {
   it('lets the next one in when one fails', async () => {
     const gate = new ColdGate(1);
