@@ -51,6 +51,7 @@ export const errorTable = {
   TOPIC_EXISTS: kind('The topic exists already with other settings.', grpc.alreadyExists, 40000, false),
   KEY_INDEX_OFF: kind('The node keeps no index of messages by key.', grpc.failedPrecondition, 40000, false),
   TOO_MANY_TOPICS: kind('The group holds as many topics or queues as it may.', grpc.resourceExhausted, 42900, false),
+  GROUP_NOT_FOUND: kind('The consumer group does not exist.', grpc.notFound, 40403, false),
   TOO_MANY_GROUPS: kind('The group holds as many consumer groups as it may.', grpc.resourceExhausted, 42900, false),
   OUT_OF_ORDER_SEQUENCE: kind(
     'The producer sequence leaves a gap: an earlier message of this producer is missing.',

@@ -6,6 +6,7 @@ import * as cluster from './commands/cluster.ts';
 import * as config from './commands/config.ts';
 import * as consume from './commands/consume.ts';
 import * as demo from './commands/demo.ts';
+import * as group from './commands/group.ts';
 import * as importing from './commands/import.ts';
 import * as index from './commands/index.ts';
 import * as leader from './commands/leader.ts';
@@ -26,6 +27,7 @@ const LOCAL_ENDPOINTS = ['127.0.0.1:8081', '127.0.0.1:8082', '127.0.0.1:8083'];
 const commandModules = [
   up,
   topic,
+  group,
   message,
   produce,
   consume,

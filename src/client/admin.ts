@@ -8,9 +8,19 @@ import type {
   TransferLeadershipResponse,
   VerifyLogResponse,
 } from '../wire/admin_messages.ts';
+import type {
+  ConsumerGroup,
+  DeleteGroupResponse,
+  DescribeGroupsResponse,
+  PutGroupResponse,
+  ResendDeadLettersRequest,
+  ResendDeadLettersResponse,
+  ResetGroupRequest,
+  ResetGroupResponse,
+} from '../wire/group_messages.ts';
 import { numberToInt64 } from '../wire/int64.ts';
 import type { MetadataRequest, MetadataResponse, Topic } from '../wire/ledger_messages.ts';
-import { adminService, ledgerService } from '../wire/services.ts';
+import { adminService, type Incoming, ledgerService, type Method } from '../wire/services.ts';
 import { answeredCode, errorOf } from '../wire/status.ts';
 import { Backoff, sleep } from './backoff.ts';
 import { type BackupWish, backup, backupNodeOf } from './backup.ts';
@@ -72,6 +82,46 @@ export class Admin {
       { topic, queues: options.queues ?? 0, messageType: options.messageType ?? '' },
       call,
     );
+  }
+
+  /** Consumer groups (all when none is named) with what they have consumed. @throws TLedgerError GROUP_NOT_FOUND, NO_LEADER. */
+  describeGroups(names: readonly string[] = [], options: AdminCallOptions = {}): Promise<DescribeGroupsResponse> {
+    return this.#repeatable(adminService.describeGroups, { names }, options);
+  }
+
+  /** Makes a consumer group, or changes it. @throws TLedgerError ILLEGAL_GROUP, INVALID_ARGUMENT, TOO_MANY_GROUPS, NO_LEADER. */
+  putGroup(group: ConsumerGroup, options: AdminCallOptions = {}): Promise<PutGroupResponse> {
+    return this.#repeatable(adminService.putGroup, { group }, options);
+  }
+
+  /** Forgets a consumer group. @throws TLedgerError ILLEGAL_GROUP, NO_LEADER. */
+  deleteGroup(name: string, options: AdminCallOptions = {}): Promise<DeleteGroupResponse> {
+    return this.#repeatable(adminService.deleteGroup, { name }, options);
+  }
+
+  /** Has a consumer group go on elsewhere. @throws TLedgerError GROUP_NOT_FOUND, TOPIC_NOT_FOUND, OFFSET_OUT_OF_RANGE, NO_LEADER. */
+  resetGroup(request: ResetGroupRequest, options: AdminCallOptions = {}): Promise<ResetGroupResponse> {
+    return this.#repeatable(adminService.resetGroup, request, options);
+  }
+
+  /** Sends dead letters again, each once. @throws TLedgerError GROUP_NOT_FOUND, NO_LEADER: some may have been sent. */
+  resendDeadLetters(
+    request: ResendDeadLettersRequest,
+    options: AdminCallOptions = {},
+  ): Promise<ResendDeadLettersResponse> {
+    return this.#repeatable(adminService.resendDeadLetters, request, options);
+  }
+
+  #repeatable<Request, Response>(
+    method: Method<Request, Incoming<Request>, Response>,
+    request: Request,
+    { timeoutMs }: AdminCallOptions,
+  ): Promise<Response> {
+    return this.#cluster.call(method, request, {
+      timeoutMs,
+      attemptTimeoutMs: STATUS_ATTEMPT_MS,
+      effects: 'repeatable',
+    });
   }
 
   /** Members, leader and topics (all when none are named). @throws TLedgerError NO_LEADER unless `stale`; UNREACHABLE. */

@@ -16,10 +16,18 @@ import type {
   VerifyLogRequest,
   VerifyLogResponse,
 } from '../wire/admin_messages.ts';
+import type {
+  DeleteGroupRequest,
+  DescribeGroupsRequest,
+  PutGroupRequest,
+  ResendDeadLettersRequest,
+  ResetGroupRequest,
+} from '../wire/group_messages.ts';
 import { uint64ToNumber } from '../wire/int64.ts';
 import type { AdminHandlers } from '../wire/services.ts';
 import { serveBackup } from './backup.ts';
 import { type CallContext, type OpenCall, streaming, unary } from './calls.ts';
+import { deleteGroup, describeGroups, putGroup, resendDeadLetters, resetGroup } from './consumer_groups.ts';
 import type { Gateway, MemberDigest, MemberStatus } from './gateway.ts';
 import { toTopicType } from './leader_calls.ts';
 import { toMembership, toOrder } from './members.ts';
@@ -44,6 +52,17 @@ export function adminHandlers(gateway: Gateway, context: CallContext): AdminHand
     ),
     verifyLog: unary(context, 'VerifyLog', (request: VerifyLogRequest) => verifyLog(gateway, request)),
     scrub: unary(context, 'Scrub', (request: ScrubRequest) => scrub(gateway, request)),
+    describeGroups: unary(context, 'DescribeGroups', (request: DescribeGroupsRequest, open) =>
+      describeGroups(gateway, request, open),
+    ),
+    putGroup: unary(context, 'PutGroup', (request: PutGroupRequest, open) => putGroup(gateway, request, open)),
+    deleteGroup: unary(context, 'DeleteGroup', (request: DeleteGroupRequest, open) =>
+      deleteGroup(gateway, request, open),
+    ),
+    resetGroup: unary(context, 'ResetGroup', (request: ResetGroupRequest, open) => resetGroup(gateway, request, open)),
+    resendDeadLetters: unary(context, 'ResendDeadLetters', (request: ResendDeadLettersRequest, open) =>
+      resendDeadLetters(gateway, request, open),
+    ),
     backup: streaming(context, 'Backup', (call, open) => serveBackup(gateway, context, call, open)),
   };
 }

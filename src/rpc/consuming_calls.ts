@@ -101,6 +101,16 @@ export const putGroupCall: LeaderCall<GroupInfo, GroupInfo> = {
   decodeResult: (bytes) => header<GroupInfo>(bytes),
 };
 
+/** Forgets a consumer group; tells whether it was there. */
+export const deleteGroupCall: LeaderCall<{ readonly name: string }, boolean> = {
+  kind: 'DELETE_GROUP',
+  run: (replica, { name }, deadlineMs, done) => settleCall(replica.consuming.deleteGroup(name, deadlineMs), done),
+  encodeRequest: (request) => encodeJsonFrame(request),
+  decodeRequest: (bytes) => header<{ readonly name: string }>(bytes),
+  encodeResult: (existed) => encodeJsonFrame({ existed }),
+  decodeResult: (bytes) => header<{ readonly existed: boolean }>(bytes).existed,
+};
+
 /** Recalls a delayed message; tells its message id. */
 export const recallCall: LeaderCall<RecallRequest, string> = {
   kind: 'RECALL',

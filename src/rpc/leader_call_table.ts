@@ -1,6 +1,7 @@
 // All calls that travel to the leader, by kind.
 import type { ForwardKind } from '../wire/peer_messages.ts';
 import {
+  deleteGroupCall,
   moveCall,
   popCall,
   putGroupCall,
@@ -20,6 +21,7 @@ const calls: readonly LeaderCall<any, any>[] = [
   verdictsCall,
   moveCall,
   putGroupCall,
+  deleteGroupCall,
   recallCall,
   resolveCall,
   takeChecksCall,

@@ -39,7 +39,8 @@ export type ForwardKind =
   | 'PUT_GROUP'
   | 'RECALL'
   | 'RESOLVE'
-  | 'TAKE_CHECKS';
+  | 'TAKE_CHECKS'
+  | 'DELETE_GROUP';
 
 /** One call on its way to the leader; `request` is an encoded message of the kind. */
 export interface ForwardCall {

@@ -28,6 +28,18 @@ import type {
 } from './admin_messages.ts';
 import { decodeAppendRequest, encodeAppendRequest, type OutgoingAppend } from './append_codec.ts';
 import type {
+  DeleteGroupRequest,
+  DeleteGroupResponse,
+  DescribeGroupsRequest,
+  DescribeGroupsResponse,
+  PutGroupRequest,
+  PutGroupResponse,
+  ResendDeadLettersRequest,
+  ResendDeadLettersResponse,
+  ResetGroupRequest,
+  ResetGroupResponse,
+} from './group_messages.ts';
+import type {
   AppendRequest,
   AppendResponse,
   AppendStreamResponse,
@@ -124,6 +136,11 @@ export interface AdminHandlers extends UntypedServiceImplementation {
   verifyLog: handleUnaryCall<Incoming<VerifyLogRequest>, VerifyLogResponse>;
   scrub: handleUnaryCall<Incoming<ScrubRequest>, ScrubResponse>;
   backup: handleServerStreamingCall<Incoming<BackupRequest>, BackupProgress>;
+  describeGroups: handleUnaryCall<Incoming<DescribeGroupsRequest>, DescribeGroupsResponse>;
+  putGroup: handleUnaryCall<Incoming<PutGroupRequest>, PutGroupResponse>;
+  deleteGroup: handleUnaryCall<Incoming<DeleteGroupRequest>, DeleteGroupResponse>;
+  resetGroup: handleUnaryCall<Incoming<ResetGroupRequest>, ResetGroupResponse>;
+  resendDeadLetters: handleUnaryCall<Incoming<ResendDeadLettersRequest>, ResendDeadLettersResponse>;
 }
 
 /** `tledger.v1.Admin`. */
@@ -135,6 +152,11 @@ export const adminService = {
   verifyLog: method<VerifyLogRequest, VerifyLogResponse>('Admin', 'VerifyLog'),
   scrub: method<ScrubRequest, ScrubResponse>('Admin', 'Scrub'),
   backup: method<BackupRequest, BackupProgress>('Admin', 'Backup'),
+  describeGroups: method<DescribeGroupsRequest, DescribeGroupsResponse>('Admin', 'DescribeGroups'),
+  putGroup: method<PutGroupRequest, PutGroupResponse>('Admin', 'PutGroup'),
+  deleteGroup: method<DeleteGroupRequest, DeleteGroupResponse>('Admin', 'DeleteGroup'),
+  resetGroup: method<ResetGroupRequest, ResetGroupResponse>('Admin', 'ResetGroup'),
+  resendDeadLetters: method<ResendDeadLettersRequest, ResendDeadLettersResponse>('Admin', 'ResendDeadLetters'),
 } as const;
 
 /** Handlers of `tledger.v1.Peer`. Frames of `replicate` are bytes as they are on the wire. */

@@ -514,6 +514,11 @@ export class FakeNode {
         });
         callback(null, { cluster: group.cluster, group: 'g0', leaderId: leaderId(), nodes, membership, outside });
       },
+      describeGroups: (_call, callback) => callback(null, { groups: [] }),
+      putGroup: (call, callback) => callback(null, { group: wellFormed(call.request).group, created: true }),
+      deleteGroup: (_call, callback) => callback(null, { existed: false }),
+      resetGroup: (call, callback) => callback(null, { positions: wellFormed(call.request).positions }),
+      resendDeadLetters: (_call, callback) => callback(null, { count: 0, complete: true }),
       backup: (call) => {
         call.emit('error', statusOf(new TLedgerError('INTERNAL', 'nothing is backed up here')));
       },

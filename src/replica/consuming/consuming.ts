@@ -65,6 +65,13 @@ export class Consuming {
     return group;
   }
 
+  /** Forgets a group and all that it has consumed. @returns whether it was there. */
+  async deleteGroup(name: string, deadlineMs: number): Promise<boolean> {
+    if (this.#port.broker.tables.groups.get(name) === undefined) return false;
+    await this.#port.command({ type: 'delete-group', name }, deadlineMs);
+    return true;
+  }
+
   /** The replica does not lead any more, or ends. */
   end(error: Error): void {
     const lanes = [...this.#lanes.values()];
