@@ -19,6 +19,8 @@ import type {
   CreateTopicRequest,
   CreateTopicResponse,
   NodeStatus,
+  ReadLogRequest,
+  ReadLogResponse,
   ScrubRequest,
   ScrubResponse,
   TransferLeadershipRequest,
@@ -123,6 +125,7 @@ export interface AdminHandlers extends UntypedServiceImplementation {
   changeMembership: handleUnaryCall<Incoming<ChangeMembershipRequest>, ChangeMembershipResponse>;
   verifyLog: handleUnaryCall<Incoming<VerifyLogRequest>, VerifyLogResponse>;
   scrub: handleUnaryCall<Incoming<ScrubRequest>, ScrubResponse>;
+  readLog: handleUnaryCall<Incoming<ReadLogRequest>, ReadLogResponse>;
   backup: handleServerStreamingCall<Incoming<BackupRequest>, BackupProgress>;
 }
 
@@ -134,6 +137,7 @@ export const adminService = {
   changeMembership: method<ChangeMembershipRequest, ChangeMembershipResponse>('Admin', 'ChangeMembership'),
   verifyLog: method<VerifyLogRequest, VerifyLogResponse>('Admin', 'VerifyLog'),
   scrub: method<ScrubRequest, ScrubResponse>('Admin', 'Scrub'),
+  readLog: method<ReadLogRequest, ReadLogResponse>('Admin', 'ReadLog'),
   backup: method<BackupRequest, BackupProgress>('Admin', 'Backup'),
 } as const;
 

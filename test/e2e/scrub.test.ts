@@ -57,4 +57,28 @@ describe('log verify --deep, on a group that runs', function () {
     expect(again.exitCode, again.stdout.toString()).to.equal(0);
     expect(readFileSync(path)[205]).to.equal(bytes[205]! ^ 1);
   });
+
+  it('shows the records of a node that runs: by index, position and queue', async () => {
+    const dump = async (...more: string[]) => {
+      const endpoints = cluster.members[2]!.clientAddress;
+      const { exitCode, stdout, stderr } = await run([
+        ...['log', 'dump', '--endpoints', endpoints, '--format', 'json', ...more],
+      ]);
+      expect(exitCode, stderr).to.equal(0);
+      const lines = stdout.toString().trim().split('\n');
+      return lines.filter((line) => line !== '').map((line) => JSON.parse(line).record);
+    };
+    const all = await dump('--max', '1000');
+    expect(all.map(({ index }) => index)).to.deep.equal(Array.from({ length: all.length }, (_, at) => at + 1));
+    const messages = all.filter(({ kind }) => kind === 'message');
+    expect(messages.map(({ preview }) => preview)).to.deep.equal(
+      Array.from({ length: 100 }, (_, at) => `message ${at}`),
+    );
+    expect(await dump('--topic', 'orders', '--queue', '0', '--offset', '40', '--max', '2')).to.deep.equal(
+      messages.slice(40, 42),
+    );
+    const { position, index } = messages[60];
+    expect(await dump('--position', String(position - 1), '--max', '1')).to.deep.equal([messages[60]]);
+    expect(await dump('--from', String(index), '--to', String(index + 1))).to.deep.equal(messages.slice(60, 62));
+  });
 });
