@@ -277,11 +277,11 @@ export class Broker extends BrokerReads {
   #resume(stored: StoredTables): void {
     const { base, snapshots } = this.options;
     this.#become(stored);
+    const keys = this.keys.resume(stored);
+    if (keys !== null) this.#dirty.keyIndex(keys);
     // A crash came between the cut of the log and the next checkpoint.
     if (stored.base < base.index) withSnapshotAt(snapshots, base, (snapshot) => this.cut(snapshot));
     for (const queue of this.topicTable.queues()) checkQueue(queue, this.options);
-    const keys = this.keys.resume(stored);
-    if (keys !== null) this.#dirty.keyIndex(keys);
     this.#checkpoints.opened(stored.applied);
   }
 

@@ -4,6 +4,8 @@ import type {
   BackupProgress,
   ClusterStatusResponse,
   CreateTopicResponse,
+  ReadLogRequest,
+  ReadLogResponse,
   ScrubResponse,
   TransferLeadershipResponse,
   VerifyLogResponse,
@@ -189,6 +191,21 @@ export class Admin {
     const { timeoutMs } = options;
     const call = { timeoutMs, attemptTimeoutMs: STATUS_ATTEMPT_MS };
     return this.#cluster.call(adminService.verifyLog, { index: numberToInt64(options.index ?? 0, 'index') }, call);
+  }
+
+  /** Committed records of one node, as they lie on its disk; see admin.proto. */
+  readLog(request: Partial<ReadLogRequest>, options: AdminCallOptions = {}): Promise<ReadLogResponse> {
+    const nothing = {
+      fromIndex: '0',
+      byPosition: false,
+      position: '0',
+      topic: '',
+      queueId: 0,
+      offset: '0',
+      countMax: 0,
+    };
+    const call = { timeoutMs: options.timeoutMs, effects: 'none' } as const;
+    return this.#cluster.call(adminService.readLog, { ...nothing, ...request }, call);
   }
 
   /**

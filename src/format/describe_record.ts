@@ -90,6 +90,29 @@ export function describeRecord(
   };
 }
 
+/** Which records: those that fit all that is given. */
+export interface DumpRange {
+  readonly fromIndex: number | null;
+  readonly toIndex: number | null;
+  /** From the record at or behind this position of the log. */
+  readonly position: number | null;
+  readonly topic: string | null;
+  readonly queueId: number | null;
+  /** From this offset of the queue on. */
+  readonly offset: number | null;
+  readonly countMax: number;
+  readonly previewBytes: number;
+}
+
+/** Whether a record is one of those that are asked for, its index apart. */
+export function isAskedFor({ message, position }: DescribedRecord, range: DumpRange): boolean {
+  if (range.position !== null && position < range.position) return false;
+  if (range.topic === null) return true;
+  if (message === null || message.topic !== range.topic) return false;
+  if (range.queueId !== null && message.queueId !== range.queueId) return false;
+  return message.queueOffset >= (range.offset ?? 0);
+}
+
 /** Printable characters as they are; anything else, and what UTF-8 does not know, byte by byte. */
 function previewOf(bytes: Buffer): string {
   let text = '';

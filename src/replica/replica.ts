@@ -23,6 +23,7 @@ import { Consuming } from './consuming/consuming.ts';
 import { leaderPortOf } from './leader_port.ts';
 import { ReplicaLoop, type ReplicaOptions } from './loop.ts';
 import { ParkedMessages } from './parked/parked_messages.ts';
+import { indexAtPosition, type RecordPage, recordPage } from './record_pages.ts';
 import { type RecordsAnswer, recordsAnswer, type SnapshotAnswer, snapshotAnswer } from './repair_answers.ts';
 import { REPAIR_PIECE_BYTES } from './repair_sources.ts';
 import { heirsOf, type Transferred } from './transfer.ts';
@@ -234,6 +235,16 @@ export class Replica implements PeerEvents {
     const { position, sizeBytes } = this.#log.locate(index);
     const endPosition = (position + sizeBytes) as LogDigest['endPosition'];
     return { index, chainCrc: this.#log.chainAt(index), endPosition };
+  }
+
+  /** Committed records, verified, a page at a time; what is damaged is said. @see recordPage */
+  recordPage(from: LogIndex, countMax: number): RecordPage {
+    return recordPage(this.#log, this.broker.appliedIndex, from, countMax);
+  }
+
+  /** The committed record at or behind a position of the log. */
+  indexAtPosition(position: number): LogIndex {
+    return indexAtPosition(this.#log, this.broker.appliedIndex, position);
   }
 
   /** Calls `listener` after each change of role, term or leader, and when a leader begins to take requests, until the returned function is called. */

@@ -9,6 +9,7 @@ import type {
   ClusterStatusResponse,
   CreateTopicRequest,
   CreateTopicResponse,
+  ReadLogRequest,
   ScrubRequest,
   ScrubResponse,
   TransferLeadershipRequest,
@@ -32,6 +33,7 @@ import type { Gateway, MemberDigest, MemberStatus } from './gateway.ts';
 import { toTopicType } from './leader_calls.ts';
 import { toMembership, toOrder } from './members.ts';
 import { toNodeStatus } from './node_status.ts';
+import { readLog } from './read_log.ts';
 import { rangesOf, toLeader, toTopic } from './replies.ts';
 
 /** Queues of a topic that is created without a number. */
@@ -51,6 +53,7 @@ export function adminHandlers(gateway: Gateway, context: CallContext): AdminHand
       changeMembership(gateway, request, open),
     ),
     verifyLog: unary(context, 'VerifyLog', (request: VerifyLogRequest) => verifyLog(gateway, request)),
+    readLog: unary(context, 'ReadLog', async (request: ReadLogRequest) => readLog(gateway, request)),
     scrub: unary(context, 'Scrub', (request: ScrubRequest) => scrub(gateway, request)),
     describeGroups: unary(context, 'DescribeGroups', (request: DescribeGroupsRequest, open) =>
       describeGroups(gateway, request, open),

@@ -3,6 +3,7 @@ import type { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
 import type { Damage, TopicInfo, TopicWish } from '../broker/types.ts';
 import type { LogIndex, NodeId, Role, Term } from '../raft/types.ts';
+import type { RecordPage } from '../replica/record_pages.ts';
 import type { ScrubStatus } from '../replica/scrub_status.ts';
 import type { AppendDone, LogDigest, PackedAppend, ReplicaStatus } from '../replica/types.ts';
 import type { MembershipRole } from '../wire/admin_messages.ts';
@@ -144,6 +145,10 @@ export interface Gateway {
   replication(): ReadonlyMap<NodeId, string>;
   /** @param index the highest index committed on all reachable members when null. */
   verifyLog(index: LogIndex | null): Promise<{ index: LogIndex; digests: MemberDigest[] }>;
+  /** Committed records of this replica from `from` on; see replica/record_pages.ts. */
+  recordPage(from: LogIndex, countMax: number): RecordPage;
+  /** The record of this replica at or behind a position of the log. */
+  indexAtPosition(position: number): LogIndex;
   /**
    * Has this node check all that it stores, from now on and from the beginning.
    * @param bytesPerSecond as configured when null. @returns the number of the pass.

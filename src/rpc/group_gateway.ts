@@ -5,6 +5,7 @@ import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
 import type { Damage, TopicInfo, TopicWish } from '../broker/types.ts';
 import type { LogIndex, NodeId } from '../raft/types.ts';
+import type { RecordPage } from '../replica/record_pages.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { ScrubStatus } from '../replica/scrub_status.ts';
 import type { OtherCopy } from '../replica/scrubber.ts';
@@ -213,6 +214,14 @@ export class GroupGateway implements Gateway {
 
   verifyLog(index: LogIndex | null): Promise<{ index: LogIndex; digests: MemberDigest[] }> {
     return this.#inspection.verifyLog(index);
+  }
+
+  recordPage(from: LogIndex, countMax: number): RecordPage {
+    return this.#replica.recordPage(from, countMax);
+  }
+
+  indexAtPosition(position: number): LogIndex {
+    return this.#replica.indexAtPosition(position);
   }
 
   scrubLocally(bytesPerSecond: number | null): number {

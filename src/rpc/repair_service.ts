@@ -135,6 +135,14 @@ export class RepairGateway implements Gateway {
     return this.#inspection.verifyLog(index);
   }
 
+  recordPage(): never {
+    throw this.outside();
+  }
+
+  indexAtPosition(): never {
+    throw this.outside();
+  }
+
   scrubLocally(): never {
     throw this.outside();
   }

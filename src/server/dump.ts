@@ -1,25 +1,11 @@
 // `tledger log dump --data-dir`: the records of a stopped node one by one, behind damage too.
-import { type DescribedRecord, describeRecord } from '../format/describe_record.ts';
+import { type DescribedRecord, type DumpRange, describeRecord, isAskedFor } from '../format/describe_record.ts';
 import { indexAt, RECORD_HEADER_BYTES } from '../format/record.ts';
 import { logIndex } from '../raft/types.ts';
 import { queueFilePath, UNIT_BYTES, UNITS_PER_FILE, unitPhysicalOffset } from '../storage/consume_queue.ts';
 import { LogIndexFiles } from '../storage/log_index.ts';
 import { type LogGap, type OfflineGroup, WalkDone, walkLog } from '../storage/offline.ts';
 import { type OfflineOptions, withOffline } from './offline.ts';
-
-/** Which records: those that fit all that is given. */
-export interface DumpRange {
-  readonly fromIndex: number | null;
-  readonly toIndex: number | null;
-  /** From the record at or behind this position of the log. */
-  readonly position: number | null;
-  readonly topic: string | null;
-  readonly queueId: number | null;
-  /** From this offset of the queue on. */
-  readonly offset: number | null;
-  readonly countMax: number;
-  readonly previewBytes: number;
-}
 
 /** A record, or a place where none is. */
 export type DumpLine = { readonly record: DescribedRecord } | { readonly gap: LogGap };
@@ -47,20 +33,12 @@ export function dumpDirectory(
           chain: chain === true ? 'ok' : 'unknown',
           previewBytes: range.previewBytes,
         });
-        if (!fits(record, range)) return;
+        if (!isAskedFor(record, range)) return;
         onLine({ record });
         if (++count >= range.countMax) throw new WalkDone();
       },
     });
   });
-}
-
-function fits({ message, position }: DescribedRecord, range: DumpRange): boolean {
-  if (range.position !== null && position < range.position) return false;
-  if (range.topic === null) return true;
-  if (message === null || message.topic !== range.topic) return false;
-  if (range.queueId !== null && message.queueId !== range.queueId) return false;
-  return message.queueOffset >= (range.offset ?? 0);
 }
 
 /** Where to begin, as far as an index can tell; null: at the beginning of the log. Wrong hints cost time, not records. */

@@ -69,6 +69,33 @@ export interface ScrubStatus {
   readonly snapshots: readonly KnownSnapshot[];
 }
 
+/** Asks for records: from an index, a position, or a message (topic not empty) on. */
+export interface ReadLogRequest {
+  readonly fromIndex: Int64;
+  readonly byPosition: boolean;
+  readonly position: Int64;
+  readonly topic: string;
+  readonly queueId: number;
+  readonly offset: Int64;
+  readonly countMax: number;
+}
+
+/** A record, or what is damaged of it. */
+export interface ReadLogRecord {
+  readonly index: Int64;
+  readonly record: Buffer;
+  readonly damage: string;
+}
+
+/** Records of the node that was asked. */
+export interface ReadLogResponse {
+  readonly nodeId: string;
+  readonly records: readonly ReadLogRecord[];
+  readonly nextIndex: Int64;
+  readonly firstIndex: Int64;
+  readonly appliedIndex: Int64;
+}
+
 /** Has every member check all that it stores. */
 export interface ScrubRequest {
   readonly bytesPerSecond: Int64;

@@ -19,6 +19,8 @@ import type {
   CreateTopicRequest,
   CreateTopicResponse,
   NodeStatus,
+  ReadLogRequest,
+  ReadLogResponse,
   ScrubRequest,
   ScrubResponse,
   TransferLeadershipRequest,
@@ -135,6 +137,7 @@ export interface AdminHandlers extends UntypedServiceImplementation {
   changeMembership: handleUnaryCall<Incoming<ChangeMembershipRequest>, ChangeMembershipResponse>;
   verifyLog: handleUnaryCall<Incoming<VerifyLogRequest>, VerifyLogResponse>;
   scrub: handleUnaryCall<Incoming<ScrubRequest>, ScrubResponse>;
+  readLog: handleUnaryCall<Incoming<ReadLogRequest>, ReadLogResponse>;
   backup: handleServerStreamingCall<Incoming<BackupRequest>, BackupProgress>;
   describeGroups: handleUnaryCall<Incoming<DescribeGroupsRequest>, DescribeGroupsResponse>;
   putGroup: handleUnaryCall<Incoming<PutGroupRequest>, PutGroupResponse>;
@@ -151,6 +154,7 @@ export const adminService = {
   changeMembership: method<ChangeMembershipRequest, ChangeMembershipResponse>('Admin', 'ChangeMembership'),
   verifyLog: method<VerifyLogRequest, VerifyLogResponse>('Admin', 'VerifyLog'),
   scrub: method<ScrubRequest, ScrubResponse>('Admin', 'Scrub'),
+  readLog: method<ReadLogRequest, ReadLogResponse>('Admin', 'ReadLog'),
   backup: method<BackupRequest, BackupProgress>('Admin', 'Backup'),
   describeGroups: method<DescribeGroupsRequest, DescribeGroupsResponse>('Admin', 'DescribeGroups'),
   putGroup: method<PutGroupRequest, PutGroupResponse>('Admin', 'PutGroup'),

@@ -559,6 +559,7 @@ export class FakeNode {
         callback(null, { index: String(group.membershipIndex) });
       },
       scrub: (_call, callback) => callback(null, { members: [] }),
+      readLog: (_call, callback) => callback({ code: 12, details: 'not here' }),
       verifyLog: (call, callback) => {
         const index = String(group.log.length);
         wellFormed(call.request);

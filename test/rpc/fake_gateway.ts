@@ -262,6 +262,14 @@ export class FakeGateway implements Gateway {
     );
   }
 
+  recordPage() {
+    return { records: [], nextIndex: logIndex(1), firstIndex: logIndex(1), appliedIndex: logIndex(0) };
+  }
+
+  indexAtPosition() {
+    return logIndex(1);
+  }
+
   scrubLocally(): number {
     return 1;
   }

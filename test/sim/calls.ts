@@ -4,6 +4,7 @@ import type { Random } from '../../src/base/random.ts';
 import type { TopicInfo } from '../../src/broker/types.ts';
 import { encodeMessageRecord } from '../../src/format/message.ts';
 import type { Checker } from './checker.ts';
+import { keyOfBody } from './keys.ts';
 import type { Marks } from './marks.ts';
 import type { Process, SimNode } from './node.ts';
 import type { LoadPlan } from './plan.ts';
@@ -127,7 +128,8 @@ export function encode(topic: string, queueId: number, bodies: readonly string[]
   return Buffer.concat(
     bodies.map((body) => {
       const tag = random.next() < 0.3 ? `tag${random.between(0, 3)}` : undefined;
-      return encodeMessageRecord({ topic, queueId, body: Buffer.from(body, 'latin1'), tag, bornAtMs: 1 });
+      const keys = body === '' ? [] : [keyOfBody(body)];
+      return encodeMessageRecord({ topic, queueId, body: Buffer.from(body, 'latin1'), tag, keys, bornAtMs: 1 });
     }),
   );
 }

@@ -6,6 +6,7 @@ import { membershipsIn } from '../../src/format/membership.ts';
 import { bodyCrcAt, chainCrcAt, sizeAt } from '../../src/format/record.ts';
 import type { LogIndex, Membership, MembershipEntry, NodeId, RaftMessage, Role } from '../../src/raft/types.ts';
 import type { ReplicaStatus } from '../../src/replica/types.ts';
+import { checkKeys } from './keys.ts';
 import { numberOf } from './names.ts';
 import type { Process, SimNode } from './node.ts';
 import type { Sights } from './sights.ts';
@@ -256,6 +257,7 @@ export class Checker {
       });
       for (const [topic, queues] of this.truth.topics) {
         for (let queueId = 0; queueId < queues; queueId++) this.#checkQueue(node, topic, queueId);
+        lookAt(node, ({ broker }) => checkKeys(node.id, broker, topic, queues));
       }
     }
   }

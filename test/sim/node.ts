@@ -11,6 +11,7 @@ import type { RecordBytes } from '../../src/replica/types.ts';
 import type { CommitLog } from '../../src/storage/commit_log.ts';
 import { type CrashMode, type DiskFailure, type DiskOperation, MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
+import { SIM_KEY_LAYOUT } from './keys.ts';
 import type { Life } from './life.ts';
 import { nodeId } from './names.ts';
 import type { GroupPlan } from './plan.ts';
@@ -218,6 +219,7 @@ export class SimNode {
       segmentSizeBytes,
       cacheBytesMax,
       indexUnitsPerFile,
+      keyIndex: SIM_KEY_LAYOUT,
       limits: { producerRunsMax, openQueueFilesMax: 8 },
       onWarning,
     });

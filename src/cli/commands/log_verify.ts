@@ -58,8 +58,9 @@ export function registerVerify(log: Command, context: CliContext): void {
       if (deep === true && index !== undefined) command.error('error: --index does not go with --deep');
       if (dataDir !== undefined) return verifyOffline(command, context, { dataDir, group });
       return withSession(command, context, async (session) => {
-        if (deep === true) await scrubAll(session, context, rate);
+        const unfinished = deep === true ? await scrubAll(session, context, rate) : [];
         await verify(session, options, deep === true);
+        if (unfinished.length > 0) throw new QuietExit(exitCodes.failed);
       });
     });
 }
@@ -74,13 +75,17 @@ async function verify({ client, output, timeoutMs }: Session, { index }: Options
   if (!verified.identical || (isDeep && faults)) throw new QuietExit(exitCodes.failed);
 }
 
-/** Has all members check everything; resolves when all of them have, or cannot be asked any more. */
-async function scrubAll({ client, output, timeoutMs }: Session, context: CliContext, rate?: number): Promise<void> {
+/**
+ * Has all members check everything; resolves when all of them have, or cannot be asked any more.
+ * @returns those that have not come to the end: damage in the log ends a pass, and the node is being repaired then.
+ */
+async function scrubAll({ client, output, timeoutMs }: Session, context: CliContext, rate?: number): Promise<string[]> {
   const { members } = await client.admin.scrub({ bytesPerSecond: rate, timeoutMs });
   const waited = new Map(members.filter(({ error }) => error === '').map(({ nodeId, pass }) => [nodeId, Number(pass)]));
   for (const { nodeId, error } of members) {
     if (error !== '') context.stderr.write(`${nodeId} does not check: ${error}\n`);
   }
+  const unfinished = members.filter(({ error }) => error !== '').map(({ nodeId }) => nodeId);
   let nodes: readonly NodeStatus[] = [];
   const line = new ProgressLine(context, output.format === 'text', () => progressOf(nodes, waited));
   const signal = context.interrupted();
@@ -90,8 +95,12 @@ async function scrubAll({ client, output, timeoutMs }: Session, context: CliCont
       for (const { nodeId, scrub, reachable } of nodes) {
         const pass = waited.get(nodeId);
         // One that ended, or was given up: damage in the log ends it there, and is told of. Or the node started anew.
-        const isOver = scrub != null && (Number(scrub.pass) !== pass || !scrub.running);
-        if (pass !== undefined && (isOver || !reachable)) waited.delete(nodeId);
+        const isOver = !reachable || scrub == null || Number(scrub.pass) !== pass || !scrub.running;
+        if (pass === undefined || !isOver) continue;
+        waited.delete(nodeId);
+        if (scrub != null && Number(scrub.lastPass) >= pass) continue;
+        unfinished.push(nodeId);
+        context.stderr.write(`${nodeId} has not come to the end of its check: see its log, and cluster status\n`);
       }
       if (waited.size > 0) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
@@ -99,6 +108,7 @@ async function scrubAll({ client, output, timeoutMs }: Session, context: CliCont
     line.stop();
   }
   if (signal.aborted) throw new QuietExit(exitCodes.interrupted);
+  return unfinished;
 }
 
 async function statusOf(client: TLedgerClient, timeoutMs: number | undefined): Promise<readonly NodeStatus[] | null> {

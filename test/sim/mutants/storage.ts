@@ -89,6 +89,22 @@ export const storageMutants: readonly Mutant[] = [
       breaks: 'A body that was damaged on the way is stored.',
     },
   ]),
+  ...inFile('src/storage/key_index.ts', [
+    {
+      name: 'keys-of-a-closed-segment-forgotten',
+      original: 'else this.#closed.push({ segment, headers: this.#active.headers });',
+      replacement: '',
+      breaks: 'Messages of a segment that is full cannot be found by key any more.',
+    },
+  ]),
+  ...inFile('src/storage/key_index_file.ts', [
+    {
+      name: 'key-chains-cut',
+      original: 'this.#slots[slot] = ++this.#entries;',
+      replacement: 'this.#slots[slot] = ++this.#entries % 9 === 0 ? 0 : this.#entries;',
+      breaks: 'Messages are indexed and not found by key.',
+    },
+  ]),
   ...inFile('src/storage/consume_queue.ts', [
     {
       name: 'units-at-the-wrong-place',
