@@ -1,0 +1,378 @@
+// What the official client's own test files ask of a server (their names and assertions: ROCKETMQ §8.2), and what users of the
+// client do. None of those files is copied here: the published package does not hold them.
+import { randomUUID } from 'node:crypto';
+import { expect } from 'chai';
+import type { PushConsumer } from 'rocketmq-client-nodejs';
+import { pause } from '../chaos/pause.ts';
+import {
+  ConsumeResult,
+  drain,
+  FilterExpression,
+  FilterType,
+  type MessageView,
+  Stage,
+  TransactionResolution,
+  texts,
+  until,
+} from './clients.ts';
+
+describe('the official RocketMQ 5 client for Node.js', function () {
+  this.timeout(60_000);
+  let stage: Stage;
+
+  before(async () => {
+    stage = await Stage.start();
+  });
+  afterEach(() => stage.stopClients());
+  after(() => stage.stop());
+
+  describe('Producer.test.ts', () => {
+    it('should startup success', async () => {
+      const topic = await stage.topic('normal');
+      const producer = await stage.producer();
+      const receipt = await producer.send({ topic, tag: 'x', keys: ['k1', 'k2'], body: Buffer.from('hello') });
+      expect(receipt.offset).to.be.at.least(0);
+      expect(receipt.messageId).to.be.a('string').that.equals(receipt.transactionId);
+    });
+
+    it('should startup fail when topic not exists', async () => {
+      let cause: unknown;
+      try {
+        await stage.producer({ topic: 'TopicTest-not-exists' });
+      } catch (error) {
+        cause = error;
+      }
+      for (let depth = 0; depth < 3 && (cause as { code?: number }).code === undefined; depth++)
+        cause = (cause as Error).cause;
+      expect(cause).to.include({ code: 40402, name: 'NotFoundException' });
+      expect((cause as Error).message).to.include(
+        'CODE: 17  DESC: No topic route info in name server for the topic: TopicTest-not-exists',
+      );
+    });
+
+    it('should send normal message', async () => {
+      const topic = await stage.topic('normal');
+      const tag = `tag-${Date.now()}`;
+      const producer = await stage.producer({ topic });
+      const properties = new Map([['p', 'q']]);
+      const sent = await producer.send({ topic, tag, keys: ['a', 'b'], properties, body: Buffer.from('{"a":1}') });
+      const consumer = await stage.simple(topic, { filter: new FilterExpression(tag) });
+      const [message] = await consumer.receive(1, 10_000);
+      expect(message!.messageId).to.equal(sent.messageId);
+      expect([message!.tag, message!.keys, message!.properties.get('p')]).to.deep.equal([tag, ['a', 'b'], 'q']);
+      expect([message!.body.toString(), message!.corrupted, message!.deliveryAttempt]).to.deep.equal([
+        '{"a":1}',
+        false,
+        1,
+      ]);
+      await consumer.ack(message!);
+    });
+
+    it('should send delay message', async () => {
+      const topic = await stage.topic('delay');
+      const producer = await stage.producer({ topic });
+      const consumer = await stage.simple(topic);
+      const startMs = Date.now();
+      await producer.send({ topic, delay: 1_000, body: Buffer.from('later') });
+      const [message] = await consumer.receive(1, 10_000);
+      expect(message!.transportDeliveryTimestamp!.getTime() - startMs).to.be.within(1_000, 1_500);
+      await consumer.ack(message!);
+    });
+
+    it('should send fifo message', async () => {
+      const topic = await stage.topic('fifo');
+      const messageGroup = `fifo-${randomUUID()}`;
+      const producer = await stage.producer({ topic });
+      for (const body of ['one', 'two', 'three']) await producer.send({ topic, messageGroup, body: Buffer.from(body) });
+      const consumer = await stage.simple(topic);
+      for (const body of ['one', 'two', 'three']) {
+        const [message] = await consumer.receive(1, 10_000);
+        expect([message!.body.toString(), message!.messageGroup]).to.deep.equal([body, messageGroup]);
+        expect(message!.properties.get('__SHARDINGKEY')).to.equal(messageGroup);
+        if (body !== 'one') await consumer.ack(message!);
+      }
+    });
+
+    it('should send transaction message', async () => {
+      const topic = await stage.topic('transaction');
+      const producer = await stage.producer({ topic, checker: { check: async () => TransactionResolution.COMMIT } });
+      const transaction = producer.beginTransaction();
+      const receipt = await producer.send({ topic, body: Buffer.from('half') }, transaction);
+      await transaction.commit();
+      const consumer = await stage.simple(topic);
+      const messages = await consumer.receive(2, 10_000);
+      expect(messages.map(({ messageId }) => messageId)).to.deep.equal([receipt.messageId]);
+      expect(messages[0]!.properties.get('__transactionId__')).to.equal(receipt.transactionId);
+      await consumer.ack(messages[0]!);
+    });
+  });
+
+  describe('SimpleConsumer.test.ts', () => {
+    it('should receive success', async () => {
+      const topic = await stage.topic('normal');
+      const producer = await stage.producer({ topic });
+      const consumer = await stage.simple(topic);
+      for (let number = 0; number < 102; number++)
+        await producer.send({ topic, tag: 'x', body: Buffer.from(`m${number}`) });
+      const all = await drain(consumer, 102);
+      expect(texts(all).sort()).to.deep.equal(Array.from({ length: 102 }, (_, number) => `m${number}`).sort());
+      expect(all.every(({ tag, topic: of }) => tag === 'x' && of === topic)).to.equal(true);
+    });
+  });
+
+  describe('a simple consumer', () => {
+    it('gets a message again when it did not acknowledge it, and with an old receipt nothing is done', async () => {
+      const topic = await stage.topic();
+      const producer = await stage.producer({ topic });
+      await producer.send({ topic, body: Buffer.from('a') });
+      const consumer = await stage.simple(topic);
+      const [first] = await consumer.receive(1, 10_000);
+      const old = Object.create(first!) as MessageView;
+      Object.defineProperty(old, 'receiptHandle', { value: first!.receiptHandle });
+      await consumer.changeInvisibleDuration(first!, 10);
+      const [second] = await consumer.receive(1, 10_000);
+      expect([second!.messageId, second!.deliveryAttempt]).to.deep.equal([first!.messageId, 2]);
+      let code = 0;
+      await consumer.ack(old).catch((error: { code: number }) => {
+        code = error.code;
+      });
+      expect(code).to.equal(40_013);
+      await consumer.ack(second!);
+      await consumer.ack(second!);
+      expect(await consumer.receive(1, 10_000)).to.deep.equal([]);
+    });
+
+    it('shares a topic with others of its group', async () => {
+      const topic = await stage.topic();
+      const producer = await stage.producer({ topic });
+      const consumerGroup = `g-${randomUUID()}`;
+      const [one, other] = await Promise.all(
+        [1, 2].map((node) => stage.simple(topic, { consumerGroup, endpoints: stage.endpoint(node) })),
+      );
+      for (let number = 0; number < 40; number++) await producer.send({ topic, body: Buffer.from(`m${number}`) });
+      const parts = await Promise.all([drain(one!, 20, 8_000), drain(other!, 20, 8_000)]);
+      const all = texts(parts.flat());
+      expect(new Set(all).size).to.equal(all.length);
+      const rest = await drain(one!, 40 - all.length, 6_000);
+      expect(new Set([...all, ...texts(rest)]).size).to.equal(40);
+    });
+
+    it('filters by tags and by SQL92', async () => {
+      const topic = await stage.topic();
+      const producer = await stage.producer({ topic });
+      for (const [tag, price] of [
+        ['a', 5],
+        ['b', 10],
+        ['c', 15],
+        ['a', 20],
+      ] as const) {
+        await producer.send({
+          topic,
+          tag,
+          properties: new Map([['price', String(price)]]),
+          body: Buffer.from(`${tag}${price}`),
+        });
+      }
+      const byTag = await stage.simple(topic, { filter: new FilterExpression('a || b') });
+      expect(texts(await drain(byTag, 3)).sort()).to.deep.equal(['a20', 'a5', 'b10']);
+      const sql = new FilterExpression("price BETWEEN 10 AND 20 AND TAGS <> 'c'", FilterType.SQL);
+      expect(texts(await drain(await stage.simple(topic, { filter: sql }), 2)).sort()).to.deep.equal(['a20', 'b10']);
+    });
+
+    it('waits for a message that comes while it asks, on any node', async () => {
+      const topic = await stage.topic();
+      const producer = await stage.producer({ topic });
+      for (const node of [0, 1, 2]) {
+        const consumer = await stage.simple(topic, { endpoints: stage.endpoint(node), awaitDuration: 5_000 });
+        await drain(consumer, node, 3_000);
+        const received = consumer.receive(1, 10_000);
+        await pause(300);
+        const sentMs = Date.now();
+        await producer.send({ topic, body: Buffer.from(`m${node}`) });
+        expect(texts(await received)).to.deep.equal([`m${node}`]);
+        expect(Date.now() - sentMs).to.be.lessThan(1_000);
+      }
+    });
+  });
+
+  describe('a push consumer', () => {
+    it('tries again what failed, and counts', async () => {
+      const topic = await stage.topic();
+      const producer = await stage.producer({ topic });
+      const attempts: number[] = [];
+      await stage.push(topic, async (message) => {
+        attempts.push(message.deliveryAttempt!);
+        return attempts.length < 3 ? ConsumeResult.FAILURE : ConsumeResult.SUCCESS;
+      });
+      await producer.send({ topic, body: Buffer.from('a') });
+      await until('three attempts', () => attempts.length === 3);
+      await pause(500);
+      expect(attempts).to.deep.equal([1, 2, 3]);
+    });
+
+    it('has a message that fails always become a dead letter, and goes on', async () => {
+      const topic = await stage.topic();
+      const consumerGroup = `g-${randomUUID()}`;
+      await stage.admin.admin.putGroup({
+        name: consumerGroup,
+        fifo: false,
+        maxAttempts: 3,
+        retryMs: [],
+        createdTimestamp: '0',
+      });
+      const producer = await stage.producer({ topic });
+      const seen: string[] = [];
+      await stage.push(
+        topic,
+        async (message) => {
+          seen.push(message.body.toString());
+          return message.body.toString() === 'poison' ? ConsumeResult.FAILURE : ConsumeResult.SUCCESS;
+        },
+        { consumerGroup },
+      );
+      await producer.send({ topic, body: Buffer.from('poison') });
+      await until('the last attempt', () => seen.length >= 3);
+      await producer.send({ topic, body: Buffer.from('fine') });
+      await until('what comes behind', () => seen.includes('fine'));
+      const letters = await stage.simple(`%DLQ%${consumerGroup}`, { awaitDuration: 5_000 });
+      expect(texts(await drain(letters, 1))).to.deep.equal(['poison']);
+      expect(seen.filter((text) => text === 'poison')).to.have.length(3);
+      expect((await stage.admin.admin.describeGroups([consumerGroup])).groups[0]!.deadLetters).to.equal('1');
+    });
+
+    it('gets messages of a group in order, also when one fails, which becomes a dead letter', async () => {
+      const topic = await stage.topic('fifo');
+      const consumerGroup = `g-${randomUUID()}`;
+      await stage.admin.admin.putGroup({
+        name: consumerGroup,
+        fifo: true,
+        maxAttempts: 3,
+        retryMs: ['10'],
+        createdTimestamp: '0',
+      });
+      const producer = await stage.producer({ topic });
+      const seen: string[] = [];
+      await stage.push(
+        topic,
+        async (message) => {
+          seen.push(message.body.toString());
+          return message.body.toString() === '3' ? ConsumeResult.FAILURE : ConsumeResult.SUCCESS;
+        },
+        { consumerGroup },
+      );
+      for (let number = 0; number < 10; number++) {
+        await producer.send({ topic, messageGroup: 'one', body: Buffer.from(String(number)) });
+      }
+      await until('the last one', () => seen.includes('9'), 40_000);
+      expect([...new Set(seen)]).to.deep.equal(['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+      expect(seen.filter((text) => text === '3')).to.have.length(3);
+      const letters = await stage.simple(`%DLQ%${consumerGroup}`, { awaitDuration: 5_000 });
+      expect(texts(await drain(letters, 1))).to.deep.equal(['3']);
+    });
+  });
+
+  describe('a producer', () => {
+    it('is asked what became of a transaction that it never ended', async () => {
+      const topic = await stage.topic('transaction');
+      const asked: string[] = [];
+      const producer = await stage.producer({
+        topic,
+        checker: {
+          check: async (message: MessageView) => {
+            asked.push(message.body.toString());
+            return TransactionResolution.COMMIT;
+          },
+        },
+      });
+      await producer.send({ topic, body: Buffer.from('lost commit') }, producer.beginTransaction());
+      const consumer = await stage.simple(topic, { awaitDuration: 15_000 });
+      expect(texts(await drain(consumer, 1, 30_000))).to.deep.equal(['lost commit']);
+      expect(asked).to.deep.equal(['lost commit']);
+    });
+
+    it('recalls a delayed message, once', async () => {
+      const topic = await stage.topic('delay');
+      const producer = await stage.producer({ topic });
+      const sent = await producer.send({ topic, delay: 3_000, body: Buffer.from('a') });
+      const recalled = await producer.recallMessage(topic, sent.recallHandle!);
+      expect(recalled.messageId).to.equal(sent.messageId);
+      let code = 0;
+      await producer.recallMessage(topic, sent.recallHandle!).catch((error: { code: number }) => {
+        code = error.code;
+      });
+      expect(code).to.be.within(40_000, 40_999);
+      const consumer = await stage.simple(topic, { awaitDuration: 5_000 });
+      expect(await consumer.receive(1, 10_000)).to.deep.equal([]);
+    });
+
+    it('rolls a transaction back', async () => {
+      const topic = await stage.topic('transaction');
+      const producer = await stage.producer({ topic, checker: { check: async () => TransactionResolution.ROLLBACK } });
+      const transaction = producer.beginTransaction();
+      await producer.send({ topic, body: Buffer.from('no') }, transaction);
+      await transaction.rollback();
+      const consumer = await stage.simple(topic, { awaitDuration: 1_000 });
+      expect(await consumer.receive(1, 10_000)).to.deep.equal([]);
+    });
+
+    for (const [what, some, code] of [
+      ['an empty body', { body: Buffer.alloc(0) }, 41_302],
+      ['a tag with a bar', { tag: 'a|b' }, 40_004],
+      ['a blank key', { keys: [' '] }, 40_005],
+      ['a reserved property', { properties: new Map([['TAGS', 'x']]) }, 40_007],
+      [
+        '129 properties',
+        { properties: new Map(Array.from({ length: 129 }, (_, at) => [`p${at}`, 'x'] as const)) },
+        43_101,
+      ],
+      ['a message group of 64 bytes', { messageGroup: 'g'.repeat(64) }, 40_006],
+      ['a delay of two days', { delay: 2 * 86_400_000 }, 40_012],
+    ] as const) {
+      it(`is refused ${what}`, async () => {
+        const topic = await stage.topic();
+        const producer = await stage.producer({ topic, maxAttempts: 1 });
+        let refused = 0;
+        await producer.send({ topic, body: Buffer.from('x'), ...some } as never).catch((error: { code: number }) => {
+          refused = error.code;
+        });
+        expect(refused).to.equal(code);
+      });
+    }
+  });
+
+  it('finds producers and consumers of one namespace together', async () => {
+    const topic = await stage.topic();
+    await stage.admin.admin.createTopic(`ns%${topic}`, { queues: 4 });
+    const producer = await stage.producer({ topic, namespace: 'ns' });
+    await producer.send({ topic, body: Buffer.from('inside') });
+    const inside = await stage.simple(topic, { namespace: 'ns' });
+    expect(texts(await drain(inside, 1))).to.deep.equal(['inside']);
+    const outside = await stage.simple(topic, { awaitDuration: 500 });
+    expect(await outside.receive(1, 10_000)).to.deep.equal([]);
+  });
+
+  it('shuts down quickly, and is not needed to start again when its node does', async () => {
+    const topic = await stage.topic();
+    const seen: string[] = [];
+    const consumer: PushConsumer = await stage.push(
+      topic,
+      async (message) => {
+        seen.push(message.body.toString());
+        return ConsumeResult.SUCCESS;
+      },
+      { endpoints: stage.endpoint(1) },
+    );
+    const producer = await stage.producer({ topic, endpoints: stage.endpoint(0) });
+    await producer.send({ topic, body: Buffer.from('before') });
+    await until('the first', () => seen.length === 1);
+    const id = 'n1';
+    await stage.cluster.kill(id);
+    await stage.cluster.restart(id);
+    await stage.cluster.waitForLeader();
+    await producer.send({ topic, body: Buffer.from('after') });
+    await until('the second', () => seen.includes('after'), 30_000);
+    const beganMs = Date.now();
+    await stage.shutdown(consumer);
+    expect(Date.now() - beganMs).to.be.lessThan(30_000);
+  });
+});
