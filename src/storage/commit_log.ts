@@ -90,6 +90,7 @@ export class CommitLog implements RecordSizer {
     if (options.isForRepair !== true) refuseUnderRepair(disk, directory);
     try {
       const base = keep(LogBase.open(disk, `${directory}/base`));
+      base.confirm();
       const openSegments = base.isFresh ? Segments.restart : Segments.open;
       const segments = keep(openSegments(disk, `${directory}/commitlog`, segmentSizeBytes, base.tip));
       const index = keep(LogIndexFiles.open(disk, `${directory}/index`, base.tip.index, options.indexUnitsPerFile));

@@ -106,9 +106,12 @@ export function describeCrashes<W>(
     }
 
     it('and at every step of the recovery from it', async () => {
-      for (const { step, disk: found, known } of points.filter((_, at) => at % stride === 0)) {
+      const chosen = points.filter((_, at) => at % stride === 0);
+      for (const [at, { step, disk: found, known }] of chosen.entries()) {
         const crashed = found.clone();
-        crashed.crash({ mode: 'sectors', random: new SeededRandom(step) });
+        // What a killed process left in the page cache is at risk for as long as the recovery does not flush it.
+        if (at % 2 === 0) crashed.kill();
+        else crashed.crash({ mode: 'sectors', random: new SeededRandom(step) });
         const inner = await crashPointsOf(crashed, null, () => recover(crashed, known, `step ${step}`, false));
         for (const { step: innerStep, disk } of inner.points) {
           disk.crash({ mode: 'sectors', random: new SeededRandom(innerStep) });

@@ -2,6 +2,7 @@
 // there that never was, and what is derived is what the log makes of it; opening it once more changes no byte.
 import type { OpenGroup } from '../../src/replica/open_group.ts';
 import { queueFilePath, UNIT_BYTES } from '../../src/storage/consume_queue.ts';
+import { MemoryStateStore } from '../../src/storage/memory_state_store.ts';
 import {
   applyTo,
   DIRECTORY,
@@ -18,7 +19,7 @@ export class BrokenPromise extends Error {}
 
 const DERIVED = ['consumequeue', 'index', 'keyindex'];
 /** Both slots of these are written anew at each start; what they say is checked by other means. */
-const SLOTS = /\/(hardstate|checkpoint|base)$/;
+const SLOTS = /\/(hardstate|checkpoint|base)(\.new)?$/;
 
 /** Replicas made anew from their logs, by what they were made from. */
 export class Rebuilt {
@@ -49,6 +50,7 @@ export async function checkRecovery(
   rebuilt: Rebuilt,
 ): Promise<void> {
   const group = await openReplica(disk, medium);
+  await checkAgain(disk, medium, known);
   const version = checkLog(group, known);
   check(
     known.hardStates.some(
@@ -63,7 +65,6 @@ export async function checkRecovery(
     () => `snapshots ${needed} were complete, and there are ${snapshots}`,
   );
   for (const at of group.snapshots.list()) drain(group, at);
-  await checkAgain(disk, medium, known);
   const { broker, log } = group;
   check(broker.appliedIndex <= log.lastIndex, () => `applied ${broker.appliedIndex} of ${log.lastIndex}`);
   check(broker.appliedIndex >= known.stored || version.base > known.stored, () => {
@@ -104,8 +105,9 @@ async function checkAgain(disk: MemoryDisk, medium: MemoryStateMedium, known: Kn
   again.crash({ mode: 'lost' });
   againMedium.crash();
   sameContent(found, contentOf(again), 'recovery left what was not durable');
-  checkLog(await openReplica(again, againMedium), known);
+  const group = await openReplica(again, againMedium);
   sameContent(found, contentOf(again), 'a second recovery changed');
+  checkLog(group, known);
 }
 
 function contentOf(disk: MemoryDisk): Map<string, Buffer> {
@@ -137,7 +139,7 @@ async function stateOf({ broker }: OpenGroup, disk: MemoryDisk, medium: MemorySt
       return [name, queueId, min, max, units];
     });
   });
-  const rows = [...medium.durable].filter(([key]) => !key.includes('keyindex')).sort();
+  const rows = [...(await new MemoryStateStore(medium).load())].filter(([key]) => !key.includes('keyindex'));
   return JSON.stringify({ topics: broker.topics(), queues, rows });
 }
 

@@ -56,6 +56,7 @@ class Player {
   /** The last record that both hold: everything that the others hold is committed. */
   #agreed = 0;
   #truncations = 0;
+  #truncatedAfter = 0;
   #clockMs = START_MS;
   #pending: Promise<unknown>[] = [];
 
@@ -83,6 +84,8 @@ class Player {
       ['checkpoint', () => this.#checkpoint()],
       ['checkpoint beside others', () => void this.#pending.push(this.#checkpoint())],
       ['vote', () => this.#vote(null)],
+      ['cut', () => this.#snapshotAndCut()],
+      ['cut', () => this.#snapshotAndCut()],
       ['cut', () => this.#snapshotAndCut()],
       ['receive and install a snapshot', () => this.#install()],
       ['lead', () => this.#lead()],
@@ -204,8 +207,8 @@ class Player {
     const begun = this.#truncations;
     const { index } = await this.#mine.log.flush();
     this.#each(({ flushed }) => ({ flushed: Math.max(flushed, index) }));
-    // What was truncated before the flush began can't come back.
-    if (begun === this.#truncations) this.#known.versions = [this.#present];
+    // What was truncated before the flush began can't come back, unless there was nothing to flush.
+    if (begun === this.#truncations && index > this.#truncatedAfter) this.#known.versions = [this.#present];
   }
 
   #apply(): void {
@@ -244,6 +247,7 @@ class Player {
     if (log.lastIndex <= this.#agreed) return;
     const keep = this.#agreed;
     this.#truncations++;
+    this.#truncatedAfter = keep;
     this.#each(({ flushed }) => ({ flushed: Math.min(flushed, keep) }));
     const timeline = this.#present.timeline.slice(0, keep);
     this.#known.versions = [...this.#known.versions, { ...this.#present, timeline }];

@@ -18,6 +18,8 @@ export interface VariantLimits {
 }
 
 const SECTOR_SIZES = [512, 4096] as const;
+/** What lies in two slots survives one that is garbage; all else relies on sectors that are old or new. */
+const SLOTS = /\/(hardstate|checkpoint|base)$/;
 const GARBAGE_CHANCE = 0.2;
 const ALL = Number.POSITIVE_INFINITY;
 
@@ -81,8 +83,9 @@ function loseSectors(disk: MemoryDisk, sectorBytes: number, seed: number, names:
     sectorBytes,
     sizesKept: Math.floor(next() * 3),
     namesKept: Math.floor(next() * (names + 1)),
-    fateOf: (_, { sizeBytes }) => {
-      if (hasGarbage && next() < GARBAGE_CHANCE)
+    fateOf: (path, { sizeBytes, overwrites }) => {
+      const mayBeGarbage = hasGarbage && (!overwrites || SLOTS.test(path));
+      if (mayBeGarbage && next() < GARBAGE_CHANCE)
         return Buffer.from(Array.from({ length: sizeBytes }, () => Math.floor(next() * 256)));
       return next() < keepChance ? sizeBytes : 0;
     },
