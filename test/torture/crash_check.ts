@@ -111,7 +111,7 @@ async function checkAgain(disk: MemoryDisk, medium: MemoryStateMedium, known: Kn
 }
 
 function contentOf(disk: MemoryDisk): Map<string, Buffer> {
-  const kept = disk.files().filter((path) => !SLOTS.test(path) && !path.includes('/consumequeue/'));
+  const kept = disk.files().filter((path) => !SLOTS.test(path) && !/\/(consumequeue|keyindex)\//.test(path));
   return new Map(kept.map((path) => [path, disk.bytes(path)]));
 }
 

@@ -9,12 +9,21 @@ import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_st
 export const DIRECTORY = '/group';
 
 /** Small, so that a short history rolls, cuts and fills several files of the log index. */
-export const layout = { segmentSizeBytes: 2048, indexUnitsPerFile: 8, cacheBytesMax: 1500 };
+export const layout = {
+  segmentSizeBytes: 2048,
+  indexUnitsPerFile: 8,
+  cacheBytesMax: 1500,
+  keyIndex: { slots: 8, entriesMax: 16 },
+};
 
 /** Opens a replica; also after a crash. */
-export function openReplica(disk: MemoryDisk, medium: MemoryStateMedium): Promise<OpenGroup> {
+export function openReplica(
+  disk: MemoryDisk,
+  medium: MemoryStateMedium,
+  onWarning: (message: string) => void = () => {},
+): Promise<OpenGroup> {
   const store = new MemoryStateStore(medium);
-  return openGroup({ disk, directory: DIRECTORY, store, onWarning: () => {}, ...layout });
+  return openGroup({ disk, directory: DIRECTORY, store, onWarning, ...layout });
 }
 
 /** Records of one log from record 1 on; grows, and is replaced by another one when it is truncated. */
