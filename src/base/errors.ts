@@ -95,6 +95,7 @@ export const errorTable = {
   MEMBERSHIP_CHANGING: kind('An earlier change of the membership is still under way.', grpc.aborted, 50001, true),
   TRANSFER_FAILED: kind('Leadership could not be handed over; the leader stays.', grpc.aborted, 50001, true),
   OVERLOADED: kind('The node has as much waiting work as it may hold.', grpc.resourceExhausted, 42900, true),
+  DISK_FULL: kind("The leader's disk is too full to take on more.", grpc.resourceExhausted, 50001, true),
   SHUTTING_DOWN: kind('The node is shutting down.', grpc.unavailable, 50001, true),
   NODE_REMOVED: kind('This node does not belong to the group (any more); others do.', grpc.unavailable, 50001, true),
   REPAIRING: kind(

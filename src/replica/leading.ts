@@ -31,6 +31,8 @@ interface LeadingOptions {
   readonly broker: Broker;
   /** Bytes of the log that are not applied yet. */
   readonly unappliedBytes: () => number;
+  /** Whether the disk is too full for more messages. */
+  readonly isDiskFull: () => boolean;
   /** Runs a task as a turn of the replica. */
   readonly turn: (task: () => void) => void;
 }
@@ -66,8 +68,9 @@ export class Leading {
   /** Puts a request into the queue, or answers it at once with why not. */
   enqueue(item: Pending): void {
     try {
-      const { raft, limits } = this.#options;
+      const { raft, limits, isDiskFull } = this.#options;
       if (!raft.isLeader) throw new TLedgerError('NOT_LEADER');
+      if (item.kind === 'append' && isDiskFull()) throw new TLedgerError('DISK_FULL');
       if (this.waitingCount >= limits.countMax) {
         throw new TLedgerError('OVERLOADED', `${this.waitingCount} requests wait for their answer already`);
       }

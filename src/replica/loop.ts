@@ -21,6 +21,7 @@ import { Alarm } from './alarm.ts';
 import { Applying } from './applying.ts';
 import { Callers } from './callers.ts';
 import { DamageWatch } from './damage_watch.ts';
+import { DiskWatch } from './disk_watch.ts';
 import { Exchange } from './exchange.ts';
 import { Flusher } from './flusher.ts';
 import { installSnapshot } from './install.ts';
@@ -52,6 +53,8 @@ export class ReplicaLoop implements PeerEvents {
   readonly #applying: Applying;
   readonly #keyBuilding: KeyBuilding;
   readonly #retention: Retention;
+  /** How full the disk is; null when nobody looks. */
+  readonly disk: DiskWatch | null;
   readonly #traffic: SnapshotTraffic;
   readonly #exchange: Exchange;
   readonly #watchdog: Watchdog;
@@ -94,17 +97,16 @@ export class ReplicaLoop implements PeerEvents {
     this.#toldMembership = raft.committedMembership.index;
     this.stateListeners = new Listeners(clock, (listener) => this.callOut(listener));
     this.memberListeners = new Listeners(clock, (listener) => this.callOut(listener));
-    this.#retention = new Retention({
-      ...options,
-      bytesMax: options.retentionBytes,
-      onSnapshot: () => turn(() => this.#cutLog()),
-      onFailure,
-    });
+    this.#retention = this.#retentionOf(turn);
+    this.disk = this.#diskWatch();
     const atBoundary = this.#retention.isOn ? (index: LogIndex): void => this.#retention.atBoundary(index) : null;
     this.#applying = new Applying({ ...options, atBoundary, onFailure });
     this.#keyBuilding = new KeyBuilding({ clock, index: broker.keys.index, onWarning });
     const unappliedBytes = (): number => this.#applying.unappliedBytes;
-    this.leading = new Leading({ limits, clock, log, raft, broker, unappliedBytes, turn });
+    this.leading = new Leading({
+      ...{ limits, clock, log, raft, broker, unappliedBytes, turn },
+      isDiskFull: () => this.disk?.isAt('refuse') === true,
+    });
     this.callers = new Callers(clock, this.leading);
     this.#watchdog = new Watchdog({
       clock,
@@ -160,6 +162,28 @@ export class ReplicaLoop implements PeerEvents {
     });
   }
 
+  #retentionOf(turn: (task: () => void) => void): Retention {
+    const { retentionBytes, retentionMs = 0, space } = this.#options;
+    return new Retention({
+      ...this.#options,
+      bytesMax: retentionBytes,
+      ageMsMax: retentionMs,
+      mindsDisk: (space?.cleanPercent ?? 0) > 0,
+      needsRoom: () => this.disk?.isAt('clean') === true,
+      retainFrom: () => this.raft.retainFrom,
+      turn,
+      onCut: (base) => this.#onCut(base),
+      onFailure: (error) => this.#fail(error),
+    });
+  }
+
+  #diskWatch(): DiskWatch | null {
+    const { space } = this.#options;
+    if (space === undefined) return null;
+    const onFailure = (error: unknown): void => this.#fail(error);
+    return new DiskWatch({ ...this.#options, ...space, onLook: () => this.#onDiskLooked(), onFailure });
+  }
+
   /** Takes part in the group from now on. */
   start(): void {
     assert(this.#state === 'idle', 'a replica starts once');
@@ -168,14 +192,24 @@ export class ReplicaLoop implements PeerEvents {
     this.#turn(() => {});
     this.#applying.start();
     this.#keyBuilding.start();
+    this.#retention.start();
+    this.disk?.start();
   }
 
   onMessage(message: RaftMessage, bytes: RecordBytes | null): void {
     this.#turn(() => {
-      const checked = this.#exchange.take(message, bytes, this.raft.term);
+      const checked = this.#hasRoomFor(bytes) ? this.#exchange.take(message, bytes, this.raft.term) : null;
       if (checked !== null) this.raft.step(checked, this.#clock.monotonicMs());
     });
     this.#exchange.release();
+  }
+
+  /**
+   * A node whose disk is full takes no records, as if they had been lost on the way; it goes on to hear, to vote and to
+   * answer. The others are a majority, or nothing is committed.
+   */
+  #hasRoomFor(bytes: RecordBytes | null): boolean {
+    return bytes === null || bytes.start === bytes.end || this.disk?.isAt('full') !== true;
   }
 
   onUp(peer: NodeId): void {
@@ -211,7 +245,9 @@ export class ReplicaLoop implements PeerEvents {
     this.#alarm.cancel();
     this.#watchdog.stop();
     this.callers.close(new TLedgerError('SHUTTING_DOWN'));
+    this.#retention.stop();
     await this.#installing;
+    await this.disk?.stop();
     await this.#flusher.stop();
     await this.#traffic.stop();
     await this.#keyBuilding.stop();
@@ -305,10 +341,13 @@ export class ReplicaLoop implements PeerEvents {
     return committedMembership.membership.addresses[this.#options.raft.id] === undefined;
   }
 
-  /** A snapshot became durable: what it stands for may go. */
-  #cutLog(): void {
-    const base = this.#retention.cut(this.raft.retainFrom);
-    if (base === null) return;
+  /** The disk was looked at: what may go before its time goes. */
+  #onDiskLooked(): void {
+    if (this.#state === 'running' && this.disk?.isAt('clean') === true) this.#retention.look();
+  }
+
+  /** The log was cut, in this turn. */
+  #onCut(base: LogIndex): void {
     // The log flushes a segment when it closes it; consensus hears of that with the next flush, which may hang.
     const { flushedIndex } = this.#log;
     this.raft.flushed(flushedIndex, this.#log.termAt(flushedIndex));
@@ -394,6 +433,8 @@ export class ReplicaLoop implements PeerEvents {
     this.#alarm.cancel();
     this.#watchdog.stop();
     this.#applying.abandon();
+    this.#retention.stop();
+    this.disk?.abandon();
     this.#keyBuilding.abandon();
     this.#options.onFailure(error instanceof Error ? error : new Error(String(error)));
     this.callers.close(new TLedgerError('SHUTTING_DOWN', `The node failed: ${messageOf(error)}.`));
