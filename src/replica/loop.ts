@@ -21,7 +21,6 @@ import { Alarm } from './alarm.ts';
 import { Applying } from './applying.ts';
 import { Callers } from './callers.ts';
 import { DamageWatch } from './damage_watch.ts';
-import { DiskWatch } from './disk_watch.ts';
 import { Exchange } from './exchange.ts';
 import { Flusher } from './flusher.ts';
 import { installSnapshot } from './install.ts';
@@ -30,8 +29,8 @@ import { Leading } from './leading.ts';
 import { Listeners } from './listeners.ts';
 import { membershipsOf } from './open_group.ts';
 import type { ReplicaOptions } from './options.ts';
-import { Retention } from './retention.ts';
 import { SNAPSHOT_CHUNK_BYTES, SnapshotTraffic } from './snapshot_traffic.ts';
+import { Space } from './space.ts';
 import type { PeerEvents, RecordBytes } from './types.ts';
 import { Watchdog } from './watchdog.ts';
 
@@ -52,9 +51,8 @@ export class ReplicaLoop implements PeerEvents {
   readonly #alarm: Alarm;
   readonly #applying: Applying;
   readonly #keyBuilding: KeyBuilding;
-  readonly #retention: Retention;
-  /** How full the disk is; null when nobody looks. */
-  readonly disk: DiskWatch | null;
+  /** What is kept of the log, and how full the disk is. */
+  readonly space: Space;
   readonly #traffic: SnapshotTraffic;
   readonly #exchange: Exchange;
   readonly #watchdog: Watchdog;
@@ -97,15 +95,23 @@ export class ReplicaLoop implements PeerEvents {
     this.#toldMembership = raft.committedMembership.index;
     this.stateListeners = new Listeners(clock, (listener) => this.callOut(listener));
     this.memberListeners = new Listeners(clock, (listener) => this.callOut(listener));
-    this.#retention = this.#retentionOf(turn);
-    this.disk = this.#diskWatch();
-    const atBoundary = this.#retention.isOn ? (index: LogIndex): void => this.#retention.atBoundary(index) : null;
+    this.space = new Space({
+      ...options,
+      isRunning: () => this.#state === 'running',
+      retainFrom: () => raft.retainFrom,
+      turn,
+      onCut: (base) => this.#onCut(base),
+      onFailure,
+    });
+    const atBoundary = this.space.retention.isOn
+      ? (index: LogIndex): void => this.space.retention.atBoundary(index)
+      : null;
     this.#applying = new Applying({ ...options, atBoundary, onFailure });
     this.#keyBuilding = new KeyBuilding({ clock, index: broker.keys.index, onWarning });
     const unappliedBytes = (): number => this.#applying.unappliedBytes;
     this.leading = new Leading({
       ...{ limits, clock, log, raft, broker, unappliedBytes, turn },
-      isDiskFull: () => this.disk?.isAt('refuse') === true,
+      isDiskFull: () => this.space.isAt('refuse'),
     });
     this.callers = new Callers(clock, this.leading);
     this.#watchdog = new Watchdog({
@@ -162,28 +168,6 @@ export class ReplicaLoop implements PeerEvents {
     });
   }
 
-  #retentionOf(turn: (task: () => void) => void): Retention {
-    const { retentionBytes, retentionMs = 0, space } = this.#options;
-    return new Retention({
-      ...this.#options,
-      bytesMax: retentionBytes,
-      ageMsMax: retentionMs,
-      mindsDisk: (space?.cleanPercent ?? 0) > 0,
-      needsRoom: () => this.disk?.isAt('clean') === true,
-      retainFrom: () => this.raft.retainFrom,
-      turn,
-      onCut: (base) => this.#onCut(base),
-      onFailure: (error) => this.#fail(error),
-    });
-  }
-
-  #diskWatch(): DiskWatch | null {
-    const { space } = this.#options;
-    if (space === undefined) return null;
-    const onFailure = (error: unknown): void => this.#fail(error);
-    return new DiskWatch({ ...this.#options, ...space, onLook: () => this.#onDiskLooked(), onFailure });
-  }
-
   /** Takes part in the group from now on. */
   start(): void {
     assert(this.#state === 'idle', 'a replica starts once');
@@ -192,8 +176,7 @@ export class ReplicaLoop implements PeerEvents {
     this.#turn(() => {});
     this.#applying.start();
     this.#keyBuilding.start();
-    this.#retention.start();
-    this.disk?.start();
+    this.space.start();
   }
 
   onMessage(message: RaftMessage, bytes: RecordBytes | null): void {
@@ -209,7 +192,7 @@ export class ReplicaLoop implements PeerEvents {
    * answer. The others are a majority, or nothing is committed.
    */
   #hasRoomFor(bytes: RecordBytes | null): boolean {
-    return bytes === null || bytes.start === bytes.end || this.disk?.isAt('full') !== true;
+    return bytes === null || bytes.start === bytes.end || !this.space.isAt('full');
   }
 
   onUp(peer: NodeId): void {
@@ -234,7 +217,7 @@ export class ReplicaLoop implements PeerEvents {
     await this.#installing;
     await this.#flusher.stop();
     await this.#traffic.stop();
-    await this.#retention.whenIdle();
+    await this.space.retention.whenIdle();
     await this.#applying.pause();
   }
 
@@ -245,9 +228,8 @@ export class ReplicaLoop implements PeerEvents {
     this.#alarm.cancel();
     this.#watchdog.stop();
     this.callers.close(new TLedgerError('SHUTTING_DOWN'));
-    this.#retention.stop();
+    await this.space.stop();
     await this.#installing;
-    await this.disk?.stop();
     await this.#flusher.stop();
     await this.#traffic.stop();
     await this.#keyBuilding.stop();
@@ -341,11 +323,6 @@ export class ReplicaLoop implements PeerEvents {
     return committedMembership.membership.addresses[this.#options.raft.id] === undefined;
   }
 
-  /** The disk was looked at: what may go before its time goes. */
-  #onDiskLooked(): void {
-    if (this.#state === 'running' && this.disk?.isAt('clean') === true) this.#retention.look();
-  }
-
   /** The log was cut, in this turn. */
   #onCut(base: LogIndex): void {
     // The log flushes a segment when it closes it; consensus hears of that with the next flush, which may hang.
@@ -366,7 +343,7 @@ export class ReplicaLoop implements PeerEvents {
   async #install(point: SnapshotPoint): Promise<void> {
     await this.#flusher.whenIdle();
     await this.#applying.pause();
-    await this.#retention.whenIdle();
+    await this.space.retention.whenIdle();
     if (this.#state !== 'installing') return;
     await installSnapshot({ ...this.#options, point });
     if (this.#state !== 'installing') return;
@@ -433,8 +410,7 @@ export class ReplicaLoop implements PeerEvents {
     this.#alarm.cancel();
     this.#watchdog.stop();
     this.#applying.abandon();
-    this.#retention.stop();
-    this.disk?.abandon();
+    this.space.abandon();
     this.#keyBuilding.abandon();
     this.#options.onFailure(error instanceof Error ? error : new Error(String(error)));
     this.callers.close(new TLedgerError('SHUTTING_DOWN', `The node failed: ${messageOf(error)}.`));
