@@ -97,11 +97,8 @@ export class ReplicaLoop implements PeerEvents {
     this.memberListeners = new Listeners(clock, (listener) => this.callOut(listener));
     this.space = new Space({
       ...options,
-      isRunning: () => this.#state === 'running',
-      retainFrom: () => raft.retainFrom,
-      turn,
+      ...{ turn, onFailure, isRunning: () => this.#state === 'running', retainFrom: () => raft.retainFrom },
       onCut: (base) => this.#onCut(base),
-      onFailure,
     });
     const atBoundary = this.space.retention.isOn
       ? (index: LogIndex): void => this.space.retention.atBoundary(index)
@@ -114,16 +111,7 @@ export class ReplicaLoop implements PeerEvents {
       isDiskFull: () => this.space.isAt('refuse'),
     });
     this.callers = new Callers(clock, this.leading);
-    this.#watchdog = new Watchdog({
-      clock,
-      diskStallMs: options.diskStallMs,
-      loopStallMs: options.raft.electionTimeoutMsMax,
-      flushingSinceMs: () => this.#flusher.flushingSinceMs,
-      onChange: (isImpaired, reason) => {
-        onWarning(`${reason}: this node ${isImpaired ? 'does not lead' : 'may lead again'}`);
-        this.#mustHear(() => raft.setImpaired(isImpaired, clock.monotonicMs()));
-      },
-    });
+    this.#watchdog = this.#newWatchdog();
     this.#alarm = new Alarm(
       clock,
       () => turn(() => raft.tick(clock.monotonicMs())),
@@ -156,6 +144,20 @@ export class ReplicaLoop implements PeerEvents {
           this.leading.scheduleDrain();
         }),
       onFailure,
+    });
+  }
+
+  #newWatchdog(): Watchdog {
+    const clock = this.#clock;
+    return new Watchdog({
+      clock,
+      diskStallMs: this.#options.diskStallMs,
+      loopStallMs: this.#options.raft.electionTimeoutMsMax,
+      flushingSinceMs: () => this.#flusher.flushingSinceMs,
+      onChange: (isImpaired, reason) => {
+        this.#options.onWarning(`${reason}: this node ${isImpaired ? 'does not lead' : 'may lead again'}`);
+        this.#mustHear(() => this.raft.setImpaired(isImpaired, clock.monotonicMs()));
+      },
     });
   }
 
