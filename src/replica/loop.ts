@@ -189,10 +189,7 @@ export class ReplicaLoop implements PeerEvents {
     this.#exchange.release();
   }
 
-  /**
-   * A node whose disk is full takes no records, as if they had been lost on the way; it goes on to hear, to vote and to
-   * answer. The others are a majority, or nothing is committed.
-   */
+  /** A node whose disk is full takes no records, as if they were lost on the way; it goes on to hear and to vote. */
   #hasRoomFor(bytes: RecordBytes | null): boolean {
     return bytes === null || bytes.start === bytes.end || !this.space.isAt('full');
   }
