@@ -60,6 +60,14 @@ export class ParkedTable implements StateTable {
     return this.#parked.values();
   }
 
+  /** Halves of transactions that are open. */
+  *halves(): IterableIterator<Parked> {
+    for (const index of this.#halves.values()) {
+      const half = this.#parked.get(index);
+      if (half !== undefined) yield half;
+    }
+  }
+
   /** The oldest record that is still needed; null when none is held back. They come in the order of the log. */
   get firstIndex(): LogIndex | null {
     for (const index of this.#parked.keys()) return index;
