@@ -1,13 +1,13 @@
 // `npm run test:disk-errors -- [--only words] [--keep]`: three real nodes under load, each on a disk of its own, and one thing
 // wrong with one of these at a time. The node says clearly what it is and stops in order, or goes on; the group goes on
 // with the others; put right, the node is a member like before; in the end nothing acknowledged is missing. Needs root.
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { TLedgerClient } from '../../src/client/index.ts';
-import { type ChildExit, describeExit } from '../../src/server/child_node.ts';
+import { type ChildExit, describeExit, programArguments } from '../../src/server/child_node.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
 import { History } from '../chaos/history.ts';
 import { isFaultless, judge } from '../chaos/judge.ts';
@@ -137,12 +137,22 @@ async function inject(scene: Scene, nodeId: string, call: string, error: string)
     `inject=${call}:error=${error}`,
   ];
   const tracer = spawn('strace', args, { stdio: 'ignore' });
+  const traced = once(tracer, 'exit');
   try {
     return await scene.ends(nodeId);
   } finally {
     tracer.kill('SIGKILL');
-    await once(tracer, 'exit').catch(() => {});
+    await traced;
   }
+}
+
+/** A start whose log goes elsewhere. @returns what it says before it ends with an exit code. */
+function refusalOf(scene: Scene, nodeId: string): string {
+  const where = ['--data-dir', scene.disks.pathOf(nodeId), '--node-id', nodeId];
+  const args = [...programArguments(), 'node', 'start', ...where];
+  const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: WITHIN_MS });
+  if (status === null || status === 0) throw new Error(`the node starts: ${stderr}`);
+  return stderr;
 }
 
 const newest = (directory: string): string => join(directory, readdirSync(directory).sort().at(-1)!);
@@ -193,7 +203,7 @@ const faults: readonly Fault[] = [
       await scene.stop(nodeId);
       scene.disks.unmount(nodeId);
       scene.disks.mount(nodeId, 'loop,ro');
-      return scene.refuses(nodeId);
+      return refusalOf(scene, nodeId);
     },
     cure: (scene, nodeId) => scene.disks.remount([nodeId]),
   },
