@@ -55,8 +55,8 @@ class Player {
   #isLeading = false;
   /** The last record that both hold: everything that the others hold is committed. */
   #agreed = 0;
-  #truncations = 0;
-  #truncatedAfter = 0;
+  /** What was kept, of each. */
+  readonly #truncations: number[] = [];
   #clockMs = START_MS;
   #pending: Promise<unknown>[] = [];
 
@@ -204,11 +204,14 @@ class Player {
   }
 
   async #flush(): Promise<void> {
-    const begun = this.#truncations;
-    const { index } = await this.#mine.log.flush();
-    this.#each(({ flushed }) => ({ flushed: Math.max(flushed, index) }));
+    const begun = this.#truncations.length;
+    const flushed = await this.#mine.log.flush();
+    // It may be heard of when what it vouches for was truncated.
+    const index = Math.min(flushed.index, ...this.#truncations.slice(begun));
+    this.#each((version) => ({ flushed: Math.max(version.flushed, index) }));
     // What was truncated before the flush began can't come back, unless there was nothing to flush.
-    if (begun === this.#truncations && index > this.#truncatedAfter) this.#known.versions = [this.#present];
+    if (begun === this.#truncations.length && index > (this.#truncations.at(-1) ?? 0))
+      this.#known.versions = [this.#present];
   }
 
   #apply(): void {
@@ -246,8 +249,7 @@ class Player {
     const { log } = this.#mine;
     if (log.lastIndex <= this.#agreed) return;
     const keep = this.#agreed;
-    this.#truncations++;
-    this.#truncatedAfter = keep;
+    this.#truncations.push(keep);
     this.#each(({ flushed }) => ({ flushed: Math.min(flushed, keep) }));
     const timeline = this.#present.timeline.slice(0, keep);
     this.#known.versions = [...this.#known.versions, { ...this.#present, timeline }];
