@@ -79,6 +79,11 @@ const shape = {
     'sync',
     'Whether a replica vouches for a record after fdatasync (sync) or after the write to the page cache (async).',
   ),
+  flushIntervalMs: quantity(
+    'ms',
+    [1, 60_000, 100],
+    'With `flush: async`: how long written records are left to the page cache before a replica flushes them.',
+  ),
   segmentSizeBytes: quantity(
     'bytes',
     [8 * MIB, 16 * GIB, GIB],

@@ -107,7 +107,7 @@ export class ReplicaLoop implements PeerEvents {
     this.#keyBuilding = new KeyBuilding({ clock, index: broker.keys.index, onWarning });
     const unappliedBytes = (): number => this.#applying.unappliedBytes;
     this.leading = new Leading({
-      ...{ limits, clock, log, raft, broker, unappliedBytes, turn },
+      ...{ limits, clock, log, raft, broker, unappliedBytes, turn, flush: options.flush },
       isDiskFull: () => this.space.isAt('refuse'),
     });
     this.callers = new Callers(clock, this.leading);
@@ -134,6 +134,7 @@ export class ReplicaLoop implements PeerEvents {
     this.#flusher = new Flusher({
       log,
       policy: options.flush,
+      intervalMs: options.flushIntervalMs,
       clock,
       onFlush: () => this.#watchdog.onFlush(),
       onFlushed: () => this.#watchdog.onFlushed(),

@@ -20,6 +20,8 @@ export interface ReplicaOptions {
   readonly membership: Membership;
   readonly limits: LeadingLimits;
   readonly flush: FlushPolicy;
+  /** With `async`: how long written records are left to the page cache; 100 ms by default. */
+  readonly flushIntervalMs?: number;
   readonly checkpointIntervalMs: number;
   /** Bytes of the log kept at least, in whole segments; 0 keeps everything. */
   readonly retentionBytes: number;

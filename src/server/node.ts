@@ -327,6 +327,7 @@ function replicaSettingsOf(config: NodeConfig) {
       unappliedBytesMax: UNAPPLIED_BYTES_MAX,
     },
     flush: config.flush,
+    flushIntervalMs: config.flushIntervalMs,
     checkpointIntervalMs: config.checkpointIntervalMs,
     retentionBytes: config.retentionBytes,
     retentionMs: config.retentionMs,

@@ -150,6 +150,11 @@ export class CommitLog implements RecordSizer {
     return this.#flusher.flushed.end;
   }
 
+  /** The first unflushed record that must be flushed before it, or any behind it, is vouched for (`flushFirst`). */
+  get firstToFlush(): LogIndex | null {
+    return this.#appender.firstToFlush;
+  }
+
   get unflushedBytes(): number {
     return this.#parts.tip.end - this.#flusher.flushed.end;
   }
