@@ -62,6 +62,7 @@ export interface GroupOptions {
   readonly checkpointIntervalMs?: number;
   readonly retentionBytes?: number | ((id: NodeId) => number);
   readonly retentionMs?: number;
+  readonly flushIntervalMs?: number;
   /** Limits of how full disks may be; nobody looks without. */
   readonly space?: DiskLimits;
   readonly snapshotChunkBytes?: number;
@@ -171,6 +172,7 @@ export class Group {
       },
       limits: { ...limits, ...this.#options.limits },
       flush: this.#options.flush ?? 'sync',
+      ...(this.#options.flushIntervalMs === undefined ? {} : { flushIntervalMs: this.#options.flushIntervalMs }),
       checkpointIntervalMs: this.#options.checkpointIntervalMs ?? 200,
       clock,
       random: this.#random,
