@@ -137,6 +137,16 @@ export const snapshotMutants: readonly Mutant[] = [
   ]),
   ...inFile('src/replica/retention.ts', [
     {
+      name: 'tail-of-what-is-kept-cut-too-early',
+      original: 'ageMs >= PATIENCE_FACTOR * ageMsMax || (ageMs >= ageMsMax &&',
+      replacement: 'ageMs >= PATIENCE_FACTOR * ageMsMax || (ageMs >= 0 &&',
+      breaks: 'Messages go before their time.',
+      directed: {
+        reason: 'A checker that knows the log of the group cannot tell a cut that comes early from one that is due.',
+        test: 'test/replica/disk_full.test.ts',
+      },
+    },
+    {
       name: 'queues-keep-what-was-cut',
       original: 'this.#options.broker.cut(snapshot, rows)',
       replacement: '{}',
