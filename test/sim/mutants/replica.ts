@@ -61,14 +61,14 @@ export const replicaMutants: readonly Mutant[] = [
     },
     {
       name: 'vouch-for-the-end',
-      original: "if (policy === 'sync') onDurable(durable.index, durable.term);",
-      replacement: "if (policy === 'sync' && durable.index > 0) onDurable(log.lastIndex, log.lastTerm);",
+      original: 'onDurable(durable.index, durable.term);',
+      replacement: 'if (durable.index > 0) onDurable(log.lastIndex, log.lastTerm);',
       breaks: 'What was written during a flush counts as flushed.',
     },
     {
       name: 'sync-vouches-at-once',
-      original: "return policy === 'async' ? { index",
-      replacement: "return policy === 'async' || log.lastIndex % 8 === 0 ? { index",
+      original: "if (policy === 'sync') return null;",
+      replacement: "if (policy === 'sync' && log.lastIndex % 8 !== 0) return null;",
       breaks: 'Records count as durable before they are flushed.',
     },
   ]),
