@@ -12,7 +12,7 @@ interface Generic {
   readonly sequence: string;
   readonly messages: readonly unknown[];
   readonly records: Buffer;
-  readonly flush: string;
+  readonly flush?: string;
 }
 const generic = codecOf<Generic>('AppendRequest');
 
