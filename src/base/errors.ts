@@ -13,6 +13,7 @@ const grpc = {
   failedPrecondition: 9,
   aborted: 10,
   outOfRange: 11,
+  unimplemented: 12,
   internal: 13,
   unavailable: 14,
   dataLoss: 15,
@@ -65,6 +66,17 @@ export const errorTable = {
     40000,
     false,
   ),
+  // The same, where only RocketMQ's protocol knows the thing.
+  ILLEGAL_MESSAGE_GROUP: kind('The message group is not legal.', grpc.invalidArgument, 40006, false),
+  ILLEGAL_MESSAGE_ID: kind('The message id is not legal.', grpc.invalidArgument, 40009, false),
+  INVALID_TRANSACTION_ID: kind('The transaction id is not legal.', grpc.invalidArgument, 40008, false),
+  ILLEGAL_INVISIBLE_TIME: kind('The invisible time is not legal.', grpc.invalidArgument, 40011, false),
+  ILLEGAL_POLLING_TIME: kind('The call ends before its long poll could.', grpc.invalidArgument, 40018, false),
+  INVALID_RECEIPT_HANDLE: kind('The receipt handle is not valid (any more).', grpc.invalidArgument, 40013, false),
+  MESSAGE_TYPE_MISMATCH: kind('The topic does not take messages of that type.', grpc.invalidArgument, 40014, false),
+  UNRECOGNIZED_CLIENT: kind('The client has not told what it is.', grpc.failedPrecondition, 40015, false),
+  CLIENT_ID_REQUIRED: kind('The client does not say its id.', grpc.invalidArgument, 40017, false),
+  NOT_IMPLEMENTED: kind('The node does not know how to do that.', grpc.unimplemented, 50100, false),
   // Who may speak to whom.
   NOT_A_MEMBER: kind('The caller is not a member of this group.', grpc.permissionDenied, 40300, false),
   WRONG_CLUSTER: kind(
@@ -95,6 +107,7 @@ export const errorTable = {
   MEMBERSHIP_CHANGING: kind('An earlier change of the membership is still under way.', grpc.aborted, 50001, true),
   TRANSFER_FAILED: kind('Leadership could not be handed over; the leader stays.', grpc.aborted, 50001, true),
   OVERLOADED: kind('The node has as much waiting work as it may hold.', grpc.resourceExhausted, 42900, true),
+  DISK_FULL: kind("The leader's disk is too full to take on more.", grpc.resourceExhausted, 50001, true),
   SHUTTING_DOWN: kind('The node is shutting down.', grpc.unavailable, 50001, true),
   NODE_REMOVED: kind('This node does not belong to the group (any more); others do.', grpc.unavailable, 50001, true),
   REPAIRING: kind(

@@ -186,6 +186,7 @@ export class Admissions {
     let count = 0;
     let bodyBytes = 0;
     let start = 0;
+    let last = 0;
     for (let at = 0; at < records.length; count++) {
       const end = checkMessageRecord(records, at, queue, parts);
       bodyBytes += parts.bodyEnd - parts.bodyStart;
@@ -195,8 +196,11 @@ export class Admissions {
         writeProducerStamp(records, parts, id, id === NO_PRODUCER ? 0 : sequence + count);
         writeFlags(records, at, 0);
       }
+      last = at;
       at = end;
     }
+    // The disk that holds the last one holds those before it.
+    if (request.flush === 'sync' && count > known) writeFlags(records, last, recordFlag.flushFirst);
     if (count > messageLimits.batchCountMax) {
       throw batchTooLarge(`${count} messages; at most ${messageLimits.batchCountMax} are allowed`);
     }

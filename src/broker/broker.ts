@@ -18,6 +18,7 @@ import { type LogIndex, logIndex, type MembershipEntry } from '../raft/types.ts'
 import { type ConsumeQueue, ConsumeQueues, UNITS_PER_FILE } from '../storage/consume_queue.ts';
 import type { LogTip } from '../storage/log_tip.ts';
 import type { Snapshot } from '../storage/snapshot_store.ts';
+import type { StateEntry } from '../storage/state_store.ts';
 import { Admissions, type AppendPlace } from './admission.ts';
 import { type Changes, Checkpoints } from './checkpoints.ts';
 import { decodeCommand, decodeCommittedMembership, encodeCommand, planTopic } from './commands.ts';
@@ -233,14 +234,15 @@ export class Broker extends BrokerReads {
    * before this returns; who waits is woken, and the promise resolves, when it is durable. Not while leading.
    * @param restartLog has the log begin behind the snapshot's tip (`CommitLog.restart`): after the snapshot was found to
    * make sense, for the log is lost then, and before the state changes, so that no crash leaves it ahead of its log.
+   * @param entries the snapshot's rows, where they have been read already: reading them takes a while.
    * @throws TLedgerError DATA_CORRUPTED when the snapshot makes no sense: then nothing has changed, nor the log.
    * @throws whatever the store throws; final.
    */
-  async install(snapshot: Snapshot, restartLog: () => void): Promise<void> {
+  async install(snapshot: Snapshot, restartLog: () => void, entries = snapshot.rows()): Promise<void> {
     assert(!this.#isLeading && !this.#checkpoints.hasFailed, 'a leader has what a snapshot could bring');
     const { index } = snapshot.meta.tip;
     assert(index > this.#applied, () => `a snapshot at ${index} is installed where ${this.#applied} is applied`);
-    const { tables, rows } = readSnapshot(snapshot);
+    const { tables, rows } = readSnapshot(snapshot, entries);
     this.#become(tables, restartLog);
     this.keys.index?.restart(snapshot.meta.tip.end);
     await this.#checkpoints.replace(index, rows, this.#takeCut());
@@ -250,12 +252,13 @@ export class Broker extends BrokerReads {
   /**
    * The log is cut to the snapshot's tip (`CommitLog.cutTo`) before anything else happens: each queue's minimum becomes
    * its length there. Pulls below it are refused from now on; files of units below go with the next checkpoint.
+   * @param entries the snapshot's rows, where they have been read already: reading them takes a while.
    * @throws TLedgerError DATA_CORRUPTED, STORAGE_FAILED when the snapshot cannot be read; nothing has changed then.
    */
-  cut(snapshot: Snapshot): void {
+  cut(snapshot: Snapshot, entries: Iterable<StateEntry> = snapshot.rows()): void {
     const { index } = snapshot.meta.tip;
     assert(index <= this.#applied, () => `the log is cut at ${index} where ${this.#applied} is applied`);
-    for (const { queue, length } of queueCuts(snapshot, this.topicTable)) this.#cutQueue(queue, length);
+    for (const { queue, length } of queueCuts(snapshot, entries, this.topicTable)) this.#cutQueue(queue, length);
     this.keys.index?.cutTo(snapshot.meta.tip.end);
     this.#dirty.base(index);
   }

@@ -21,10 +21,12 @@ export interface CreateTopic {
   readonly topic: TopicInfo;
 }
 
-/** A consumer group is there, or is now what this says: `{"v":1,"type":"put-group","name":…,…}`. */
+/** A consumer group is there, or is now what this says: `{"v":1,"type":"put-group","name":…,…,"onlyNew":true}`. */
 export interface PutGroup {
   readonly type: 'put-group';
   readonly group: GroupInfo;
+  /** A group that is there stays as it is. */
+  readonly onlyNew?: boolean;
 }
 
 /** A consumer group and all its progress go: `{"v":1,"type":"delete-group","name":…}`. */
@@ -60,7 +62,11 @@ function fieldsOf(command: Command): object {
     case 'create-topic':
       return command.topic;
     case 'put-group':
-      return { name: command.group.name, ...groupValue(command.group) };
+      return {
+        name: command.group.name,
+        ...groupValue(command.group),
+        ...(command.onlyNew === true ? { onlyNew: true } : {}),
+      };
     case 'consume':
       return consumeFields(command);
     case 'delete-group':
@@ -79,7 +85,11 @@ export function decodeCommand(body: Buffer): Command {
     case 'create-topic':
       return readCreateTopic(fields);
     case 'put-group':
-      return { type, group: readGroup(readName(fields), Object.fromEntries(fields)) };
+      return {
+        type,
+        group: readGroup(readName(fields), Object.fromEntries(fields)),
+        onlyNew: fields.get('onlyNew') === true,
+      };
     case 'delete-group':
       return { type, name: readName(fields) };
     case 'consume':

@@ -49,10 +49,10 @@ export interface SnapshotState {
 }
 
 /** Reads and checks all of a snapshot. @throws TLedgerError DATA_CORRUPTED, STORAGE_FAILED */
-export function readSnapshot(snapshot: Snapshot): SnapshotState {
+export function readSnapshot(snapshot: Snapshot, entries: Iterable<StateEntry> = snapshot.rows()): SnapshotState {
   const { tip, membership } = snapshot.meta;
   const rows = new Map<string, string>([[BASE_KEY, baseValue(tip.index)]]);
-  for (const [key, value] of snapshot.rows()) {
+  for (const [key, value] of entries) {
     refuseNonsense(key, () => assert(!localKeys.has(key), 'it is local'));
     const max = key.startsWith(QUEUE_PREFIX) ? readLength(key, value) : null;
     rows.set(key, max === null ? value : rangeValue(max, max));
@@ -88,8 +88,8 @@ export interface QueueLength {
 }
 
 /** The lengths of all queues that held a message by then. @throws TLedgerError DATA_CORRUPTED, STORAGE_FAILED */
-export function* queueLengths(snapshot: Snapshot): Generator<QueueLength> {
-  for (const [key, value] of snapshot.rows()) {
+export function* queueLengths(entries: Iterable<StateEntry>): Generator<QueueLength> {
+  for (const [key, value] of entries) {
     if (key.startsWith(QUEUE_PREFIX)) yield { ...queueOfKey(key), length: readLength(key, value) };
     // Rows are sorted: those of the queues are done with.
     else if (key > QUEUE_PREFIX) return;
@@ -106,9 +106,9 @@ export interface QueueCut {
  * The queues that lose messages when the log is cut at a snapshot's tip.
  * @throws TLedgerError DATA_CORRUPTED when the snapshot is not of these queues, or damaged; STORAGE_FAILED.
  */
-export function queueCuts(snapshot: Snapshot, topics: TopicTable): QueueCut[] {
+export function queueCuts(snapshot: Snapshot, entries: Iterable<StateEntry>, topics: TopicTable): QueueCut[] {
   const cuts: QueueCut[] = [];
-  for (const { topic, queueId, length } of queueLengths(snapshot)) {
+  for (const { topic, queueId, length } of queueLengths(entries)) {
     const queue = topics.get(topic)?.queues[queueId];
     if (queue === undefined || length > queue.units.max) {
       const { index } = snapshot.meta.tip;

@@ -20,7 +20,9 @@ export class Tables {
   apply(command: Exclude<Command, { type: 'create-topic' }>, index: LogIndex): void {
     switch (command.type) {
       case 'put-group':
-        return this.groups.put(command.group);
+        if (command.onlyNew !== true || this.groups.get(command.group.name) === undefined)
+          this.groups.put(command.group);
+        return;
       case 'delete-group':
         this.groups.delete(command.name);
         return this.progress.forget(({ group }) => group === command.name);

@@ -4,6 +4,9 @@ import type { LogIndex } from '../raft/types.ts';
 
 export { type Damage, damageOf } from '../storage/damage.ts';
 
+/** `sync`: on the disks of a majority; `async`: in its memory; empty: what the group does by itself. */
+export type FlushWish = '' | 'sync' | 'async';
+
 /** One batch for one queue: unsealed message records, back to back (format/message.ts). */
 export interface PackedAppend {
   readonly topic: string;
@@ -12,6 +15,8 @@ export interface PackedAppend {
   readonly producerId: string;
   /** Sequence of the first message, from 1; ignored without a producer id. */
   readonly sequence: number;
+  /** What must be guaranteed before the answer, if the group's own policy is weaker. */
+  readonly flush?: FlushWish;
   /** Owned by the receiver from here on: the leader writes offsets, times and stamps into it. */
   readonly records: Buffer;
 }
@@ -33,6 +38,8 @@ export interface AppendResult {
   readonly count: number;
   readonly lastIndex: LogIndex;
   readonly repeated: boolean;
+  /** What is guaranteed; left out where nobody can tell yet. */
+  readonly flush?: 'sync' | 'async';
 }
 
 /** The leader's answer to a batch before it is in the log. */

@@ -1,9 +1,15 @@
 // Values on the command line. A wrong one is wrong usage (exit code 2) and the message names what was expected.
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { parseDestination } from '../base/address.ts';
 import { messageOf } from '../base/errors.ts';
 import { isEndpoint, type StartPosition } from '../client/options.ts';
 import { parseQuantity } from '../config/quantity.ts';
+
+/** `--flush`, for what sends messages. */
+export function flushOption(): Option {
+  const meaning = 'sync: acknowledged when a majority has it on disk, whatever the group does by itself';
+  return new Option('--flush <policy>', meaning).choices(['sync', 'async']);
+}
 
 /** Parses an integer from `min` to `max`. */
 export function integer(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {

@@ -46,6 +46,11 @@ export interface ProducerOptions {
   readonly bufferBytesMax?: number;
   /** Milliseconds without any answer, while some is due, after which another node is tried. Default 5,000. */
   readonly stallTimeoutMs?: number;
+  /**
+   * What an acknowledgement means: `sync` that a majority has the message on disk, also in a group whose own policy is
+   * async; empty or `async`: what the group does. Default ''.
+   */
+  readonly flush?: '' | 'sync' | 'async';
 }
 
 /** `ProducerOptions` with every default filled in. */
@@ -97,9 +102,10 @@ const producerDefaults: ProducerSettings = {
   windowBytesMax: 8 * MIB,
   bufferBytesMax: 32 * MIB,
   stallTimeoutMs: 5_000,
+  flush: '',
 };
 
-const producerRanges: Readonly<Record<keyof ProducerSettings, readonly [number, number]>> = {
+const producerRanges: Readonly<Record<Exclude<keyof ProducerSettings, 'flush'>, readonly [number, number]>> = {
   sendTimeoutMs: [1, 86_400_000],
   frameBytesMax: [4 * KIB, 4 * MIB],
   frameCountMax: [1, messageLimits.batchCountMax],
@@ -111,13 +117,16 @@ const producerRanges: Readonly<Record<keyof ProducerSettings, readonly [number, 
 
 /** Fills in the defaults. @throws TLedgerError INVALID_ARGUMENT naming the option that is out of its range. */
 export function producerSettings(options: ProducerOptions): ProducerSettings {
-  const settings: Record<string, number> = { ...producerDefaults };
+  const settings: Record<string, number | string> = { ...producerDefaults };
   for (const [name, value] of Object.entries(options)) if (value !== undefined) settings[name] = value;
   for (const [name, [min, max]] of Object.entries(producerRanges)) {
     const value = settings[name]!;
-    if (!Number.isInteger(value) || value < min || value > max) {
+    if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
       throw new TLedgerError('INVALID_ARGUMENT', `${name} must be an integer from ${min} to ${max}, not ${value}`);
     }
+  }
+  if (!['', 'sync', 'async'].includes(String(settings.flush))) {
+    throw new TLedgerError('INVALID_ARGUMENT', `flush must be sync, async or empty, not ${settings.flush}`);
   }
   return settings as unknown as ProducerSettings;
 }

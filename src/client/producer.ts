@@ -285,7 +285,7 @@ export class Producer {
     for (;;) {
       const frame = this.#window.takeNext() ?? this.#nextNew();
       if (frame === undefined) break;
-      pipe.write(requestOf(frame));
+      pipe.write(requestOf(frame, this.#settings.flush));
     }
     if (!this.#window.needsNewStream) return;
     this.#isMoving = true;
@@ -406,9 +406,9 @@ function isRefusal(error: TLedgerError): boolean {
   return !passing.includes(error.code);
 }
 
-function requestOf(frame: Frame<Batch>) {
+function requestOf(frame: Frame<Batch>, flush: string) {
   const { topic, queue, pieces } = frame.load;
-  return { topic, queue, producerId: frame.producerId, sequence: frame.sequence, records: pieces };
+  return { topic, queue, producerId: frame.producerId, sequence: frame.sequence, flush, records: pieces };
 }
 
 function asTLedgerError(error: unknown): TLedgerError {

@@ -34,6 +34,12 @@ const relations: readonly Relation[] = [
       `retentionBytes (${s.retentionBytes}) must hold one segment of segmentSizeBytes (${s.segmentSizeBytes}), or be 0`,
   },
   {
+    holds: (s) => areAscending([s.diskWarnPercent, s.diskCleanPercent, s.diskRefusePercent]),
+    says: (s) =>
+      `diskWarnPercent (${s.diskWarnPercent}), diskCleanPercent (${s.diskCleanPercent}) and diskRefusePercent ` +
+      `(${s.diskRefusePercent}) must ascend where they are not 0`,
+  },
+  {
     holds: (s) => s.batchBytesMax <= s.pendingBytesMax,
     says: (s) => `pendingBytesMax (${s.pendingBytesMax}) must hold one batch of batchBytesMax (${s.batchBytesMax})`,
   },
@@ -52,4 +58,9 @@ const relations: readonly Relation[] = [
 /** Adds a sentence to `problems` for each relation that does not hold. */
 export function checkRelations(settings: Settings, problems: string[]): void {
   for (const relation of relations) if (!relation.holds(settings)) problems.push(relation.says(settings));
+}
+
+function areAscending(percents: readonly number[]): boolean {
+  const given = percents.filter((percent) => percent > 0);
+  return given.every((percent, at) => at === 0 || given[at - 1]! <= percent);
 }

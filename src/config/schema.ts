@@ -79,6 +79,11 @@ const shape = {
     'sync',
     'Whether a replica vouches for a record after fdatasync (sync) or after the write to the page cache (async).',
   ),
+  flushIntervalMs: quantity(
+    'ms',
+    [1, 60_000, 100],
+    'With `flush: async`: how long written records are left to the page cache before a replica flushes them.',
+  ),
   segmentSizeBytes: quantity(
     'bytes',
     [8 * MIB, 16 * GIB, GIB],
@@ -94,6 +99,31 @@ const shape = {
     [0, 1024 * TIB, 0],
     'Log to keep: older segments are deleted, the oldest first, once a snapshot covers them. Everything is kept when 0.',
     '0, or at least `segmentSizeBytes`, up to 1024 TiB',
+  ),
+  retentionMs: quantity(
+    'ms',
+    [0, 100 * 365 * 86_400_000, 72 * 3_600_000],
+    'How long messages are kept at least, by the time they were stored: segments all of which is older are deleted. For ever when 0.',
+  ),
+  diskWarnPercent: quantity(
+    'count',
+    [0, 100, 75],
+    'Use of the file system, in percent, that is warned of; never when 0.',
+  ),
+  diskCleanPercent: quantity(
+    'count',
+    [0, 100, 85],
+    'Use from which the oldest segments are deleted before their time; never when 0.',
+  ),
+  diskRefusePercent: quantity(
+    'count',
+    [0, 100, 90],
+    'Use from which a leader refuses appends (`DISK_FULL`) while all else goes on; never when 0.',
+  ),
+  diskReserveBytes: quantity(
+    'bytes',
+    [0, 16 * GIB, 64 * MIB],
+    'Room set aside in a file that is given up when the disk is full, so that the node can still write what keeps it consistent; none when 0.',
   ),
   keyIndex: choice(
     ['on', 'off'],

@@ -8,4 +8,9 @@ export const recordFlag = {
   effect: 0x200,
   /** Its message id is remembered for a while, so that the client's own repetition is recognised. */
   remembered: 0x400,
+  /**
+   * A replica says that it holds this record only once it is on its disk, even if it says so of others after the write
+   * already (`flush: async`).
+   */
+  flushFirst: 0x800,
 } as const;

@@ -7,6 +7,7 @@ import type { TopicInfo, TopicWish } from '../broker/types.ts';
 import { blankRecord, recordMagic } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
 import { FRAME_HEADROOM_BYTES } from '../storage/commit_log.ts';
+import type { FlushPolicy } from './flusher.ts';
 import {
   type Pending,
   type PendingAppend,
@@ -50,6 +51,8 @@ export interface BatchPlace {
   readonly bytesMax: number;
   /** Wall clock: becomes the store time. */
   readonly nowMs: number;
+  /** What is guaranteed of an applied record. */
+  readonly guaranteeOf: (index: LogIndex) => FlushPolicy;
 }
 
 /**
@@ -64,7 +67,8 @@ export function takeBatch(pending: PendingQueue, broker: Broker, place: BatchPla
   for (let next = pending.peek(); next !== undefined; next = pending.peek()) {
     if (bytes > 0 && bytes + sizeOf(next) > place.bytesMax) break;
     pending.shift();
-    const admitted = admitSafely(next, members, broker, (place.firstIndex + count) as LogIndex, place.nowMs);
+    const firstIndex = (place.firstIndex + count) as LogIndex;
+    const admitted = admitSafely(next, members, broker, { ...place, firstIndex });
     if (admitted === null) continue;
     members.push(admitted.member);
     if (admitted.piece === null) continue;
@@ -86,13 +90,13 @@ function admitSafely(
   item: Pending,
   earlier: readonly BatchMember[],
   broker: Broker,
-  firstIndex: LogIndex,
-  nowMs: number,
+  place: BatchPlace,
 ): Admitted | null {
+  const { firstIndex, nowMs } = place;
   try {
     if (item.kind === 'command') return admitCommand(item, firstIndex);
     if (item.kind === 'topic') return admitTopic(item, broker, firstIndex, nowMs);
-    return admitAppend(item, broker, firstIndex, nowMs);
+    return admitAppend(item, broker, place);
   } catch (error) {
     if (error instanceof TLedgerError) {
       item.done(error, null);
@@ -106,18 +110,14 @@ function admitSafely(
   }
 }
 
-function admitAppend(
-  item: PendingAppend | PendingStore,
-  broker: Broker,
-  firstIndex: LogIndex,
-  nowMs: number,
-): Admitted {
-  const place = { firstIndex, nowMs };
+function admitAppend(item: PendingAppend | PendingStore, broker: Broker, place: BatchPlace): Admitted {
+  const { firstIndex, guaranteeOf } = place;
   const admission =
     item.kind === 'append' ? broker.admit(item.request, place) : broker.admitStored(item.request, place);
   const { result } = admission;
-  const settle = (error: TLedgerError | null): void => item.done(error, error === null ? result : null);
   const { lastIndex } = result;
+  const settle = (error: TLedgerError | null): void =>
+    item.done(error, error === null ? { ...result, flush: guaranteeOf(lastIndex) } : null);
   const { deadlineMs } = item;
   if (admission.kind === 'repeated') {
     return { piece: null, count: 0, member: { firstIndex: lastIndex, lastIndex, isRepeat: true, deadlineMs, settle } };

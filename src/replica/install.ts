@@ -21,7 +21,8 @@ export async function installSnapshot({ log, broker, snapshots, point }: Parts):
   assert(snapshots.completeIncoming(index, term), 'a snapshot is installed when all of it has arrived');
   const snapshot = snapshots.open(index);
   try {
-    await broker.install(snapshot, () => log.restart(snapshot.meta.tip));
+    const rows = await snapshot.allRows();
+    await broker.install(snapshot, () => log.restart(snapshot.meta.tip), rows);
   } finally {
     snapshot.close();
   }

@@ -5,11 +5,13 @@ import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
 import { encodeMembership } from '../format/membership.ts';
-import { blankRecord, recordMagic } from '../format/record.ts';
+import { blankRecord, flagsAt, recordMagic } from '../format/record.ts';
+import { recordFlag } from '../format/record_flags.ts';
 import type { Raft } from '../raft/raft.ts';
 import type { LogIndex, NodeId, OwnRecord } from '../raft/types.ts';
 import { type CommitLog, FRAME_HEADROOM_BYTES } from '../storage/commit_log.ts';
 import { takeBatch } from './batch.ts';
+import type { FlushPolicy } from './flusher.ts';
 import { type Pending, type PendingLimits, PendingQueue } from './pending.ts';
 import { Waiters } from './waiters.ts';
 
@@ -29,8 +31,12 @@ interface LeadingOptions {
   readonly log: CommitLog;
   readonly raft: Raft;
   readonly broker: Broker;
+  /** What this replica guarantees by itself. */
+  readonly flush: FlushPolicy;
   /** Bytes of the log that are not applied yet. */
   readonly unappliedBytes: () => number;
+  /** Whether the disk is too full for more messages. */
+  readonly isDiskFull: () => boolean;
   /** Runs a task as a turn of the replica. */
   readonly turn: (task: () => void) => void;
 }
@@ -66,8 +72,9 @@ export class Leading {
   /** Puts a request into the queue, or answers it at once with why not. */
   enqueue(item: Pending): void {
     try {
-      const { raft, limits } = this.#options;
+      const { raft, limits, isDiskFull } = this.#options;
       if (!raft.isLeader) throw new TLedgerError('NOT_LEADER');
+      if ((item.kind === 'append' || item.kind === 'store') && isDiskFull()) throw new TLedgerError('DISK_FULL');
       if (this.waitingCount >= limits.countMax) {
         throw new TLedgerError('OVERLOADED', `${this.waitingCount} requests wait for their answer already`);
       }
@@ -159,6 +166,7 @@ export class Leading {
       firstIndex,
       bytesMax: limits.batchBytesMax,
       nowMs: clock.wallMs(),
+      guaranteeOf: (lastIndex) => this.#guaranteeOf(lastIndex),
     });
     // Whoever is in the batch waits from here on, so that everybody is answered even if the write fails.
     for (const member of batch.members) {
@@ -179,6 +187,15 @@ export class Leading {
     }
     if (batch.count === 0) this.#answer();
     this.scheduleDrain();
+  }
+
+  /** What is guaranteed of an applied record and those before it; the weaker one if the log does not hold it any more. */
+  #guaranteeOf(index: LogIndex): FlushPolicy {
+    const { log, flush } = this.#options;
+    if (flush === 'sync') return 'sync';
+    if (index < log.firstIndex || index > log.lastIndex) return 'async';
+    const { buffer, start } = log.read(index, index);
+    return (flagsAt(buffer, start) & recordFlag.flushFirst) === 0 ? 'async' : 'sync';
   }
 
   /** Whether the group goes on without this leader. It would never hear what becomes of more records. */

@@ -29,8 +29,8 @@ import { Leading } from './leading.ts';
 import { Listeners } from './listeners.ts';
 import { membershipsOf } from './open_group.ts';
 import type { ReplicaOptions } from './options.ts';
-import { Retention } from './retention.ts';
 import { SNAPSHOT_CHUNK_BYTES, SnapshotTraffic } from './snapshot_traffic.ts';
+import { Space } from './space.ts';
 import type { PeerEvents, RecordBytes } from './types.ts';
 import { Watchdog } from './watchdog.ts';
 
@@ -51,7 +51,8 @@ export class ReplicaLoop implements PeerEvents {
   readonly #alarm: Alarm;
   readonly #applying: Applying;
   readonly #keyBuilding: KeyBuilding;
-  readonly #retention: Retention;
+  /** What is kept of the log, and how full the disk is. */
+  readonly space: Space;
   readonly #traffic: SnapshotTraffic;
   readonly #exchange: Exchange;
   readonly #watchdog: Watchdog;
@@ -94,28 +95,23 @@ export class ReplicaLoop implements PeerEvents {
     this.#toldMembership = raft.committedMembership.index;
     this.stateListeners = new Listeners(clock, (listener) => this.callOut(listener));
     this.memberListeners = new Listeners(clock, (listener) => this.callOut(listener));
-    this.#retention = new Retention({
+    this.space = new Space({
       ...options,
-      bytesMax: options.retentionBytes,
-      onSnapshot: () => turn(() => this.#cutLog()),
-      onFailure,
+      ...{ turn, onFailure, isRunning: () => this.#state === 'running', retainFrom: () => raft.retainFrom },
+      onCut: (base) => this.#onCut(base),
     });
-    const atBoundary = this.#retention.isOn ? (index: LogIndex): void => this.#retention.atBoundary(index) : null;
+    const atBoundary = this.space.retention.isOn
+      ? (index: LogIndex): void => this.space.retention.atBoundary(index)
+      : null;
     this.#applying = new Applying({ ...options, atBoundary, onFailure });
     this.#keyBuilding = new KeyBuilding({ clock, index: broker.keys.index, onWarning });
     const unappliedBytes = (): number => this.#applying.unappliedBytes;
-    this.leading = new Leading({ limits, clock, log, raft, broker, unappliedBytes, turn });
-    this.callers = new Callers(clock, this.leading);
-    this.#watchdog = new Watchdog({
-      clock,
-      diskStallMs: options.diskStallMs,
-      loopStallMs: options.raft.electionTimeoutMsMax,
-      flushingSinceMs: () => this.#flusher.flushingSinceMs,
-      onChange: (isImpaired, reason) => {
-        onWarning(`${reason}: this node ${isImpaired ? 'does not lead' : 'may lead again'}`);
-        this.#mustHear(() => raft.setImpaired(isImpaired, clock.monotonicMs()));
-      },
+    this.leading = new Leading({
+      ...{ limits, clock, log, raft, broker, unappliedBytes, turn, flush: options.flush },
+      isDiskFull: () => this.space.isAt('refuse'),
     });
+    this.callers = new Callers(clock, this.leading);
+    this.#watchdog = this.#newWatchdog();
     this.#alarm = new Alarm(
       clock,
       () => turn(() => raft.tick(clock.monotonicMs())),
@@ -138,6 +134,7 @@ export class ReplicaLoop implements PeerEvents {
     this.#flusher = new Flusher({
       log,
       policy: options.flush,
+      intervalMs: options.flushIntervalMs,
       clock,
       onFlush: () => this.#watchdog.onFlush(),
       onFlushed: () => this.#watchdog.onFlushed(),
@@ -148,6 +145,20 @@ export class ReplicaLoop implements PeerEvents {
           this.leading.scheduleDrain();
         }),
       onFailure,
+    });
+  }
+
+  #newWatchdog(): Watchdog {
+    const clock = this.#clock;
+    return new Watchdog({
+      clock,
+      diskStallMs: this.#options.diskStallMs,
+      loopStallMs: this.#options.raft.electionTimeoutMsMax,
+      flushingSinceMs: () => this.#flusher.flushingSinceMs,
+      onChange: (isImpaired, reason) => {
+        this.#options.onWarning(`${reason}: this node ${isImpaired ? 'does not lead' : 'may lead again'}`);
+        this.#mustHear(() => this.raft.setImpaired(isImpaired, clock.monotonicMs()));
+      },
     });
   }
 
@@ -168,14 +179,20 @@ export class ReplicaLoop implements PeerEvents {
     this.#turn(() => {});
     this.#applying.start();
     this.#keyBuilding.start();
+    this.space.start();
   }
 
   onMessage(message: RaftMessage, bytes: RecordBytes | null): void {
     this.#turn(() => {
-      const checked = this.#exchange.take(message, bytes, this.raft.term);
+      const checked = this.#hasRoomFor(bytes) ? this.#exchange.take(message, bytes, this.raft.term) : null;
       if (checked !== null) this.raft.step(checked, this.#clock.monotonicMs());
     });
     this.#exchange.release();
+  }
+
+  /** A node whose disk is full takes no records, as if they were lost on the way; it goes on to hear and to vote. */
+  #hasRoomFor(bytes: RecordBytes | null): boolean {
+    return bytes === null || bytes.start === bytes.end || !this.space.isAt('full');
   }
 
   onUp(peer: NodeId): void {
@@ -200,7 +217,7 @@ export class ReplicaLoop implements PeerEvents {
     await this.#installing;
     await this.#flusher.stop();
     await this.#traffic.stop();
-    await this.#retention.whenIdle();
+    await this.space.retention.whenIdle();
     await this.#applying.pause();
   }
 
@@ -211,6 +228,7 @@ export class ReplicaLoop implements PeerEvents {
     this.#alarm.cancel();
     this.#watchdog.stop();
     this.callers.close(new TLedgerError('SHUTTING_DOWN'));
+    await this.space.stop();
     await this.#installing;
     await this.#flusher.stop();
     await this.#traffic.stop();
@@ -305,10 +323,8 @@ export class ReplicaLoop implements PeerEvents {
     return committedMembership.membership.addresses[this.#options.raft.id] === undefined;
   }
 
-  /** A snapshot became durable: what it stands for may go. */
-  #cutLog(): void {
-    const base = this.#retention.cut(this.raft.retainFrom);
-    if (base === null) return;
+  /** The log was cut, in this turn. */
+  #onCut(base: LogIndex): void {
     // The log flushes a segment when it closes it; consensus hears of that with the next flush, which may hang.
     const { flushedIndex } = this.#log;
     this.raft.flushed(flushedIndex, this.#log.termAt(flushedIndex));
@@ -327,7 +343,7 @@ export class ReplicaLoop implements PeerEvents {
   async #install(point: SnapshotPoint): Promise<void> {
     await this.#flusher.whenIdle();
     await this.#applying.pause();
-    await this.#retention.whenIdle();
+    await this.space.retention.whenIdle();
     if (this.#state !== 'installing') return;
     await installSnapshot({ ...this.#options, point });
     if (this.#state !== 'installing') return;
@@ -394,6 +410,7 @@ export class ReplicaLoop implements PeerEvents {
     this.#alarm.cancel();
     this.#watchdog.stop();
     this.#applying.abandon();
+    this.space.abandon();
     this.#keyBuilding.abandon();
     this.#options.onFailure(error instanceof Error ? error : new Error(String(error)));
     this.callers.close(new TLedgerError('SHUTTING_DOWN', `The node failed: ${messageOf(error)}.`));

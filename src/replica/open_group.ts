@@ -2,6 +2,7 @@
 // the snapshots, the log, and the state that is derived from both. A snapshot whose installation was interrupted needs
 // nothing special: the log then begins behind it, and the state is behind the log's base and is restored from it.
 
+import { TLedgerError } from '../base/errors.ts';
 import { Broker } from '../broker/broker.ts';
 import type { BrokerLimits } from '../broker/limits.ts';
 import type { KeyIndexParts } from '../broker/options.ts';
@@ -61,6 +62,7 @@ export async function openGroup(options: OpenGroupOptions): Promise<OpenGroup> {
   };
   try {
     disk.makeDirectory(directory);
+    refuseLostVote(disk, directory);
     const hardState = keep(HardStateFile.open({ disk, directory }));
     const snapshots = keep(SnapshotStore.open({ disk, directory }));
     const log = keep(CommitLog.open(logOptionsOf(options)));
@@ -92,6 +94,13 @@ export async function openGroup(options: OpenGroupOptions): Promise<OpenGroup> {
     await store.close();
     throw error;
   }
+}
+
+/** Term and vote are durable before the log is made: where they are missing beside a log, they were lost. */
+function refuseLostVote(disk: Disk, directory: string): void {
+  const path = `${directory}/hardstate`;
+  if (disk.exists(path) || disk.list(`${directory}/commitlog`).length === 0) return;
+  throw new TLedgerError('DATA_CORRUPTED', `${path} is missing beside a log: nobody knows whom this node voted for`);
 }
 
 /**

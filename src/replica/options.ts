@@ -1,4 +1,5 @@
 // What a replica is made of, and whom it tells.
+
 import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
 import type { Broker } from '../broker/broker.ts';
@@ -7,6 +8,7 @@ import type { CommitLog } from '../storage/commit_log.ts';
 import type { Damage } from '../storage/damage.ts';
 import type { HardStateFile } from '../storage/hard_state.ts';
 import type { SnapshotStore } from '../storage/snapshot_store.ts';
+import type { DiskPlace } from './disk_watch.ts';
 import type { FlushPolicy } from './flusher.ts';
 import type { LeadingLimits } from './leading.ts';
 import type { PeerTransport } from './types.ts';
@@ -18,9 +20,15 @@ export interface ReplicaOptions {
   readonly membership: Membership;
   readonly limits: LeadingLimits;
   readonly flush: FlushPolicy;
+  /** With `async`: how long written records are left to the page cache; 100 ms by default. */
+  readonly flushIntervalMs?: number;
   readonly checkpointIntervalMs: number;
   /** Bytes of the log kept at least, in whole segments; 0 keeps everything. */
   readonly retentionBytes: number;
+  /** How long messages are kept at least; for ever when 0 or left out. */
+  readonly retentionMs?: number;
+  /** The disk that may become full; nobody looks when it is left out. */
+  readonly space?: DiskPlace;
   /** A flush that takes longer means that the disk hangs: then this node does not lead. */
   readonly diskStallMs: number;
   /** Bytes of a snapshot sent at a time; only tests set it. */

@@ -222,6 +222,7 @@ export class Replica implements PeerEvents {
       appliedIndex: this.broker.appliedIndex,
       flushedPosition: this.#log.flushedPosition,
       endPosition: this.#log.endPosition,
+      disk: this.#loop.space.status,
     };
   }
 

@@ -2,6 +2,7 @@
 import type { AppendResult, PackedAppend, TopicInfo } from '../broker/types.ts';
 import type { PhysicalOffset } from '../format/record.ts';
 import type { LogIndex, Membership, NodeId, RaftMessage, Role, Term } from '../raft/types.ts';
+import type { DiskStatus } from './disk_watch.ts';
 
 /** Outcome of an append: exactly one of `error` and `result` is set. */
 export type AppendDone = (error: Error | null, result: AppendResult | null) => void;
@@ -19,6 +20,8 @@ export interface ReplicaStatus {
   readonly appliedIndex: LogIndex;
   readonly flushedPosition: PhysicalOffset;
   readonly endPosition: PhysicalOffset;
+  /** How full the disk is; null when nobody looks. */
+  readonly disk?: DiskStatus | null;
 }
 
 /** What identifies the log's bytes up to and including one record. */

@@ -1,6 +1,6 @@
 // A client's batch on its way in: messages become records here, once; records pass through as they are.
 import { TLedgerError } from '../base/errors.ts';
-import type { PackedAppend } from '../broker/types.ts';
+import type { FlushWish, PackedAppend } from '../broker/types.ts';
 import { checkProducerId, checkTopicName, messageLimits, validateMessage } from '../format/limits.ts';
 import { encodeMessageRecord, type OutgoingMessage } from '../format/message.ts';
 import { int64ToNumber } from '../wire/int64.ts';
@@ -18,7 +18,12 @@ export function packedAppendOf(request: AppendRequest, nowMs: number): PackedApp
   if (checkProducerId(producerId) && sequence < 1) {
     throw new TLedgerError('INVALID_ARGUMENT', `sequence ${sequence}: a producer's first message has sequence 1`);
   }
-  return { topic, queueId, producerId, sequence, records: recordsOf(request, nowMs) };
+  return { topic, queueId, producerId, sequence, flush: flushOf(request), records: recordsOf(request, nowMs) };
+}
+
+function flushOf({ flush = '' }: AppendRequest): FlushWish {
+  if (flush === '' || flush === 'sync' || flush === 'async') return flush;
+  throw new TLedgerError('INVALID_ARGUMENT', `flush ${JSON.stringify(flush)}: it is sync, async or empty`);
 }
 
 function recordsOf(request: AppendRequest, nowMs: number): Buffer {

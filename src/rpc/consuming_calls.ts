@@ -142,10 +142,10 @@ export const resolveCall: LeaderCall<ResolveRequest, true> = {
 /** Takes transactions whose producers are to be asked. */
 export const takeChecksCall: LeaderCall<TakeChecksRequest, readonly CheckedHalf[]> = {
   kind: 'TAKE_CHECKS',
-  run: (replica, { topics, countMax }, _deadlineMs, done) =>
+  run: (replica, { topics, countMax }, deadlineMs, done) =>
     settleCall(
       replica.parked
-        .takeChecks(topics, countMax)
+        .takeChecks(topics, countMax, deadlineMs)
         .then((checks) => checks.map(({ half, record }) => ({ id: half.id, topic: half.topic, record }))),
       done,
     ),

@@ -40,8 +40,8 @@ export const appendCall: LeaderCall<PackedAppend, AppendResult> = {
   run: (replica, request, deadlineMs, done) => replica.append(request, deadlineMs, done),
   encodeRequest: (request) => encodeAppendRequest({ ...request, queue: request.queueId }),
   decodeRequest: (bytes) => {
-    const { topic, queue, producerId, sequence, records } = decodeAppendRequest(bytes);
-    return { topic, queueId: queue, producerId, sequence, records };
+    const { topic, queue, producerId, sequence, flush, records } = decodeAppendRequest(bytes);
+    return { topic, queueId: queue, producerId, sequence, flush: flush === 'sync' ? flush : '', records };
   },
   encodeResult: encodeAppendResult,
   decodeResult: decodeAppendResult,

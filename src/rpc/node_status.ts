@@ -2,6 +2,7 @@
 import { assert } from '../base/assert.ts';
 import { type PhysicalOffset, physicalOffset } from '../format/record.ts';
 import { type LogIndex, logIndex, type Term, term } from '../raft/types.ts';
+import { type DiskStatus, diskLevels } from '../replica/disk_watch.ts';
 import type { ScrubStatus } from '../replica/scrub_status.ts';
 import type * as wire from '../wire/admin_messages.ts';
 import type { MembershipRole, NodeStatus } from '../wire/admin_messages.ts';
@@ -45,6 +46,9 @@ export function toNodeStatus({ member, status, error }: MemberStatus, replicatio
     membershipRole: status?.membershipRole ?? '',
     replication,
     scrub: toScrub(status?.scrub ?? null),
+    diskLevel: status?.disk?.level ?? '',
+    diskUsedPercent: status?.disk?.usedPercent ?? 0,
+    diskFreeBytes: String(status?.disk?.freeBytes ?? 0),
   };
 }
 
@@ -71,6 +75,17 @@ export function fromNodeStatus(message: NodeStatus): LocalStatus {
     pid: message.pid,
     membershipRole: membershipRoles.find((one) => one === message.membershipRole) ?? 'joining',
     scrub: fromScrub(message.scrub ?? null),
+    disk: fromDisk(message),
+  };
+}
+
+function fromDisk({ diskLevel, diskUsedPercent, diskFreeBytes }: NodeStatus): DiskStatus | null {
+  const level = diskLevels.find((one) => one === diskLevel);
+  if (level === undefined) return null;
+  return {
+    level,
+    usedPercent: diskUsedPercent ?? 0,
+    freeBytes: uint64ToNumber(diskFreeBytes ?? '0', 'disk_free_bytes'),
   };
 }
 

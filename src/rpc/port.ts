@@ -23,6 +23,9 @@ export const CONNECTIONS_MAX = 4_096;
 /** How long sessions may take to say goodbye once their calls are over. */
 const GOODBYE_MS = 250;
 
+/** Where a client on this machine finds the port by its IPv4 address. */
+const IPV4_LOCAL = /^(127\.0\.0\.1|0\.0\.0\.0):/;
+
 /** A service and what serves it. */
 export interface ServedService {
   // biome-ignore lint/suspicious/noExplicitAny: services of any kind; each pair is typed where it is made.
@@ -34,6 +37,11 @@ export interface ServedService {
 export interface PortOptions {
   /** `host:port`; port 0 takes a free one. */
   readonly listen: string;
+  /**
+   * Whether to listen on [::1], too, when `listen` is 127.0.0.1 or 0.0.0.0: that is where some clients find `localhost`. Only
+   * as far as the machine can.
+   */
+  readonly alsoLoopback?: boolean;
   /** Limits of connections and messages (wire/channel_options.ts). */
   readonly limits: ServerOptions;
   readonly services: readonly ServedService[];
@@ -71,6 +79,8 @@ export class Port {
       new ReflectionService(packageDefinition, { services: [...options.reflect] }).addToServer(server);
     }
     const port = await bind(server, options);
+    if (options.alsoLoopback === true && IPV4_LOCAL.test(options.listen))
+      await bindLoopback(server, port, options.warn);
     capConnections(server, options.warn);
     const address = `${options.listen.slice(0, options.listen.lastIndexOf(':'))}:${port}`;
     return new Port(address, server, options.calls ?? new OpenCalls(), (serving) => setServing(health, serving));
@@ -108,6 +118,16 @@ async function bind(server: Server, options: PortOptions): Promise<number> {
       throw new TLedgerError('PORT_IN_USE', `${options.listen} is taken by another process`, error);
     }
     throw new TLedgerError('INVALID_CONFIG', `cannot listen on ${options.listen}: ${text}`, error);
+  }
+}
+
+/** A machine without IPv6 has no clients that would look there; a port that is taken there is somebody else's. */
+async function bindLoopback(server: Server, port: number, warn: (message: string) => void): Promise<void> {
+  try {
+    await bindWithWideWindows(server, `[::1]:${port}`, ServerCredentials.createInsecure(), warn);
+  } catch (error) {
+    if (/EADDRINUSE/.test(messageOf(error)))
+      warn(`[::1]:${port} is taken: clients that mean it by localhost go elsewhere`);
   }
 }
 

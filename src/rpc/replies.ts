@@ -15,7 +15,10 @@ export function toLeader(leader: LeaderInfo | null): Leader | null {
   return { nodeId: leader.nodeId, clientAddress: leader.clientAddress, term: String(leader.term) };
 }
 
-/** @param leader left out in streams, which tell it once. */
+/**
+ * @param leader left out in streams, which tell it once.
+ * @param flush what this node guarantees, for leaders that don't say.
+ */
 export function toAppendResponse(result: AppendResult, leader: Leader | null, flush: FlushKind): AppendResponse {
   return {
     queueOffset: String(result.queueOffset),
@@ -23,7 +26,7 @@ export function toAppendResponse(result: AppendResult, leader: Leader | null, fl
     lastIndex: String(result.lastIndex),
     repeated: result.repeated,
     leader,
-    flush,
+    flush: result.flush ?? flush,
   };
 }
 

@@ -1,13 +1,18 @@
-// The two ports of a node: one for clients (Ledger, Admin, health, reflection), one for the other members (Peer).
+// The two ports of a node: one for clients (Ledger, Admin, RocketMQ's service, health, reflection), one for the other
+// members (Peer).
 import { systemClock } from '../base/clock.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import { clientPortOptions, peerPortOptions } from '../wire/channel_options.ts';
+import { ROCKETMQ_REQUEST_BYTES_MAX } from '../wire/limits.ts';
+import { allowLargerRequests } from '../wire/receive_limits.ts';
+import { MESSAGING_SERVICE, messagingService } from '../wire/rocketmq/service.ts';
 import { adminService, ledgerService, type PeerHandlers, peerService } from '../wire/services.ts';
 import { adminHandlers } from './admin_service.ts';
 import { type CallContext, OpenCalls } from './calls.ts';
 import type { Gateway } from './gateway.ts';
 import { type LedgerServiceOptions, ledgerHandlers } from './ledger_service.ts';
 import { Port } from './port.ts';
+import { newMessagingService } from './rocketmq/service.ts';
 
 /** The part of a logger that is used here. */
 export interface ServerLog {
@@ -38,16 +43,27 @@ export async function startClientServer(gateway: Gateway, options: ClientServerO
   const calls = new OpenCalls();
   const context: CallContext = { clock: systemClock, calls, report: reporter(options.logger) };
   const ledger = ledgerHandlers({ ...options, gateway, context });
+  const messaging = newMessagingService(gateway, context);
+  const warn = (message: string): void => options.logger.warn(message);
   const port = await Port.start({
     listen: options.address,
-    limits: clientPortOptions,
+    // So that a body that is too large is refused with a word of the protocol, as its clients expect.
+    limits: {
+      ...clientPortOptions,
+      interceptors: [allowLargerRequests(MESSAGING_SERVICE, ROCKETMQ_REQUEST_BYTES_MAX, warn)],
+    },
+    alsoLoopback: true,
     services: [
       { definition: ledgerService, handlers: ledger },
       { definition: adminService, handlers: adminHandlers(gateway, context) },
+      { definition: messagingService, handlers: messaging.handlers },
     ],
     calls,
-    reflect: ['tledger.v1.Ledger', 'tledger.v1.Admin'],
-    warn: (message) => options.logger.warn(message),
+    reflect: ['tledger.v1.Ledger', 'tledger.v1.Admin', MESSAGING_SERVICE],
+    warn,
+  }).catch((error: unknown) => {
+    messaging.close();
+    throw error;
   });
   let wasOutside = true;
   const look = (): void => {
@@ -61,9 +77,10 @@ export async function startClientServer(gateway: Gateway, options: ClientServerO
   const forget = gateway.onChange(look);
   return {
     address: port.address,
-    stop: (timeoutMs) => {
+    stop: async (timeoutMs) => {
       forget();
-      return port.stop(timeoutMs);
+      await port.stop(timeoutMs);
+      messaging.close();
     },
   };
 }

@@ -11,6 +11,7 @@ import type { NodeConfig } from '../config/load.ts';
 import type { Logger } from '../observe/logger.ts';
 import { bootstrap } from '../raft/membership.ts';
 import type { Membership, RaftConfig } from '../raft/types.ts';
+import { type DiskPlace, makeRoom } from '../replica/disk_watch.ts';
 import { openGroup } from '../replica/open_group.ts';
 import { Replica } from '../replica/replica.ts';
 import { ForwardService } from '../rpc/forward_service.ts';
@@ -119,6 +120,7 @@ async function compose(
   const replica = new Replica({
     ...parts,
     ...replicaSettingsOf(config),
+    space: spaceOf(config),
     membership: bootstrapOf(config, claimed),
     clock,
     random,
@@ -270,6 +272,7 @@ async function openDirectory(config: NodeConfig, logger: Logger, lifecycle: Life
 async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecycle) {
   const { claimed, ...held } = await openDirectory(config, logger, lifecycle);
   const onWarning = (message: string): void => logger.warn(message);
+  makeRoom(spaceOf(config));
   const parts = await openGroup({ ...held, onWarning, ...logSettingsOf(config) });
   lifecycle.attach(() => parts.close());
   const { log, broker } = parts;
@@ -324,9 +327,23 @@ function replicaSettingsOf(config: NodeConfig) {
       unappliedBytesMax: UNAPPLIED_BYTES_MAX,
     },
     flush: config.flush,
+    flushIntervalMs: config.flushIntervalMs,
     checkpointIntervalMs: config.checkpointIntervalMs,
     retentionBytes: config.retentionBytes,
+    retentionMs: config.retentionMs,
     diskStallMs: config.diskStallMs,
+  };
+}
+
+/** The disk that may become full. */
+function spaceOf(config: NodeConfig): DiskPlace {
+  return {
+    disk: new RealDisk(),
+    directory: join(config.dataDir, config.group),
+    warnPercent: config.diskWarnPercent,
+    cleanPercent: config.diskCleanPercent,
+    refusePercent: config.diskRefusePercent,
+    reserveBytes: config.diskReserveBytes,
   };
 }
 

@@ -90,6 +90,7 @@ export class CommitLog implements RecordSizer {
     if (options.isForRepair !== true) refuseUnderRepair(disk, directory);
     try {
       const base = keep(LogBase.open(disk, `${directory}/base`));
+      base.confirm();
       const openSegments = base.isFresh ? Segments.restart : Segments.open;
       const segments = keep(openSegments(disk, `${directory}/commitlog`, segmentSizeBytes, base.tip));
       const index = keep(LogIndexFiles.open(disk, `${directory}/index`, base.tip.index, options.indexUnitsPerFile));
@@ -147,6 +148,11 @@ export class CommitLog implements RecordSizer {
 
   get flushedPosition(): PhysicalOffset {
     return this.#flusher.flushed.end;
+  }
+
+  /** The first unflushed record that must be flushed before it, or any behind it, is vouched for (`flushFirst`). */
+  get firstToFlush(): LogIndex | null {
+    return this.#appender.firstToFlush;
   }
 
   get unflushedBytes(): number {

@@ -27,6 +27,13 @@ export interface DiskFile {
   close(): void;
 }
 
+/** Room of a file system. */
+export interface DiskSpace {
+  readonly totalBytes: number;
+  /** What this process may still take. */
+  readonly freeBytes: number;
+}
+
 /** Directories and files; see `DiskFile` for what is durable when. */
 export interface Disk {
   /** Opens for reading and writing; with `create` a missing file is made (durable in its directory before it returns). */
@@ -46,4 +53,6 @@ export interface Disk {
    * @returns false when these two places cannot share a file (another file system, or one that has no such links).
    */
   link(from: string, to: string): boolean;
+  /** Room of the file system that a path lies on, which must be there. */
+  space(path: string): DiskSpace;
 }

@@ -1,7 +1,16 @@
 // Appending to the log: records are sealed, written to the tail segment and to the log index, and kept in the tail's
 // cache; a full segment is closed and the next one made.
 import { assert } from '../base/assert.ts';
-import { chainCrcAt, type PhysicalOffset, physicalOffset, sealRecord, sizeAt, termAt } from '../format/record.ts';
+import {
+  chainCrcAt,
+  flagsAt,
+  type PhysicalOffset,
+  physicalOffset,
+  sealRecord,
+  sizeAt,
+  termAt,
+} from '../format/record.ts';
+import { recordFlag } from '../format/record_flags.ts';
 import { type LogIndex, logIndex, type Term, term } from '../raft/types.ts';
 import { checkBlank } from './append_check.ts';
 import type { LogFlusher } from './log_flusher.ts';
@@ -12,12 +21,33 @@ import { FILLER_BYTES, writeFiller } from './segment.ts';
 export class LogAppender {
   readonly #parts: LogParts;
   readonly #flusher: LogFlusher;
+  /** Ascending; what has been flushed or cut off since is forgotten when it is looked at. */
+  readonly #flushFirst: LogIndex[] = [];
   /** Reused for every record, so that sealing allocates nothing. */
   readonly #place = { index: logIndex(0), term: term(0), position: physicalOffset(0), prevChain: 0 };
 
   constructor(parts: LogParts, flusher: LogFlusher) {
     this.#parts = parts;
     this.#flusher = flusher;
+  }
+
+  /** The first record not flushed yet that must be before anybody hears of it; null if there is none. */
+  get firstToFlush(): LogIndex | null {
+    const all = this.#flushFirst;
+    if (all.length === 0) return null;
+    const flushed = this.#flusher.flushed.index;
+    const last = this.#parts.tip.index;
+    const open = all.findIndex((index) => index > flushed);
+    all.splice(0, open < 0 ? all.length : open);
+    while (all.length > 0 && all.at(-1)! > last) all.pop();
+    return all[0] ?? null;
+  }
+
+  /** Those at or behind it were cut off. */
+  #noteFlushFirst(index: LogIndex): void {
+    const all = this.#flushFirst;
+    while (all.length > 0 && all.at(-1)! >= index) all.pop();
+    all.push(index);
   }
 
   /** Writes the records in `buffer[start, end)`, sealing them when `ofTerm` is given; a failure is final for the log. */
@@ -70,6 +100,7 @@ export class LogAppender {
         chain = chainCrcAt(buffer, at);
         lastTerm = termAt(buffer, at);
       }
+      if ((flagsAt(buffer, at) & recordFlag.flushFirst) !== 0) this.#noteFlushFirst(index as LogIndex);
       runs.extend(index, lastTerm);
       files.stage(index, position, size, lastTerm);
       lastAt = at;

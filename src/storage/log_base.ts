@@ -75,6 +75,14 @@ export class LogBase {
   }
 
   /**
+   * Begins an opening: what was found may be in the page cache only, when a process was killed before its flush, and
+   * what lies below it is removed next. Only what is written again is carried by the next flush.
+   */
+  confirm(): void {
+    if (this.#slots !== null) this.save(this.#tip, { isFresh: this.#isFresh });
+  }
+
+  /**
    * Ends an opening: what was fresh has been discarded, and both slots agree again, also when a crash came between them
    * or left them in the page cache only.
    */

@@ -3,7 +3,7 @@
 import { dirname } from 'node:path';
 import { assert } from '../base/assert.ts';
 import type { Random } from '../base/random.ts';
-import type { Disk, DiskFile } from './disk.ts';
+import type { Disk, DiskFile, DiskSpace } from './disk.ts';
 import { diskError } from './disk_error.ts';
 import { type ChosenFate, MemoryInode, type UnflushedPiece } from './memory_file.ts';
 import { MemoryFile, type Stepper, systemError } from './memory_handle.ts';
@@ -76,6 +76,9 @@ export class MemoryDisk implements Disk {
   fileSystemOf: (path: string) => string = () => '/';
   /** How an asynchronous read comes to its end, which is when it looks at the bytes; by default in a microtask. */
   deferRead: (finish: () => void) => void = queueMicrotask;
+
+  /** The room of the file system that a path lies on; plenty by default. Tests make it scarce. */
+  spaceOf: (path: string) => DiskSpace = () => ({ totalBytes: 2 ** 40, freeBytes: 2 ** 40 });
 
   /** Steps taken so far. */
   get operationCount(): number {
@@ -259,6 +262,11 @@ export class MemoryDisk implements Disk {
     this.#step('rename', from, 'rename');
     this.#change({ removes: from, adds: [to, inode] });
     this.#flushNames(to);
+  }
+
+  space(path: string): DiskSpace {
+    assert(this.exists(path), () => `${path} is there`);
+    return this.spaceOf(path);
   }
 
   link(from: string, to: string): boolean {

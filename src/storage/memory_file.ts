@@ -17,6 +17,8 @@ export interface UnflushedPiece {
   /** Where in the file it begins. */
   readonly position: number;
   readonly sizeBytes: number;
+  /** Whether anything but zeros is durable there: a device that writes a sector as a whole leaves that or the new bytes. */
+  readonly overwrites: boolean;
 }
 
 /** What is left of a piece: so many of its bytes from the beginning on, or other bytes of the same length in its place. */
@@ -141,7 +143,9 @@ export class MemoryInode {
       }
       for (const { at, end } of piecesOf(change.position, change.bytes.length, sectorBytes)) {
         const position = change.position + at;
-        const fate = fateOf({ write, position, sizeBytes: end - at });
+        const before = Buffer.alloc(end - at);
+        this.#durable.read(before, position);
+        const fate = fateOf({ write, position, sizeBytes: end - at, overwrites: before.some((byte) => byte !== 0) });
         const left = typeof fate === 'number' ? change.bytes.subarray(at, at + fate) : fate;
         assert(left.length <= end - at, 'a piece stays in its place');
         if (left.length > 0) this.#durable.write(left, position);

@@ -16,12 +16,13 @@ import {
   readdirSync,
   readSync,
   renameSync,
+  statfsSync,
   unlinkSync,
   writeSync,
 } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { assert } from '../base/assert.ts';
-import type { Disk, DiskFile } from './disk.ts';
+import type { Disk, DiskFile, DiskSpace } from './disk.ts';
 import { diskError, errnoOf } from './disk_error.ts';
 
 /** Largest piece handed to one write call: larger ones into fresh page cache are 2-5 times slower (measured). */
@@ -91,6 +92,12 @@ export class RealDisk implements Disk {
     }
     flushDirectory(dirname(to));
     return true;
+  }
+
+  space(path: string): DiskSpace {
+    const { blocks, bfree, bavail, bsize } = attempt('look at the room of', path, () => statfsSync(path));
+    // What is kept back for root counts neither as used nor as free, as `df` has it.
+    return { totalBytes: (blocks - bfree + bavail) * bsize, freeBytes: bavail * bsize };
   }
 }
 

@@ -98,6 +98,26 @@ export class Snapshot {
     if (!isWhole) throw this.#damaged('it ends within a row');
   }
 
+  /** The same, all at once, without blocking while a piece is read. */
+  async allRows(): Promise<StateEntry[]> {
+    const pieces: Buffer[] = [];
+    let seed = firstSeed(this.#header.tip);
+    for (let piece = SNAPSHOT_HEADER_BYTES; piece < this.sizeBytes; piece += PIECE_BYTES) {
+      const bytes = Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, this.sizeBytes - piece));
+      if ((await this.#file.readAsync(bytes, piece)) !== bytes.length) throw this.#damaged('it is too short');
+      const { data, crc } = this.#open(bytes, 0, bytes.length, seed, piece);
+      seed = crc;
+      pieces.push(data);
+    }
+    const rows: StateEntry[] = [];
+    const decoding = decodeRows(pieces, this.#header.membershipBytes);
+    for (let next = decoding.next(); ; next = decoding.next()) {
+      if (next.done !== true) rows.push(next.value);
+      else if (next.value) return rows;
+      else throw this.#damaged('it ends within a row');
+    }
+  }
+
   /** Closing twice is harmless. */
   close(): void {
     this.#file.close();

@@ -33,6 +33,9 @@ export interface NodeStatus {
   readonly replication: string;
   /** The checks of what it stores; null when it was not reached, or does not know of any. */
   readonly scrub?: ScrubStatus | null;
+  readonly diskLevel?: string;
+  readonly diskUsedPercent?: number;
+  readonly diskFreeBytes?: Int64;
 }
 
 /** Something stored that is not as it must be; `kind` is `log`, `snapshot`, `derived`, `file` or `divergence`. */

@@ -1,7 +1,7 @@
 // AppendRequest on the hot streams: the same protobuf bytes as ledger.proto defines, written and read by hand, so that
 // a frame of records costs one copy on its way out and none on its way in.
 //
-//   0A len topic | 10 queue | 1A 10 producer id | 20 sequence | 32 len records ...
+//   0A len topic | 10 queue | 1A 10 producer id | 20 sequence | 3A len flush | 32 len records ...
 //
 // Anything that does not look like that (messages instead of records, unknown fields) goes through protobufjs.
 
@@ -19,12 +19,14 @@ export interface OutgoingAppend {
   readonly sequence: number;
   readonly messages?: readonly Partial<MessageFields>[];
   readonly records?: Buffer | readonly Buffer[];
+  /** `sync`, `async`, or what the group does. */
+  readonly flush?: string;
 }
 
-const tag = { topic: 0x0a, queue: 0x10, producerId: 0x1a, sequence: 0x20, records: 0x32 } as const;
+const tag = { topic: 0x0a, queue: 0x10, producerId: 0x1a, sequence: 0x20, records: 0x32, flush: 0x3a } as const;
 const VARINT_BYTES_MAX = 10;
-/** Tags, a queue of ten bytes (negative numbers are long), a sequence, three lengths. */
-const PREFIX_BYTES_MAX = 5 + 5 * VARINT_BYTES_MAX;
+/** Tags, a queue of ten bytes (negative numbers are long), a sequence, four lengths. */
+const PREFIX_BYTES_MAX = 6 + 6 * VARINT_BYTES_MAX;
 const TWO_POW_7 = 0x80;
 
 interface GenericAppend {
@@ -34,6 +36,7 @@ interface GenericAppend {
   readonly sequence: string;
   readonly messages: readonly MessageFields[];
   readonly records: Buffer;
+  readonly flush: string;
 }
 
 const generic = codecOf<GenericAppend>('AppendRequest');
@@ -48,9 +51,10 @@ export function encodeAppendRequest(request: OutgoingAppend): Buffer {
     return generic.encode({ ...request, sequence: String(request.sequence), records } as GenericAppend);
   }
   const pieces = piecesOf(request.records);
+  const { flush = '' } = request;
   let recordsBytes = 0;
   for (const piece of pieces) recordsBytes += piece.length;
-  const stringBytesMax = 3 * (request.topic.length + request.producerId.length);
+  const stringBytesMax = 3 * (request.topic.length + request.producerId.length + flush.length);
   const target = Buffer.allocUnsafe(PREFIX_BYTES_MAX + stringBytesMax + recordsBytes);
   let at = 0;
   if (request.topic !== '') at = writeText(target, at, tag.topic, request.topic);
@@ -60,6 +64,7 @@ export function encodeAppendRequest(request: OutgoingAppend): Buffer {
     target[at++] = tag.sequence;
     at = writeVarint(target, at, request.sequence);
   }
+  if (flush !== '') at = writeText(target, at, tag.flush, flush);
   if (recordsBytes > 0) {
     target[at++] = tag.records;
     at = writeVarint(target, at, recordsBytes);
@@ -76,7 +81,7 @@ export function decodeAppendRequest(bytes: Buffer): AppendRequest {
   return decodePacked(bytes) ?? decodeGeneric(bytes);
 }
 
-/** An encoded AppendResponse of `result`, without leader and flush: what travels back from the leader to another node. */
+/** An encoded AppendResponse of `result`, without leader: what travels back from the leader to another node. */
 export function encodeAppendResult(result: AppendResult): Buffer {
   return genericResponse.encode({
     queueOffset: numberToInt64(result.queueOffset, 'queueOffset'),
@@ -84,18 +89,19 @@ export function encodeAppendResult(result: AppendResult): Buffer {
     lastIndex: numberToInt64(result.lastIndex, 'lastIndex'),
     repeated: result.repeated,
     leader: null,
-    flush: '',
+    flush: result.flush ?? '',
   });
 }
 
 /** The other way. @throws TLedgerError INVALID_ARGUMENT for numbers out of range; Error when not well-formed. */
 export function decodeAppendResult(bytes: Buffer): AppendResult {
-  const { queueOffset, count, lastIndex, repeated } = genericResponse.decode(bytes);
+  const { queueOffset, count, lastIndex, repeated, flush } = genericResponse.decode(bytes);
   return {
     queueOffset: int64ToNumber(queueOffset, 'queueOffset'),
     count,
     lastIndex: logIndex(uint64ToNumber(lastIndex, 'lastIndex')),
     repeated,
+    ...(flush === 'sync' || flush === 'async' ? { flush } : {}),
   };
 }
 
@@ -111,6 +117,7 @@ function decodePacked(bytes: Buffer): AppendRequest | undefined {
   let queue = 0;
   let producerId = '';
   let sequence = 0;
+  let flush = '';
   let records: Buffer = NO_BYTES;
   while (cursor.at < bytes.length) {
     const field = bytes[cursor.at++];
@@ -127,11 +134,12 @@ function decodePacked(bytes: Buffer): AppendRequest | undefined {
       if (field === tag.records) records = bytes.subarray(start, end);
       else if (field === tag.topic) topic = bytes.toString('utf8', start, end);
       else if (field === tag.producerId) producerId = bytes.toString('utf8', start, end);
+      else if (field === tag.flush) flush = bytes.toString('utf8', start, end);
       else return undefined;
       cursor.at = end;
     }
   }
-  return { topic, queue, producerId, sequence, messages: NO_MESSAGES, records };
+  return { topic, queue, producerId, sequence, messages: NO_MESSAGES, records, flush };
 }
 
 interface Cursor {

@@ -5,7 +5,12 @@ import { HealthImplementation, service } from 'grpc-health-check';
 export { HealthImplementation };
 
 /** Full names of the services whose state is reported one by one; '' stands for the node as a whole. */
-export const healthServices = ['', 'tledger.v1.Ledger', 'tledger.v1.Admin'] as const;
+export const healthServices = [
+  '',
+  'tledger.v1.Ledger',
+  'tledger.v1.Admin',
+  'apache.rocketmq.v2.MessagingService',
+] as const;
 
 /** A health service that reports NOT_SERVING until told otherwise. */
 export function newHealth(): HealthImplementation {

@@ -19,6 +19,8 @@ export interface AppendRequest {
   readonly sequence: number;
   readonly messages: readonly MessageFields[];
   readonly records: Buffer;
+  /** '' for what the group does. */
+  readonly flush?: string;
 }
 
 /** Who leads the group; `clientAddress` is host:port of its client endpoint. */

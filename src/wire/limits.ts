@@ -8,6 +8,8 @@ const MIB = 1024 * KIB;
 
 /** Largest gRPC message between client and node: a batch of the largest size, and what surrounds it. */
 export const GRPC_MESSAGE_BYTES_MAX = 8 * MIB;
+/** Largest request of RocketMQ's protocol: as its proxy, which refuses most of that in the answer (ROCKETMQ §1.1). */
+export const ROCKETMQ_REQUEST_BYTES_MAX = 130 * MIB;
 /** HTTP/2 window of a stream and of a connection, on both ends; the default of 64 KiB costs a factor of five. */
 export const FLOW_CONTROL_WINDOW_BYTES = 8 * MIB;
 /** Streams that one connection to a node may have open. */

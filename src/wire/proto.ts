@@ -12,12 +12,13 @@ import { assert } from '../base/assert.ts';
 const PROTO_DIR = fileURLToPath(new URL('../../proto', import.meta.url));
 
 /**
- * All of `tledger.v1`, as the reflection service wants it. Decoded objects are complete: every scalar has its default,
- * lists are empty rather than absent, an unset message is null, 64-bit integers are text, enums are names, and a
- * `oneof` carries the name of the member that was set.
+ * All services, as the reflection service wants them. Decoded objects are complete: every scalar has its default,
+ * lists are empty rather than absent, an unset message is null, 64-bit integers are text, enums are names (numbers where
+ * this definition has no name), members of a `oneof` and `optional` fields are absent unless they were sent, and a `oneof`
+ * carries the name of the member that was set.
  */
 export const packageDefinition: PackageDefinition = loadSync(
-  ['tledger/v1/ledger.proto', 'tledger/v1/admin.proto', 'tledger/v1/peer.proto'],
+  ['tledger/v1/ledger.proto', 'tledger/v1/admin.proto', 'tledger/v1/peer.proto', 'apache/rocketmq/v2/service.proto'],
   { includeDirs: [PROTO_DIR], keepCase: false, longs: String, enums: String, defaults: true, oneofs: true },
 );
 
@@ -39,9 +40,9 @@ export function codecOf<T>(name: string): Codec<T> {
   };
 }
 
-/** The service `tledger.v1.<name>`. */
+/** The service of that full name. */
 export function serviceOf(name: string): ServiceDefinition {
-  const definition = packageDefinition[`tledger.v1.${name}`];
+  const definition = packageDefinition[name];
   assert(definition !== undefined && !('format' in definition), () => `proto has no service ${name}`);
   return definition as ServiceDefinition;
 }

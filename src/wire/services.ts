@@ -73,6 +73,8 @@ import type {
 } from './peer_messages.ts';
 import { codecOf, serviceOf } from './proto.ts';
 
+const PACKAGE = 'tledger.v1.';
+
 /** Stands in the place of a request whose bytes could not be decoded, so that the service can say so precisely. */
 export class Malformed {
   readonly error: TLedgerError;
@@ -180,7 +182,7 @@ const identity = (bytes: Buffer): Buffer => bytes;
 export const peerService = {
   vote: method<VoteRequest, VoteResponse>('Peer', 'Vote'),
   replicate: {
-    ...pathOf('Peer', 'Replicate'),
+    ...pathOf(`${PACKAGE}Peer`, 'Replicate'),
     requestSerialize: identity,
     requestDeserialize: identity,
     responseSerialize: identity,
@@ -206,6 +208,14 @@ export const codecs = {
 } as const;
 
 function method<Request, Response>(service: string, name: string): Method<Request, Incoming<Request>, Response> {
+  return methodOf(PACKAGE + service, name);
+}
+
+/** A method of a service, by the service's full name. What cannot be decoded arrives as `Malformed`. */
+export function methodOf<Request, Response>(
+  service: string,
+  name: string,
+): Method<Request, Incoming<Request>, Response> {
   const definition = definitionOf(service, name);
   return {
     ...pathOf(service, name),
@@ -217,9 +227,9 @@ function method<Request, Response>(service: string, name: string): Method<Reques
 }
 
 function appendMethod<Response>(name: string): Method<OutgoingAppend, Incoming<AppendRequest>, Response> {
-  const definition = definitionOf('Ledger', name);
+  const definition = definitionOf(`${PACKAGE}Ledger`, name);
   return {
-    ...pathOf('Ledger', name),
+    ...pathOf(`${PACKAGE}Ledger`, name),
     requestSerialize: encodeAppendRequest,
     requestDeserialize: guarded(decodeAppendRequest),
     responseSerialize: definition.responseSerialize,

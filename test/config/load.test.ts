@@ -217,6 +217,11 @@ describe('configuration', () => {
       /retentionBytes \(536870912\) must hold one segment of segmentSizeBytes \(1073741824\), or be 0/,
     ],
     [
+      'limits of the disk that do not ascend',
+      { flags: { diskCleanPercent: '95' } },
+      /diskCleanPercent \(95\) and diskRefusePercent \(90\) must ascend where they are not 0/,
+    ],
+    [
       'heartbeats too slow for the election timeout',
       { flags: { heartbeatIntervalMs: 200 } },
       /electionTimeoutMsMin \(500\) must be at least 3 times heartbeatIntervalMs \(200\)/,

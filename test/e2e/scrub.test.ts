@@ -1,10 +1,11 @@
 // Three real processes check what they have stored, because a command asks them to.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { TLedgerClient } from '../../src/client/index.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
+import { until } from '../chaos/pause.ts';
 import { run } from '../cli/harness.ts';
 
 describe('log verify --deep, on a group that runs', function () {
@@ -80,5 +81,26 @@ describe('log verify --deep, on a group that runs', function () {
     const { position, index } = messages[60];
     expect(await dump('--position', String(position - 1), '--max', '1')).to.deep.equal([messages[60]]);
     expect(await dump('--from', String(index), '--to', String(index + 1))).to.deep.equal(messages.slice(60, 62));
+  });
+
+  it('finds a flipped bit in a log, which that member then gets repaired by the others', async () => {
+    const damaged = cluster.members.find(({ nodeId }) => nodeId === 'n2')!;
+    const path = join(dataDir, damaged.nodeId, 'g0', 'commitlog', '0'.repeat(20));
+    const segment = openSync(path, 'r+');
+    const bytes = Buffer.alloc(20_000);
+    readSync(segment, bytes, 0, bytes.length, 0);
+    const at = bytes.indexOf('message 50');
+    writeSync(segment, Buffer.of(bytes[at]! ^ 4), 0, 1, at);
+    const found = await verify('--deep');
+    expect(found.exitCode, found.stdout.toString()).to.equal(1);
+    expect(found.stderr).to.include('n2 has not come to the end of its check');
+    const repaired = await until(async () => {
+      readSync(segment, bytes, 0, bytes.length, 0);
+      return bytes[at] === 'm'.charCodeAt(0) && (await verify()).exitCode === 0;
+    }, 30_000);
+    closeSync(segment);
+    expect(repaired, 'the record is there again').to.equal(true);
+    const again = await verify('--deep');
+    expect(again.exitCode, again.stdout.toString() + again.stderr).to.equal(0);
   });
 });

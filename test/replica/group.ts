@@ -1,5 +1,6 @@
 // A whole group in memory: real replicas on simulated disks, network and time. Everything happens when `run` moves the
 // clock; nothing depends on the machine.
+
 import { ManualClock } from '../../src/base/clock.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import type { AppendResult, PackedAppend } from '../../src/broker/types.ts';
@@ -7,6 +8,7 @@ import { decodeMessageRecord, encodeMessageRecord, queueOffset } from '../../src
 import { sizeAt } from '../../src/format/record.ts';
 import { bootstrap } from '../../src/raft/membership.ts';
 import type { MemberAddress, Membership, NodeId, RaftMessage } from '../../src/raft/types.ts';
+import type { DiskLimits } from '../../src/replica/disk_watch.ts';
 import type { FlushPolicy } from '../../src/replica/flusher.ts';
 import { type OpenGroup, openGroup } from '../../src/replica/open_group.ts';
 import { Replica } from '../../src/replica/replica.ts';
@@ -59,6 +61,10 @@ export interface GroupOptions {
   readonly spares?: number;
   readonly checkpointIntervalMs?: number;
   readonly retentionBytes?: number | ((id: NodeId) => number);
+  readonly retentionMs?: number;
+  readonly flushIntervalMs?: number;
+  /** Limits of how full disks may be; nobody looks without. */
+  readonly space?: DiskLimits;
   readonly snapshotChunkBytes?: number;
   readonly diskStallMs?: number;
   readonly keyIndex?: KeyIndexLayout;
@@ -141,6 +147,16 @@ export class Group {
       membership: bootstrap(member.isFounder ? addresses : {}),
       retentionBytes: typeof retentionBytes === 'number' ? retentionBytes : retentionBytes(id),
       diskStallMs,
+      retentionMs: this.#options.retentionMs ?? 0,
+      ...(this.#options.space === undefined
+        ? {}
+        : {
+            space: {
+              ...this.#options.space,
+              disk: new ProcessDisk(disk, () => member.life === life),
+              directory: DIRECTORY,
+            },
+          }),
       ...(snapshotChunkBytes === undefined ? {} : { snapshotChunkBytes }),
       raft: {
         id,
@@ -156,6 +172,7 @@ export class Group {
       },
       limits: { ...limits, ...this.#options.limits },
       flush: this.#options.flush ?? 'sync',
+      ...(this.#options.flushIntervalMs === undefined ? {} : { flushIntervalMs: this.#options.flushIntervalMs }),
       checkpointIntervalMs: this.#options.checkpointIntervalMs ?? 200,
       clock,
       random: this.#random,

@@ -5,6 +5,7 @@ import type { Clock, ManualClock, Timer } from '../../src/base/clock.ts';
 export class NodeClock implements Clock {
   readonly #clock: ManualClock;
   #stalledUntilMs = 0;
+  #wallOffsetMs = 0;
   #isAwakening = false;
   #held: { readonly rank: number; readonly task: () => void }[] = [];
 
@@ -17,7 +18,12 @@ export class NodeClock implements Clock {
   }
 
   wallMs(): number {
-    return this.#clock.wallMs();
+    return this.#clock.wallMs() + this.#wallOffsetMs;
+  }
+
+  /** Sets the wall clock; the monotonic one does not notice. */
+  turnWallClock(byMs: number): void {
+    this.#wallOffsetMs += byMs;
   }
 
   after(delayMs: number, task: () => void): Timer {

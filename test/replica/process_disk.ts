@@ -1,5 +1,5 @@
 // A simulated disk as one process sees it: what goes on in a process that is gone reaches it no more.
-import type { Disk, DiskFile } from '../../src/storage/disk.ts';
+import type { Disk, DiskFile, DiskSpace } from '../../src/storage/disk.ts';
 
 /** What happens to whoever goes on in a process that is gone. */
 export class ProcessGone extends Error {
@@ -42,6 +42,10 @@ export class ProcessDisk implements Disk {
 
   link(from: string, to: string): boolean {
     return this.#alive().link(from, to);
+  }
+
+  space(path: string): DiskSpace {
+    return this.#alive().space(path);
   }
 
   #alive(): Disk {

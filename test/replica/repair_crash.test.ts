@@ -52,6 +52,7 @@ function caseOf(damaged: MemoryDisk, peer: Peer, vouched: Vouched, stepsMin: num
     },
     stepsMin,
     stride: 9,
+    powerLossOnly: true,
   };
 }
 

@@ -65,6 +65,10 @@ export const markGroups = {
     'a reader is refused damaged bytes',
     'a disk is lost',
     'a leader is lost for good',
+    'a leader finds its log damaged',
+    'damaged records are taken from another node',
+    'committed records take the place of damaged ones',
+    'a damaged log begins anew behind a snapshot',
   ],
   members: [
     'a member is added',

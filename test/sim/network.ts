@@ -12,6 +12,8 @@ import { type Trace, wordsOf } from './trace.ts';
 const UNDER_WAY_MAX = 4_000;
 const HEADROOM_BYTES = 64;
 const LATE_FACTOR = 30;
+/** So many answers to a repair come with a flipped bit, whatever the plan says: there are few of them. */
+const GARBLED_ANSWERS = 0.1;
 
 /** What the network can do to nodes; they are numbered from 0. */
 export interface NetworkPort {
@@ -95,6 +97,21 @@ export class Network {
   /** Whether something between a client and a node is lost. */
   losesForClient(): boolean {
     return !this.isCalm && this.#random.next() < (this.#plan.isStream ? 0.01 : this.#plan.loss);
+  }
+
+  /** Whether a question, or its answer, arrives. */
+  carries(from: number, to: number): boolean {
+    return !this.#link(from, to).isCut && !this.losesForClient();
+  }
+
+  /** What arrives of the bytes of an answer. */
+  garbled(bytes: Buffer): Buffer {
+    if (this.isCalm || bytes.length === 0 || this.#random.next() >= Math.max(this.#plan.garble, GARBLED_ANSWERS)) {
+      return bytes;
+    }
+    this.counts.garbled++;
+    bytes[this.#random.between(0, bytes.length - 1)]! ^= 1 << this.#random.between(0, 7);
+    return bytes;
   }
 
   cut(from: number, to: number): void {

@@ -6,9 +6,12 @@ import { type Random, SeededRandom } from '../../src/base/random.ts';
 import type { Broker } from '../../src/broker/broker.ts';
 import type { LogIndex, Membership, NodeId, RaftMessage } from '../../src/raft/types.ts';
 import { type OpenGroup, openGroup } from '../../src/replica/open_group.ts';
+import type { RepairPeers } from '../../src/replica/repair_sources.ts';
+import { Repairing } from '../../src/replica/repairing.ts';
 import { Replica } from '../../src/replica/replica.ts';
 import type { RecordBytes } from '../../src/replica/types.ts';
 import type { CommitLog } from '../../src/storage/commit_log.ts';
+import { type Damage, damageOf } from '../../src/storage/damage.ts';
 import { type CrashMode, type DiskFailure, type DiskOperation, MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryStateMedium, MemoryStateStore } from '../../src/storage/memory_state_store.ts';
 import { SIM_KEY_LAYOUT } from './keys.ts';
@@ -46,6 +49,12 @@ export interface NodePort {
   ended(node: SimNode, how: 'failed' | 'died' | 'refused', error: Error): void;
   /** Whom the node's transport is to connect to. */
   membersChanged(node: SimNode, membership: Membership): void;
+  /** Whom a node that repairs its data can ask. */
+  repairPeers(node: SimNode, life: Life): RepairPeers;
+  /** Damage was found while the replica runs: it is to be stopped, and to be repaired by its next start. */
+  damaged(node: SimNode, damage: Damage): void;
+  /** What was found damaged is whole again. */
+  repaired(node: SimNode, damage: Damage): void;
   /** The replica runs and can be asked. */
   started(node: SimNode): void;
   warned(node: SimNode, message: string): void;
@@ -81,8 +90,12 @@ export class SimNode {
   members: ReadonlySet<NodeId> = new Set();
   /** It has left the group, and its operator does not start it any more. */
   isRetired = false;
-  /** It has refused to go on with damaged or lost data, and never runs again. */
+  /** Its disk is gone, and it never runs again. */
   isLost = false;
+  /** What was found damaged while it ran: repaired before it takes part again. */
+  found: Damage | null = null;
+  /** Its life is one of repair: it takes part in nothing. */
+  isRepairing = false;
   /** The state tables are damaged, and nobody has noticed yet. */
   isStateDamaged = false;
   /** Flushes of the log that have ended. */
@@ -123,6 +136,12 @@ export class SimNode {
     return this.damage.size > 0;
   }
 
+  /** All of its log was looked at, and is as it was. */
+  becomesWhole(): void {
+    this.damage.delete('log');
+    this.damagedUpTo = 0;
+  }
+
   /** Begins a life; it is told to the port when the replica runs. */
   start(): void {
     assert(!this.isGone, 'a node that has lost its data, or has left, never runs again');
@@ -153,6 +172,7 @@ export class SimNode {
     this.process = null;
     this.fuse = null;
     this.isStopping = false;
+    this.isRepairing = false;
     if (mode === 'kill') return;
     this.disk.crash({ mode, random });
     this.medium.crash(mode === 'lost' ? 0 : random.between(0, this.medium.unsynced.length));
@@ -211,18 +231,22 @@ export class SimNode {
     const plan = this.#plan;
     const { segmentSizeBytes, cacheBytesMax, indexUnitsPerFile, producerRunsMax } = plan;
     const onWarning = (message: string): void => this.#port.warned(this, message);
-    const stored = JSON.parse(medium.durable.get('applied') ?? '{}') as { readonly index?: number };
-    const group = await openGroup({
-      disk,
-      directory: DIRECTORY,
-      store: new DamageableStore(this, medium),
-      segmentSizeBytes,
-      cacheBytesMax,
-      indexUnitsPerFile,
-      keyIndex: SIM_KEY_LAYOUT,
-      limits: { producerRunsMax, openQueueFilesMax: 8 },
-      onWarning,
-    });
+    let stored: { readonly index?: number } = {};
+    const open = (): Promise<OpenGroup> => {
+      stored = JSON.parse(medium.durable.get('applied') ?? '{}') as { readonly index?: number };
+      return openGroup({
+        disk,
+        directory: DIRECTORY,
+        store: new DamageableStore(this, medium),
+        segmentSizeBytes,
+        cacheBytesMax,
+        indexUnitsPerFile,
+        keyIndex: SIM_KEY_LAYOUT,
+        limits: { producerRunsMax, openQueueFilesMax: 8 },
+        onWarning,
+      });
+    };
+    const group = await this.#openWhole(life, open);
     const { log, broker } = group;
     const replica = new Replica({
       ...plan,
@@ -241,6 +265,9 @@ export class SimNode {
         },
       },
       onWarning,
+      onDamage: (damage) => {
+        if (life.isAlive) this.#port.damaged(this, damage);
+      },
       onFailure: (error) => {
         if (life.isAlive) this.#port.ended(this, 'failed', error);
       },
@@ -248,7 +275,54 @@ export class SimNode {
     const isRestored = (stored.index ?? 0) < log.base.index;
     return { life, replica, log, broker, group, appliedAtStart: broker.appliedIndex, isRestored };
   }
+
+  /** As a node does: what is damaged is repaired first, be it known or found now. */
+  async #openWhole(life: Life, open: () => Promise<OpenGroup>): Promise<OpenGroup> {
+    let isDispensable = this.found?.kind === 'snapshot';
+    for (;;) {
+      if (this.found !== null) await this.#repair(life, this.found, isDispensable);
+      try {
+        return await open();
+      } catch (error) {
+        const damage = damageOf(error);
+        if (damage === null || damage.kind === 'derived') throw error;
+        this.found = damage;
+        isDispensable = false;
+      }
+    }
+  }
+
+  async #repair(life: Life, damage: Damage, isDispensable: boolean): Promise<void> {
+    const { segmentSizeBytes, indexUnitsPerFile } = this.#plan;
+    this.isRepairing = true;
+    const repair = new Repairing({
+      place: { disk: this.disk, directory: DIRECTORY, segmentSizeBytes, indexUnitsPerFile },
+      damage,
+      isDispensable,
+      peers: this.#port.repairPeers(this, life),
+      clock: {
+        monotonicMs: () => life.monotonicMs(),
+        wallMs: () => life.wallMs(),
+        after: (delayMs, task) => life.after(delayMs, task),
+        // What a repair does between two questions takes as long as a flush.
+        defer: (task) => void life.plan('io', 0.1, task),
+      },
+      random: new SeededRandom(this.#random.between(0, 0xffff_ffff)),
+      pieceBytes: 2_000,
+      askDelayMsMax: ASK_DELAY_MS_MAX,
+      onEvent: (message) => this.#port.warned(this, message),
+      onWarning: (message) => this.#port.warned(this, message),
+    });
+    await repair.run();
+    if (!life.isAlive) return;
+    this.isRepairing = false;
+    this.found = null;
+    this.#port.repaired(this, damage);
+  }
 }
+
+/** How long an attempt to repair is put off at most. */
+const ASK_DELAY_MS_MAX = 500;
 
 /** A state store whose damage shows when it is loaded, as that of the real one does; emptied, it is sound again. */
 class DamageableStore extends MemoryStateStore {

@@ -38,6 +38,9 @@ export async function comeToRest(world: World, crowd: Crowd): Promise<void> {
   await until('all answers', REST_MS_MAX, () => crowd.waiting === 0);
   await until('everybody at the end', REST_MS_MAX, () => isAtRest(world));
   tally(world.tallies.checks, 'ms to rest', world.nowMs - healedMs);
+  // Nobody may ever read what was flipped: the scrubber does.
+  await until('all logs whole', REST_MS_MAX, () => world.scrub());
+  await until('everybody at the end', REST_MS_MAX, () => isAtRest(world));
   world.checker.checkRest(world.members);
   crowd.check();
   await world.runUntil(world.nowMs + 3 * group.checkpointIntervalMs);

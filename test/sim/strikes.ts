@@ -320,7 +320,8 @@ export class Strikes {
 
   #flip(): void {
     const node = this.#victim();
-    if (node.isGone || !this.#world.operator.mayLose(node)) return;
+    // What was just looked at, and is good, must not turn bad before that is known.
+    if (node.isGone || node.isRepairing || !this.#world.operator.mayLose(node)) return;
     const others = this.#world.nodes.filter((other) => other !== node && other.process !== null);
     const ends = others.map(({ process }) => process!.log.lastIndex);
     const part = flipBits(node, this.#random, ends);
@@ -359,14 +360,20 @@ export class Strikes {
     const node = this.#victim();
     if (node.process === null || node.isStopping) return;
     this.#world.count('graceful stop');
+    this.stopNode(node);
+  }
+
+  /** Stops a node as its operator does, or as it does itself. */
+  stopNode(node: SimNode): void {
     this.#world.act(node, () => {
       const { process } = node;
+      if (process === null || node.isStopping) return;
       node.stop(200).then(
         () => {
           if (node.process === process) this.#world.kill(node, 'kill');
         },
         (error: Error) => {
-          if (process!.life.isAlive) this.#world.ended(node, 'failed', error);
+          if (process.life.isAlive) this.#world.ended(node, 'failed', error);
         },
       );
     });

@@ -6,8 +6,11 @@ import { messageOf, TLedgerError } from '../../src/base/errors.ts';
 import { type Random, SeededRandom } from '../../src/base/random.ts';
 import type { TopicInfo } from '../../src/broker/types.ts';
 import { bootstrap } from '../../src/raft/membership.ts';
-import type { Membership, RaftMessage } from '../../src/raft/types.ts';
+import { logIndex, type Membership, type RaftMessage } from '../../src/raft/types.ts';
+import type { RepairPeers } from '../../src/replica/repair_sources.ts';
 import type { RecordBytes } from '../../src/replica/types.ts';
+import type { CommitLog } from '../../src/storage/commit_log.ts';
+import { type Damage, damageOf, describeDamage } from '../../src/storage/damage.ts';
 import type { CrashMode, DiskFailure, DiskOperation } from '../../src/storage/memory_disk.ts';
 import { Agenda, type Event } from './agenda.ts';
 import { ClientCounts, type ClientWorld, codeOf, type Outcome, type Work } from './calls.ts';
@@ -17,16 +20,17 @@ import { Life } from './life.ts';
 import { Marks } from './marks.ts';
 import { nodeId, numberOf } from './names.ts';
 import { Network } from './network.ts';
-import { SimNode } from './node.ts';
+import { type Process, SimNode } from './node.ts';
 import { addressOf, founders, Operator } from './operator.ts';
 import { drawPlan, type LoadPlan, type Plan, type Profile } from './plan.ts';
 import { probeSuperseded } from './readers.ts';
+import { repairPeersOf } from './repair_calls.ts';
 import { comeToRest } from './rest.ts';
 import { Sights } from './sights.ts';
 import { Strikes } from './strikes.ts';
 import { newTallies, type Tallies, tally } from './tally.ts';
 import { membersInWords, Trace } from './trace.ts';
-import { Violation } from './truth.ts';
+import { hold, Violation } from './truth.ts';
 
 /**
  * Enough for the promises that a message or a call sets going; more only costs time. What flushes and timers set going is
@@ -242,11 +246,8 @@ export class World implements ClientWorld {
 
   ended(node: SimNode, how: 'failed' | 'died' | 'refused', error: Error): void {
     this.trace.say(() => `${node.id} ${how}: ${messageOf(error)}`);
-    // Only a damaged log may make a node refuse, or a damaged snapshot that the state has to be made from; all else that
-    // it stores is there twice, or can be made anew.
-    const isLoss = node.damage.has('log') || node.damage.has('snapshots');
-    const isDamage = error instanceof TLedgerError && error.code === 'DATA_CORRUPTED' && isLoss;
-    if (isDamage) this.#giveUp(node, how);
+    const damage = damageOf(error);
+    if (damage !== null && node.isDamaged) this.#found(node, damage, how === 'refused');
     else if (how !== 'died' && !(this.#diskFailed.has(node) && !(error instanceof InvariantError))) {
       this.fail(error instanceof Violation ? error : new Violation(`${node.id} ${how}: ${error.stack ?? error}`));
     }
@@ -256,12 +257,40 @@ export class World implements ClientWorld {
     this.#dying.set(node, how === 'died' ? this.#strikes.drawEnd() : 'kill');
   }
 
-  /** It has found its data damaged: whoever runs it does not start it again. */
-  #giveUp(node: SimNode, how: 'failed' | 'died' | 'refused'): void {
-    node.isLost = true;
-    this.count('node lost to damage');
-    this.marks.reach(how === 'refused' ? 'damage is found at the start' : 'damage is found while running');
-    if (node.process?.replica.isLeader) this.marks.reach('a leader is lost for good');
+  /** Its next start repairs it. */
+  #found(node: SimNode, damage: Damage, isAtStart: boolean): void {
+    this.count(`damage found: ${damage.kind}`);
+    this.marks.reach(isAtStart ? 'damage is found at the start' : 'damage is found while running');
+    if (node.process?.replica.isLeader) this.marks.reach('a leader finds its log damaged');
+    node.found = damage;
+  }
+
+  damaged(node: SimNode, damage: Damage): void {
+    hold(node.isDamaged, () => `${node.id} finds damage where none was done: ${describeDamage(damage)}`);
+    this.#found(node, damage, false);
+    this.#strikes.stopNode(node);
+  }
+
+  repaired(node: SimNode, damage: Damage): void {
+    this.trace.say(() => `${node.id} is repaired`);
+    this.count(`repaired: ${damage.kind}`);
+    if (damage.kind === 'log') node.becomesWhole();
+  }
+
+  repairPeers(node: SimNode, life: Life): RepairPeers {
+    return repairPeersOf(this, node, life);
+  }
+
+  /** Runs `work` on another node for one that repairs its data; null when that has no process. */
+  answerRepair<T>(to: number, work: (process: Process) => T): { readonly given: T } | { readonly refused: string } {
+    const node = this.nodes[to]!;
+    if (node.process === null) return { refused: `${node.id} is down, or repairs itself` };
+    try {
+      return { given: work(node.process) };
+    } catch (error) {
+      if (!(error instanceof TLedgerError)) throw error;
+      return { refused: messageOf(error) };
+    }
   }
 
   warned(node: SimNode, message: string): void {
@@ -274,19 +303,20 @@ export class World implements ClientWorld {
     }
     if (message.includes('cannot be sent') && node.damage.has('snapshots')) {
       this.marks.reach('a damaged snapshot is not sent');
-      // Nobody gets it from this node any more: its operator takes it away.
-      this.later(0, () => this.#takeAway(node));
+    }
+    if (message.includes('in the place of damaged ones')) {
+      this.marks.reach('damaged records are taken from another node');
+    }
+    if (message.startsWith('took the committed records')) {
+      this.marks.reach('committed records take the place of damaged ones');
+    }
+    if (message.startsWith('took the snapshot at') || message.startsWith('cut the log at')) {
+      this.marks.reach('a damaged log begins anew behind a snapshot');
     }
     if (message.startsWith('the state is damaged')) {
       this.marks.reach(node.damage.has('queues') ? 'damaged queues are made anew' : 'damaged state is made anew');
     }
     this.trace.say(() => `${node.id} warns: ${message}`);
-  }
-
-  #takeAway(node: SimNode): void {
-    if (node.isGone) return;
-    this.kill(node, 'kill');
-    this.#giveUp(node, 'failed');
   }
 
   diskFailed(node: SimNode, operation: DiskOperation, effect: DiskFailure): void {
@@ -469,6 +499,26 @@ export class World implements ClientWorld {
     this.trace.mix(replica.term);
   }
 
+  /**
+   * Reads all that the members' logs hold; whoever finds something damaged repairs it.
+   * @returns whether nothing is damaged any more.
+   */
+  scrub(): boolean {
+    let isWhole = true;
+    for (const node of this.members) {
+      if (!node.damage.has('log')) continue;
+      const { process } = node;
+      if (process === null || node.isStopping) {
+        isWhole = false;
+        continue;
+      }
+      const damage = node.observe(({ log }) => damageIn(log));
+      if (damage !== null) this.act(node, () => process.replica.damaged(damage));
+      isWhole &&= damage === null;
+    }
+    return isWhole;
+  }
+
   /** From here on nothing goes wrong any more. */
   #calmDown(): void {
     this.trace.say(() => 'no more faults');
@@ -555,6 +605,21 @@ function isOldNews({ process }: SimNode, message: RaftMessage): boolean {
   const { replica, log } = process;
   if (match === 0 || term !== replica.term || match > log.lastIndex || match < log.firstIndex) return false;
   return log.termAt(match) < term && match > replica.status().committedIndex;
+}
+
+/** What a look at every record finds. */
+function damageIn(log: CommitLog): Damage | null {
+  try {
+    for (let index = log.firstIndex; index <= log.lastIndex; index = logIndex(index + 1)) {
+      log.read(index, index);
+      log.chainAt(index);
+    }
+    return null;
+  } catch (error) {
+    const damage = damageOf(error);
+    if (damage === null) throw error;
+    return damage;
+  }
 }
 
 function allMicrotasks(): Promise<void> {

@@ -12,6 +12,7 @@ interface Generic {
   readonly sequence: string;
   readonly messages: readonly unknown[];
   readonly records: Buffer;
+  readonly flush?: string;
 }
 const generic = codecOf<Generic>('AppendRequest');
 
@@ -21,6 +22,7 @@ const packed = fc.record({
   producerId: fc.constantFrom('', '0123456789abcdef', 'not hex at all'),
   sequence: fc.oneof(fc.constantFrom(0, 1, 127, 128, 2 ** 32, 2 ** 53 - 1), fc.maxSafeNat()),
   records: fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes)),
+  flush: fc.constantFrom('', 'sync', 'async', 'neither'),
 });
 
 const message = fc.record({

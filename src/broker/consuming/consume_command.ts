@@ -12,7 +12,7 @@
 import { assert } from '../../base/assert.ts';
 import type { LogIndex } from '../../raft/types.ts';
 import { readArray, readCount } from '../state_tables.ts';
-import type { ProgressTable, QueueProgress } from './progress.ts';
+import type { ProgressTable, QueueProgress, TopicProgress } from './progress.ts';
 
 /** Messages of one queue, handed out for the first time. */
 export interface Popped {
@@ -43,7 +43,7 @@ export interface QueuedMessage {
 
 /**
  * `handle`: the handle is replaced. `keep`: it stays (the server prolongs by itself). `uncounted`: it is replaced, and the
- * next delivery does not count as another attempt.
+ * next delivery does not count as another attempt, however often it was given back.
  */
 export type ChangeMode = 'handle' | 'keep' | 'uncounted';
 
@@ -117,52 +117,55 @@ export function readConsume(fields: ReadonlyMap<string, unknown>): Consume {
 }
 
 /**
- * Carries out the command of record `index`. The leader decided it from the very state it is carried out on, or so it must
- * be: two commands of one group and topic are never under way at once.
- * @throws InvariantError when command and state contradict each other: this replica must stop.
+ * Carries out the command of record `index`, all of it or nothing. The leader decided it from the very state it is carried out
+ * on: two commands of one group and topic are never under way at once. Only a group that was deleted and made anew meanwhile
+ * can be in another state; then the command is about one that is gone, and has no effect.
+ * @returns whether it was carried out. @throws InvariantError when it makes no sense in itself.
  */
-export function applyConsume(command: Consume, index: LogIndex, table: ProgressTable): void {
+export function applyConsume(command: Consume, index: LogIndex, table: ProgressTable): boolean {
+  if (!fits(command, index, table.get(command.group, command.topic)?.queues)) return false;
   const { group, topic } = command;
   const queue = (queueId: number): QueueProgress => table.enter(group, topic, queueId);
   for (const { queueId, offset } of command.settled) queue(queueId).inFlight.delete(offset);
   for (const { queueId, offset, untilMs, mode } of command.changed) {
-    const delivery = inFlight(queue(queueId), offset, index);
-    delivery.untilMs = untilMs;
+    const delivery = queue(queueId).awaitReturn(offset, untilMs);
     if (mode !== 'keep') delivery.handle = index;
-    if (mode === 'uncounted') delivery.attempt--;
+    if (mode !== 'keep') delivery.isGivenBack = mode === 'uncounted';
   }
-  for (const { queueId, offset } of command.moved) {
-    const moved = queue(queueId);
-    moved.inFlight.clear();
-    moved.attemptId = '';
-    moved.next = offset;
-  }
+  for (const { queueId, offset } of command.moved) queue(queueId).moveTo(offset);
   for (const { queueId, offset, untilMs, isAttempt } of command.again) {
-    const delivery = inFlight(queue(queueId), offset, index);
-    delivery.untilMs = untilMs;
+    const delivery = queue(queueId).awaitReturn(offset, untilMs);
     delivery.handle = index;
+    delivery.isGivenBack = false;
     if (isAttempt) delivery.attempt++;
   }
-  for (const popped of command.popped) applyPopped(queue(popped.queueId), popped, index);
-}
-
-function applyPopped(queue: QueueProgress, popped: Popped, index: LogIndex): void {
-  const { from, to, offsets, untilMs, attemptId } = popped;
-  assert(queue.next === from && to >= from, () => `record ${index} pops from ${from} where ${queue.next} is next`);
-  let last = from - 1;
-  for (const offset of offsets) {
-    assert(offset > last && offset < to, () => `record ${index} pops what it did not look at`);
-    queue.inFlight.set(offset, { attempt: 1, untilMs, handle: index });
-    last = offset;
+  for (const { queueId, to, offsets, untilMs, attemptId } of command.popped) {
+    const popped = queue(queueId);
+    for (const offset of offsets) popped.handOut(offset, untilMs, index);
+    popped.next = to;
+    if (attemptId !== '') popped.attemptId = attemptId;
   }
-  queue.next = to;
-  if (attemptId !== '') queue.attemptId = attemptId;
+  table.carriedOut(group, topic, index);
+  return true;
 }
 
-function inFlight(queue: QueueProgress, offset: number, index: LogIndex) {
-  const delivery = queue.inFlight.get(offset);
-  assert(delivery !== undefined, () => `record ${index} is about ${offset}, which is not in flight`);
-  return delivery;
+/** Whether the command was decided from this state. */
+function fits(command: Consume, index: LogIndex, queues: TopicProgress['queues'] | undefined): boolean {
+  for (const { queueId, offset } of [...command.changed, ...command.again]) {
+    if (queues?.get(queueId)?.inFlight.has(offset) !== true) return false;
+  }
+  const next = new Map<number, number>();
+  for (const { queueId, from, to, offsets } of command.popped) {
+    if (from !== (next.get(queueId) ?? queues?.get(queueId)?.next ?? 0)) return false;
+    let last = from - 1;
+    for (const offset of offsets) {
+      assert(offset > last && offset < to, () => `record ${index} pops what it did not look at`);
+      last = offset;
+    }
+    assert(to >= from, () => `record ${index} pops backwards`);
+    next.set(queueId, to);
+  }
+  return true;
 }
 
 function readMessage([queueId, offset]: readonly unknown[]): QueuedMessage {

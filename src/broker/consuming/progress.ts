@@ -20,6 +20,8 @@ export interface Delivery {
   untilMs: number;
   /** Index of the command that issued the receipt handle which is valid now. */
   handle: LogIndex;
+  /** It was given back unseen: its next delivery is not another attempt. */
+  isGivenBack: boolean;
 }
 
 /** One group in one queue. */
@@ -30,6 +32,51 @@ export class QueueProgress {
   readonly inFlight = new Map<number, Delivery>();
   /** Of the call that got the batch in flight (groups in order only): the same call gets it again. */
   attemptId = '';
+  /** No message in flight comes back before. */
+  #returnMsMin = Number.POSITIVE_INFINITY;
+
+  /** Hands a message out for the first time. */
+  handOut(offset: number, untilMs: number, handle: LogIndex): void {
+    this.inFlight.set(offset, { attempt: 1, untilMs, handle, isGivenBack: false });
+    this.#returnMsMin = Math.min(this.#returnMsMin, untilMs);
+  }
+
+  /** A message in flight comes back then. */
+  awaitReturn(offset: number, untilMs: number): Delivery {
+    const delivery = this.inFlight.get(offset);
+    assert(delivery !== undefined, () => `${offset} is in flight`);
+    delivery.untilMs = untilMs;
+    this.#returnMsMin = Math.min(this.#returnMsMin, untilMs);
+    return delivery;
+  }
+
+  /** Goes on there: nothing is in flight. */
+  moveTo(offset: number): void {
+    this.inFlight.clear();
+    this.attemptId = '';
+    this.next = offset;
+  }
+
+  /** Those in flight whose invisible time is over. Costs nothing while there are none. */
+  returned(nowMs: number): (readonly [offset: number, delivery: Delivery])[] {
+    if (this.#returnMsMin > nowMs) return [];
+    const returned: [number, Delivery][] = [];
+    let earliestMs = Number.POSITIVE_INFINITY;
+    for (const [offset, delivery] of this.inFlight) {
+      earliestMs = Math.min(earliestMs, delivery.untilMs);
+      if (delivery.untilMs <= nowMs) returned.push([offset, delivery]);
+    }
+    this.#returnMsMin = earliestMs;
+    return returned;
+  }
+
+  /** When the next message comes back after `nowMs`; perhaps too early, never too late. Infinite when none does. */
+  nextReturnMs(nowMs: number): number {
+    if (this.#returnMsMin > nowMs) return this.#returnMsMin;
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const { untilMs } of this.inFlight.values()) if (untilMs > nowMs) nextMs = Math.min(nextMs, untilMs);
+    return nextMs;
+  }
 
   /** Everything before it is consumed. */
   get committed(): number {
@@ -44,13 +91,15 @@ export interface TopicProgress {
   readonly group: string;
   readonly topic: string;
   readonly queues: Map<number, QueueProgress>;
+  /** The last command that was carried out here since the state was read; 0 before. Tells its leader that it was. */
+  lastIndex: number;
 }
 
 const PREFIX = 'c/';
 const keyOf = (group: string, topic: string, queueId: number): string => `${PREFIX}${group}/${topic}/${queueId}`;
 const nameOf = (group: string, topic: string): string => `${group}/${topic}`;
 
-/** The progress of all groups: rows `c/<group>/<topic>/<queue>` = [next, attemptId, [offset, attempt, until, handle]…]. */
+/** The progress of all groups: rows `c/<group>/<topic>/<queue>` = [next, attemptId, [offset, attempt, until, handle, given back?]…]. */
 export class ProgressTable implements StateTable {
   readonly prefix = PREFIX;
   readonly #topics = new Map<string, TopicProgress>();
@@ -75,7 +124,7 @@ export class ProgressTable implements StateTable {
   enter(group: string, topic: string, queueId: number): QueueProgress {
     let ofTopic = this.get(group, topic);
     if (ofTopic === undefined) {
-      ofTopic = { group, topic, queues: new Map() };
+      ofTopic = { group, topic, queues: new Map(), lastIndex: 0 };
       this.#topics.set(nameOf(group, topic), ofTopic);
     }
     let queue = ofTopic.queues.get(queueId);
@@ -85,6 +134,12 @@ export class ProgressTable implements StateTable {
     }
     this.#changed.mark(keyOf(group, topic, queueId));
     return queue;
+  }
+
+  /** Command `index` was carried out. */
+  carriedOut(group: string, topic: string, index: LogIndex): void {
+    const progress = this.get(group, topic);
+    if (progress !== undefined) progress.lastIndex = index;
   }
 
   /** Forgets what `which` says yes to. */
@@ -120,7 +175,9 @@ function rowOf({ next, attemptId, inFlight }: QueueProgress): unknown[] {
   return [
     next,
     attemptId,
-    ...[...inFlight].map(([offset, { attempt, untilMs, handle }]) => [offset, attempt, untilMs, handle]),
+    ...[...inFlight].map(([offset, { attempt, untilMs, handle, isGivenBack }]) =>
+      isGivenBack ? [offset, attempt, untilMs, handle, 1] : [offset, attempt, untilMs, handle],
+    ),
   ];
 }
 
@@ -130,9 +187,10 @@ function readRow(queue: QueueProgress, row: unknown): void {
   queue.next = readCount(next);
   queue.attemptId = attemptId;
   for (const delivery of inFlight) {
-    const [offset, attempt, untilMs, handle] = readArray(delivery).map(readCount);
+    const [offset, attempt, untilMs, handle, givenBack = 0] = readArray(delivery).map(readCount);
     assert(handle !== undefined && offset! < queue.next, 'what is in flight was handed out');
-    queue.inFlight.set(offset!, { attempt: attempt!, untilMs: untilMs!, handle: handle as LogIndex });
+    queue.handOut(offset!, untilMs!, handle as LogIndex);
+    Object.assign(queue.inFlight.get(offset!)!, { attempt, isGivenBack: givenBack === 1 });
   }
 }
 

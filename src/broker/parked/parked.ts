@@ -39,6 +39,7 @@ export class ParkedTable implements StateTable {
   readonly #parked = new Map<LogIndex, Parked>();
   /** Halves by topic and message id: that is how their producers speak of them. */
   readonly #halves = new Map<string, LogIndex>();
+  readonly #halfIndexes = new Set<LogIndex>();
   readonly #changed = new ChangedRows();
   readonly #listeners = new Set<(index: LogIndex) => void>();
 
@@ -58,6 +59,11 @@ export class ParkedTable implements StateTable {
 
   values(): IterableIterator<Parked> {
     return this.#parked.values();
+  }
+
+  /** All halves whose producers may be asked. */
+  *halves(): Generator<Parked> {
+    for (const index of this.#halfIndexes) yield this.#parked.get(index)!;
   }
 
   /** The oldest record that is still needed; null when none is held back. They come in the order of the log. */
@@ -88,6 +94,7 @@ export class ParkedTable implements StateTable {
     this.#parked.delete(index);
     const name = nameOf(parked.topic, parked.id);
     if (this.#halves.get(name) === index) this.#halves.delete(name);
+    this.#halfIndexes.delete(index);
     this.#note(index);
   }
 
@@ -130,13 +137,16 @@ export class ParkedTable implements StateTable {
     });
     this.#parked.clear();
     this.#halves.clear();
+    this.#halfIndexes.clear();
     for (const parked of read.sort((a, b) => a.index - b.index)) this.#put(parked);
     this.#changed.clear();
   }
 
   #put(parked: Parked): void {
     this.#parked.set(parked.index, parked);
-    if (parked.kind === 'half') this.#halves.set(nameOf(parked.topic, parked.id), parked.index);
+    if (parked.kind !== 'half') return;
+    this.#halves.set(nameOf(parked.topic, parked.id), parked.index);
+    this.#halfIndexes.add(parked.index);
   }
 
   #note(index: LogIndex): void {

@@ -65,9 +65,16 @@ function documentOf(status: ClusterStatusResponse) {
         version: node.version,
         pid: node.pid,
         scrub: scrubDocument(node.scrub ?? null),
+        disk: diskDocument(node),
       };
     }),
   };
+}
+
+/** How full its disk is; null when it does not look. */
+function diskDocument({ diskLevel = '', diskUsedPercent = 0, diskFreeBytes = '0' }: NodeStatus) {
+  if (diskLevel === '') return null;
+  return { level: diskLevel, usedPercent: Math.round(10 * diskUsedPercent) / 10, freeBytes: Number(diskFreeBytes) };
 }
 
 /** What Raft makes of a voter at the moment; of others, what they are in the group. */
@@ -109,5 +116,10 @@ function textOf(status: ClusterStatusResponse): string {
     table(head, rows),
     ...silent,
     ...damaged,
+    ...status.nodes.flatMap((node) => {
+      const disk = diskDocument(node);
+      const text = `${node.nodeId}: disk ${disk?.usedPercent} % full (${disk?.level})`;
+      return disk === null || disk.level === 'ok' ? [] : [text];
+    }),
   ].join('\n');
 }

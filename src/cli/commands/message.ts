@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander';
 import type { StoredMessage } from '../../format/message.ts';
 import { type CliContext, withSession } from '../context.ts';
 import { messageDocument, messageLine } from '../messages.ts';
-import { integer, list, propertyOption, time } from '../parsing.ts';
+import { flushOption, integer, list, propertyOption, time } from '../parsing.ts';
 import { registerQuery } from './message_query.ts';
 
 interface SendOptions {
@@ -12,6 +12,7 @@ interface SendOptions {
   readonly queue?: number;
   readonly key?: string[];
   readonly tag?: string;
+  readonly flush?: 'sync' | 'async';
   readonly property?: Record<string, string>;
 }
 
@@ -49,6 +50,7 @@ export function register(program: Command, context: CliContext): void {
     .option('--key <key>', 'for look-ups; may be given several times', list(String))
     .option('--tag <tag>', 'for filters')
     .option('--property <name=value>', 'may be given several times', propertyOption)
+    .addOption(flushOption())
     .argument('<body>', 'the body, or - for stdin')
     .addHelpText('after', SEND_HELP)
     .action((body: string, options: SendOptions, command: Command) => send(body, options, command, context));
@@ -90,7 +92,7 @@ export function register(program: Command, context: CliContext): void {
 function send(argument: string, options: SendOptions, command: Command, context: CliContext): Promise<void> {
   return withSession(command, context, async ({ client, output, timeoutMs }) => {
     const body = argument === '-' ? await readAll(context.stdin) : Buffer.from(argument);
-    const producer = client.producer({ sendTimeoutMs: timeoutMs ?? 10_000 });
+    const producer = client.producer({ sendTimeoutMs: timeoutMs ?? 10_000, flush: options.flush ?? '' });
     const { topic, queue, queueOffset } = await producer.send({
       topic: options.topic,
       body,

@@ -6,7 +6,7 @@ import { type CliContext, withSession } from '../context.ts';
 import { exitCodes, QuietExit } from '../failure.ts';
 import { fieldOf, linesOf } from '../lines.ts';
 import { duration, grouped } from '../output.ts';
-import { delimiter, integer } from '../parsing.ts';
+import { delimiter, flushOption, integer } from '../parsing.ts';
 import { ProgressLine } from '../progress.ts';
 
 interface ProduceOptions {
@@ -15,6 +15,7 @@ interface ProduceOptions {
   readonly keyField?: number;
   readonly delimiter: Buffer;
   readonly tag?: string;
+  readonly flush?: 'sync' | 'async';
   readonly skipEmpty?: boolean;
   readonly keepNewline?: boolean;
   readonly progress: boolean;
@@ -58,6 +59,7 @@ export function register(program: Command, context: CliContext): void {
     .option('--tag <tag>', 'tag of all messages')
     .option('--skip-empty', 'leave out empty lines')
     .option('--keep-newline', 'send each line with its newline')
+    .addOption(flushOption())
     .option('--no-progress', 'no progress on stderr')
     .addHelpText('after', HELP)
     .action((options: ProduceOptions, command: Command) => {
@@ -115,7 +117,7 @@ class Totals {
 
 function produce(options: ProduceOptions, command: Command, context: CliContext): Promise<void> {
   return withSession(command, context, async ({ client, output, timeoutMs }) => {
-    const producer = client.producer({ sendTimeoutMs: timeoutMs ?? SEND_TIMEOUT_MS });
+    const producer = client.producer({ sendTimeoutMs: timeoutMs ?? SEND_TIMEOUT_MS, flush: options.flush ?? '' });
     const interrupted = context.interrupted();
     const totals = new Totals();
     const progress = new ProgressLine(context, options.progress, () => totals.text());

@@ -2,7 +2,9 @@
 import { TLedgerError } from '../../base/errors.ts';
 import { checkGroup, type GroupInfo, groupDefaults } from '../../broker/consuming/groups.ts';
 import type { LogIndex } from '../../raft/types.ts';
-import { type Done, Lane } from './lane.ts';
+import { withDeadline } from '../deadline.ts';
+import type { Done } from './call.ts';
+import { Lane } from './lane.ts';
 import type { LeaderPort } from './port.ts';
 import {
   consumingLimits,
@@ -54,21 +56,20 @@ export class Consuming {
     this.#with(request, done, (lane) => lane.move(request, deadlineMs, done));
   }
 
-  /** Makes a group, or changes what is said of it. @throws TLedgerError ILLEGAL_GROUP, INVALID_ARGUMENT, TOO_MANY_GROUPS */
+  /**
+   * Makes a group, or changes what is said of it.
+   * @throws TLedgerError ILLEGAL_GROUP, INVALID_ARGUMENT, TOO_MANY_GROUPS; OUTCOME_UNKNOWN at the deadline; as `command`.
+   */
   async putGroup(group: GroupInfo, deadlineMs: number): Promise<GroupInfo> {
-    checkGroup(group);
-    const { groups } = this.#port.broker.tables;
-    if (groups.get(group.name) === undefined && groups.count >= consumingLimits.groupsMax) {
-      throw new TLedgerError('TOO_MANY_GROUPS', `there are ${groups.count} consumer groups, as many as there may be`);
-    }
-    await this.#port.command({ type: 'put-group', group }, deadlineMs);
+    this.#checkNew(group);
+    await withDeadline(this.#port.clock, this.#port.command({ type: 'put-group', group }), deadlineMs);
     return group;
   }
 
   /** Forgets a group and all that it has consumed. @returns whether it was there. */
   async deleteGroup(name: string, deadlineMs: number): Promise<boolean> {
     if (this.#port.broker.tables.groups.get(name) === undefined) return false;
-    await this.#port.command({ type: 'delete-group', name }, deadlineMs);
+    await withDeadline(this.#port.clock, this.#port.command({ type: 'delete-group', name }), deadlineMs);
     return true;
   }
 
@@ -78,6 +79,14 @@ export class Consuming {
     this.#lanes.clear();
     this.#beginning.clear();
     for (const lane of lanes) lane.fail(error);
+  }
+
+  #checkNew(group: GroupInfo): void {
+    checkGroup(group);
+    const { groups } = this.#port.broker.tables;
+    if (groups.get(group.name) === undefined && groups.count >= consumingLimits.groupsMax) {
+      throw new TLedgerError('TOO_MANY_GROUPS', `there are ${groups.count} consumer groups, as many as there may be`);
+    }
   }
 
   #with<T>(
@@ -115,14 +124,20 @@ export class Consuming {
   async #ensureGroup(name: string): Promise<GroupInfo> {
     const known = this.#port.broker.tables.groups.get(name);
     if (known !== undefined) return known;
-    const { clock, stepTimeoutMs } = this.#port;
-    const group = { name, ...groupDefaults, createdAtMs: clock.wallMs() };
-    const begun = this.#beginning.get(name) ?? this.putGroup(group, clock.monotonicMs() + stepTimeoutMs);
+    const begun = this.#beginning.get(name) ?? this.#begin(name);
     this.#beginning.set(name, begun);
     try {
       return await begun;
     } finally {
       this.#beginning.delete(name);
     }
+  }
+
+  /** Somebody may describe the group at the same time: that counts. */
+  async #begin(name: string): Promise<GroupInfo> {
+    const group = { name, ...groupDefaults, createdAtMs: this.#port.clock.wallMs() };
+    this.#checkNew(group);
+    await this.#port.command({ type: 'put-group', group, onlyNew: true });
+    return this.#port.broker.tables.groups.get(name) ?? group;
   }
 }

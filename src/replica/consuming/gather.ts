@@ -28,6 +28,13 @@ export interface Gathered {
   readonly buried: readonly Chosen[];
 }
 
+/** A message in flight that comes back. */
+interface Returned extends QueuedMessage {
+  readonly attempt: number;
+  /** Handing it out counts as another attempt. */
+  readonly isAttempt: boolean;
+}
+
 /** What earlier pops of the same step have taken, so that nothing is handed out twice. */
 export class Taken {
   readonly #next = new Map<number, number>();
@@ -147,19 +154,19 @@ class Gathering implements Gathered {
   }
 
   /** Whose invisible time is over, the longest ago first. */
-  #returned(): (QueuedMessage & { readonly attempt: number })[] {
+  #returned(): Returned[] {
     const { taken, nowMs } = this.#place;
-    const found: (QueuedMessage & { readonly attempt: number; readonly untilMs: number })[] = [];
+    const found: (Returned & { readonly untilMs: number })[] = [];
     for (const queueId of this.#queueIds()) {
-      for (const [offset, { attempt, untilMs }] of this.#progressOf(queueId)?.inFlight ?? []) {
-        if (untilMs <= nowMs && !taken.has(queueId, offset)) found.push({ queueId, offset, attempt, untilMs });
+      for (const [offset, { attempt, untilMs, isGivenBack }] of this.#progressOf(queueId)?.returned(nowMs) ?? []) {
+        if (!taken.has(queueId, offset)) found.push({ queueId, offset, attempt, isAttempt: !isGivenBack, untilMs });
       }
     }
     return found.sort((a, b) => a.untilMs - b.untilMs);
   }
 
-  async #takeReturned(returned: readonly (QueuedMessage & { readonly attempt: number })[]): Promise<void> {
-    for (const { queueId, offset, attempt } of returned) await this.#takeAgain({ queueId, offset, attempt }, true);
+  async #takeReturned(returned: readonly Returned[]): Promise<void> {
+    for (const one of returned) await this.#takeAgain(one);
   }
 
   /** The batch in flight of a queue in order: handed out again when its first message came back, or to the same call. */
@@ -169,30 +176,29 @@ class Gathering implements Gathered {
     const isBack = batch[0]![1].untilMs <= nowMs;
     const isSameCall = request.attemptId !== '' && request.attemptId === progress.attemptId;
     if (!isBack && !isSameCall) return;
-    for (const [offset, { attempt }] of batch) {
+    for (const [offset, { attempt, isGivenBack }] of batch) {
       if (this.#isFull) break;
-      await this.#takeAgain({ queueId, offset, attempt }, isBack);
+      await this.#takeAgain({ queueId, offset, attempt, isAttempt: isBack && !isGivenBack });
     }
     const { next } = progress;
     const { attemptId } = request;
     this.popped.push({ queueId, from: next, to: next, offsets: [], untilMs: this.#untilMs, attemptId });
   }
 
-  async #takeAgain(one: QueuedMessage & { readonly attempt: number }, isAttempt: boolean): Promise<void> {
+  async #takeAgain({ queueId, offset, attempt, isAttempt }: Returned): Promise<void> {
     const { group, request, filter, taken, readOne } = this.#place;
-    const { queueId, offset } = one;
     taken.add(queueId, offset);
     const record = await readOne(request.topic, queueId, offset);
     if (record === null || !isWanted(record, filter)) {
       this.settled.push({ queueId, offset });
       return;
     }
-    if (isAttempt && one.attempt >= group.attemptsMax) {
-      this.buried.push({ ...one, record });
+    if (isAttempt && attempt >= group.attemptsMax) {
+      this.buried.push({ queueId, offset, attempt, record });
       return;
     }
     this.again.push({ queueId, offset, untilMs: this.#untilMs, isAttempt });
-    this.#choose({ queueId, offset, attempt: isAttempt ? one.attempt + 1 : one.attempt, record });
+    this.#choose({ queueId, offset, attempt: isAttempt ? attempt + 1 : attempt, record });
   }
 
   /** Messages that were never handed out; what the filter leaves out is passed over for good. */
@@ -205,13 +211,14 @@ class Gathering implements Gathered {
     while (next < max && !this.#isFull && this.#scanLeft > 0) {
       const countMax = Math.min(this.#scanLeft, filter.takesAll ? this.#countMax - this.chosen.length : 64);
       const bytesMax = Math.max(1, this.#bytesLeft);
-      const { records, count } = await broker.read({
-        topic: request.topic,
-        queueId,
-        offset: queueOffset(next),
-        countMax,
-        bytesMax,
-      });
+      const place = { topic: request.topic, queueId, offset: queueOffset(next) };
+      const page = await broker.read({ ...place, countMax, bytesMax }).catch(nullIfCut);
+      if (page === null) {
+        // Retention was here in between.
+        next = Math.max(next, broker.range(request.topic, queueId).min);
+        continue;
+      }
+      const { records, count } = page;
       if (count === 0) break;
       this.#scanLeft -= count;
       for (let at = 0; at < records.length && !this.#isFull; next++) {
@@ -231,6 +238,11 @@ class Gathering implements Gathered {
     this.chosen.push(one);
     this.#bytesLeft -= one.record.length;
   }
+}
+
+function nullIfCut(error: unknown): null {
+  if (error instanceof TLedgerError && error.code === 'OFFSET_OUT_OF_RANGE') return null;
+  throw error;
 }
 
 /** Whether the filter takes the message of a whole record. */

@@ -7,12 +7,13 @@
 //                              └── new messages, returned ones, freed queues ◄─────────────────────────────────┘
 import type { Timer } from '../../base/clock.ts';
 import { TLedgerError } from '../../base/errors.ts';
-import type { Changed, Consume, QueuedMessage } from '../../broker/consuming/consume_command.ts';
-import type { Delivery } from '../../broker/consuming/progress.ts';
+import type { Consume, QueuedMessage } from '../../broker/consuming/consume_command.ts';
 import { compileFilter, type MessageFilter } from '../../broker/filter/filter.ts';
-import { type LogIndex, logIndex } from '../../raft/types.ts';
+import { type LogIndex, logIndex, type Term } from '../../raft/types.ts';
+import { Call, type Done } from './call.ts';
 import { deadLetterRecord } from './dead_letter.ts';
 import { type Gathered, gather, Taken } from './gather.ts';
+import { type JudgedOrder, judge, type Order } from './judge.ts';
 import type { LeaderPort } from './port.ts';
 import {
   consumingLimits,
@@ -20,40 +21,29 @@ import {
   type MoveRequest,
   type PoppedMessage,
   type PopRequest,
-  type Receipt,
   type Settled,
   type SettleRequest,
-  type Verdict,
 } from './types.ts';
-
-/** Exactly one of the two is set. */
-export type Done<T> = (error: Error | null, result: T | null) => void;
 
 interface WaitingPop {
   readonly request: PopRequest;
   readonly filter: MessageFilter;
   /** Monotonic: answered with what there is by then. */
   readonly untilMs: number;
-  readonly deadlineMs: number;
-  readonly done: Done<readonly PoppedMessage[]>;
+  readonly call: Call<readonly PoppedMessage[]>;
 }
 
-type Order =
-  | {
-      readonly kind: 'settle';
-      readonly request: SettleRequest;
-      readonly deadlineMs: number;
-      readonly done: Done<readonly Settled[]>;
-    }
-  | {
-      readonly kind: 'move';
-      readonly request: MoveRequest;
-      readonly deadlineMs: number;
-      readonly done: Done<LogIndex>;
-    };
+interface Served {
+  readonly pop: WaitingPop;
+  readonly gathered: Gathered;
+}
 
-/** Timers of Node.js take no longer delays. */
-const TIMER_MS_MAX = 2 ** 31 - 1;
+/** The wall clock is looked at so often while somebody waits: it may be set. */
+const LOOK_MS = 1_000;
+/** How often deadlines are looked at while a step is under way. */
+const SWEEP_MS = 50;
+/** A message that cannot become a dead letter now stays away for so long. */
+const BURY_AGAIN_MS = 1_000;
 
 /** See the head of the file. */
 export class Lane {
@@ -66,6 +56,10 @@ export class Lane {
   #isBusy = false;
   #isScheduled = false;
   #failure: Error | null = null;
+  /** In which the step under way decides. */
+  #term: Term | null = null;
+  /** Those for whom something is on its way through the log. */
+  #inStep: readonly Call<never>[] = [];
   #timer: Timer | null = null;
   #forgets: (() => void)[] = [];
   #firstQueue = 0;
@@ -92,7 +86,8 @@ export class Lane {
     if (this.#pops.length >= consumingLimits.waitingPopsMax) {
       throw new TLedgerError('OVERLOADED', `polling full: ${this.#pops.length} calls wait for ${this.#topic} already`);
     }
-    const pop = { request, filter, untilMs: this.#port.clock.monotonicMs() + request.waitMs, deadlineMs, done };
+    const untilMs = Math.min(this.#port.clock.monotonicMs() + request.waitMs, deadlineMs);
+    const pop = { request, filter, untilMs, call: new Call(deadlineMs, done) };
     this.#pops.push(pop);
     this.#listen();
     this.poke();
@@ -103,11 +98,11 @@ export class Lane {
   }
 
   settle(request: SettleRequest, deadlineMs: number, done: Done<readonly Settled[]>): void {
-    this.#order({ kind: 'settle', request, deadlineMs, done });
+    this.#order({ kind: 'settle', request, call: new Call(deadlineMs, done) });
   }
 
   move(request: MoveRequest, deadlineMs: number, done: Done<LogIndex>): void {
-    this.#order({ kind: 'move', request, deadlineMs, done });
+    this.#order({ kind: 'move', request, call: new Call(deadlineMs, done) });
   }
 
   /** Something may have changed for those who wait. */
@@ -120,21 +115,22 @@ export class Lane {
     });
   }
 
-  /** Everybody who waits is refused; the lane is not used any more. */
+  /**
+   * Everybody who waits is refused; the lane is not used any more. What is on its way through the log may still be carried
+   * out: those who wait for it hear what became of it, or at their deadline that nobody can tell.
+   */
   fail(error: Error): void {
     this.#failure = error;
-    const pops = this.#pops;
-    const orders = this.#orders;
+    const waiting: Call<never>[] = [...this.#pops, ...this.#orders].map(({ call }) => call);
     this.#pops = [];
     this.#orders = [];
     this.#rest();
-    for (const { done } of pops) done(error, null);
-    for (const { done } of orders) done(error, null);
+    for (const call of waiting) call.refuse(error);
   }
 
   #order(order: Order): void {
     if (this.#orders.length >= consumingLimits.waitingOrdersMax) {
-      return order.done(new TLedgerError('OVERLOADED', `${this.#orders.length} verdicts wait already`), null);
+      return order.call.refuse(new TLedgerError('OVERLOADED', `${this.#orders.length} verdicts wait already`));
     }
     this.#orders.push(order);
     this.poke();
@@ -142,134 +138,143 @@ export class Lane {
 
   async #run(): Promise<void> {
     this.#isBusy = true;
+    const watch = this.#watch();
     try {
       while (this.#failure === null && (await this.#step())) {
         // One step after the other.
       }
     } catch (error) {
       // What waits is answered, and the next one to come begins anew.
-      const { isServing } = this.#port;
       const failure = error instanceof Error ? error : new TLedgerError('INTERNAL');
       const pops = this.#pops;
       this.#pops = [];
-      for (const { done } of pops) done(isServing ? failure : new TLedgerError('NOT_LEADER'), null);
+      for (const { call } of pops) call.refuse(this.#port.isServing ? failure : new TLedgerError('NOT_LEADER'));
     } finally {
       this.#isBusy = false;
+      this.#inStep = [];
+      watch.cancel();
     }
     this.#arm();
     this.#rest();
   }
 
+  /** Nobody waits beyond their time because a step takes long. */
+  #watch(): Timer {
+    const { clock } = this.#port;
+    const look = (): void => {
+      const nowMs = clock.monotonicMs();
+      for (const call of this.#inStep) call.expire(nowMs);
+      this.#expire();
+      const late = this.#orders.filter(({ call }) => call.deadlineMs <= nowMs);
+      this.#orders = this.#orders.filter(({ call }) => call.deadlineMs > nowMs);
+      for (const { call } of late) {
+        call.refuse(new TLedgerError('NO_LEADER', 'the leader could not take the request before its deadline'));
+      }
+      timer = clock.after(SWEEP_MS, look);
+    };
+    let timer = clock.after(SWEEP_MS, look);
+    return { cancel: () => timer.cancel() };
+  }
+
   /** @returns whether there may be more to do at once. */
   async #step(): Promise<boolean> {
     if (!this.#port.isServing) return false;
-    const orders = this.#orders;
-    if (orders.length > 0) {
-      this.#orders = [];
-      await this.#carryOut(orders);
-      return true;
-    }
-    return this.#pops.length > 0 ? this.#serve() : false;
+    this.#term = this.#port.term;
+    const order = this.#orders[0];
+    if (order?.kind === 'move') await this.#move(order);
+    else if (order !== undefined) await this.#carryOut();
+    else return this.#pops.length > 0 ? this.#serve() : false;
+    return true;
   }
 
-  async #carryOut(orders: readonly Order[]): Promise<void> {
-    const settled: QueuedMessage[] = [];
-    const changed: Changed[] = [];
-    const moved: QueuedMessage[] = [];
-    const answers: ((error: Error | null, index: LogIndex) => void)[] = [];
-    // Nothing is decided twice in one step.
-    const decided = new Set<string>();
-    for (const order of orders) {
-      if (order.kind === 'move') {
-        moved.push(...order.request.positions);
-        answers.push((error, index) => order.done(error, error === null ? index : null));
-        continue;
-      }
-      const isDone: boolean[] = [];
-      for (const { receipt, verdict } of order.request.verdicts) {
-        const name = `${receipt.queueId}/${receipt.offset}`;
-        const outcome = await this.#judge(receipt, verdict);
-        isDone.push(outcome !== 'refused');
-        if (outcome !== 'valid' || decided.has(name)) continue;
-        decided.add(name);
-        const { queueId, offset } = receipt;
-        if (verdict.kind === 'acknowledge') settled.push({ queueId, offset });
-        else if (verdict.kind === 'change') {
-          const untilMs = this.#port.clock.wallMs() + verdict.invisibleMs;
-          changed.push({ queueId, offset, untilMs, mode: verdict.mode });
-        }
-      }
-      answers.push((error, index) => {
-        order.done(error, error === null ? isDone.map((done) => ({ isDone: done, handle: index })) : null);
-      });
-    }
-    const isEmpty = settled.length + changed.length + moved.length === 0;
-    const deadlineMs = Math.max(...orders.map((order) => order.deadlineMs));
+  async #move(order: Order & { readonly kind: 'move' }): Promise<void> {
+    this.#orders = this.#orders.slice(1);
+    this.#inStep = [order.call];
+    const { positions } = order.request;
     try {
-      const index = isEmpty ? logIndex(0) : await this.#write({ settled, changed, moved }, deadlineMs);
-      for (const answer of answers) answer(null, index);
+      await this.#port.ensureGroup(this.#group);
+      const moved = positions.map(({ queueId, offset }) => {
+        const { max } = this.#port.broker.range(this.#topic, queueId);
+        return { queueId, offset: Math.min(Math.max(0, offset), max) };
+      });
+      order.call.answer(await this.#write({ moved }));
     } catch (error) {
-      for (const answer of answers) answer(error as Error, logIndex(0));
+      order.call.refuse(error as Error);
     }
   }
 
-  /** `done`: it was carried out before, or was just now: nothing is left to write. */
-  async #judge(receipt: Receipt, verdict: Verdict): Promise<'valid' | 'done' | 'refused'> {
-    const delivery = this.#deliveryOf(receipt);
-    const isHandedOut = receipt.offset < (this.#progressOf(receipt.queueId)?.next ?? 0);
-    // Settled before: saying it again is right.
-    if (delivery === undefined) return isHandedOut && verdict.kind !== 'change' ? 'done' : 'refused';
-    const isValid = delivery.handle === receipt.handle && delivery.untilMs > this.#port.clock.wallMs();
-    if (verdict.kind === 'bury') {
-      // Consumers ask again for ever until they hear yes: whatever the receipt, the message must not stay.
-      await this.#bury({ ...receipt, attempt: delivery.attempt });
-      return 'done';
+  async #carryOut(): Promise<void> {
+    const { broker, clock } = this.#port;
+    const progress = broker.tables.progress.get(this.#group, this.#topic);
+    const { count, judged, settled, changed } = judge(this.#orders, progress, clock.wallMs());
+    this.#orders = this.#orders.slice(count);
+    this.#inStep = judged.map(({ call }) => call);
+    try {
+      const index = settled.length + changed.length === 0 ? logIndex(0) : await this.#write({ settled, changed });
+      const isDone = (order: JudgedOrder): boolean => order.buried.length === 0;
+      for (const order of judged.filter(isDone)) answer(order, index);
+      for (const order of judged.filter((order) => !isDone(order))) await this.#buryOrdered(order, index);
+    } catch (error) {
+      for (const { call } of judged) call.refuse(error as Error);
     }
-    return isValid ? 'valid' : 'refused';
+  }
+
+  async #buryOrdered(order: JudgedOrder, index: LogIndex): Promise<void> {
+    try {
+      for (const one of order.buried) await this.#bury(one);
+      answer(order, index);
+    } catch (error) {
+      order.call.refuse(error as Error);
+    }
   }
 
   async #serve(): Promise<boolean> {
     const nowMs = this.#port.clock.wallMs();
     const group = await this.#port.ensureGroup(this.#group);
     const taken = new Taken();
-    const served: { readonly pop: WaitingPop; readonly gathered: Gathered }[] = [];
-    const { term } = this.#port;
+    const served: Served[] = [];
+    /** Filters that nothing was found for: whoever comes next with the same one finds nothing either. */
+    const fruitless = new Set<string>();
     for (const pop of [...this.#pops]) {
       const { request, filter } = pop;
+      const wish = `${request.filter.type} ${request.filter.expression}`;
+      if (fruitless.has(wish) && !(group.isFifo && request.attemptId !== '')) continue;
       const firstQueue = this.#firstQueue++;
       const { broker } = this.#port;
       const readOne: LeaderPort['readOne'] = (...at) => this.#port.readOne(...at);
       const gathered = await gather({ broker, readOne, group, request, filter, taken, nowMs, firstQueue });
-      if (!hasEffect(gathered)) continue;
+      if (!hasEffect(gathered)) {
+        fruitless.add(wish);
+        continue;
+      }
       served.push({ pop, gathered });
       if (gathered.buried.length > 0) break;
     }
     if (served.length === 0) return this.#expire();
     // Whoever went away meanwhile gets nothing: its choice is dropped with it, and with it what was chosen after it.
-    if (this.#port.term !== term || served.some(({ pop }) => !this.#pops.includes(pop))) return true;
-    const answered = served.filter(({ gathered }) => gathered.chosen.length > 0).map(({ pop }) => pop);
-    this.#pops = this.#pops.filter((pop) => !answered.includes(pop));
+    if (served.some(({ pop }) => !this.#pops.includes(pop))) return true;
+    const answered = new Set(served.filter(({ gathered }) => gathered.chosen.length > 0).map(({ pop }) => pop));
+    this.#pops = this.#pops.filter((pop) => !answered.has(pop));
+    this.#inStep = [...answered].map(({ call }) => call);
     await this.#hand(served);
-    for (const { gathered } of served) for (const one of gathered.buried) await this.#bury(one);
+    for (const { gathered } of served) for (const one of gathered.buried) await this.#buryOrPutOff(one);
     return true;
   }
 
-  async #hand(served: readonly { readonly pop: WaitingPop; readonly gathered: Gathered }[]): Promise<void> {
+  async #hand(served: readonly Served[]): Promise<void> {
     const all = <K extends 'popped' | 'again' | 'settled'>(key: K) =>
       served.flatMap(({ gathered }) => gathered[key] as Gathered[K][number][]);
     const command = { popped: all('popped'), again: all('again'), settled: all('settled') };
     if (command.popped.length + command.again.length + command.settled.length === 0) return;
+    const receivers = served.filter(({ gathered }) => gathered.chosen.length > 0);
     try {
-      const index = await this.#write(command, Math.max(...served.map(({ pop }) => pop.deadlineMs)));
-      for (const { pop, gathered } of served) {
-        if (gathered.chosen.length > 0)
-          pop.done(
-            null,
-            gathered.chosen.map((one) => ({ ...one, handle: index })),
-          );
+      const index = await this.#write(command);
+      for (const { pop, gathered } of receivers) {
+        pop.call.answer(gathered.chosen.map((one) => ({ ...one, handle: index })));
       }
     } catch (error) {
-      for (const { pop, gathered } of served) if (gathered.chosen.length > 0) pop.done(error as Error, null);
+      for (const { pop } of receivers) pop.call.refuse(error as Error);
+      throw error;
     }
   }
 
@@ -278,39 +283,57 @@ export class Lane {
     const nowMs = this.#port.clock.monotonicMs();
     const late = this.#pops.filter((pop) => pop.untilMs <= nowMs);
     if (late.length === 0) return false;
-    this.#pops = this.#pops.filter((pop) => !late.includes(pop));
-    for (const { done } of late) done(null, []);
+    this.#pops = this.#pops.filter((pop) => pop.untilMs > nowMs);
+    for (const { call } of late) call.answer([]);
     return false;
   }
 
-  async #bury(one: QueuedMessage & { readonly attempt: number; readonly record?: Buffer }): Promise<void> {
+  /** A message that cannot be put away must not keep the others from their consumers. */
+  async #buryOrPutOff(one: QueuedMessage & { readonly record: Buffer }): Promise<void> {
+    try {
+      await this.#bury(one);
+    } catch (error) {
+      this.#assertCurrent();
+      if (!(error instanceof TLedgerError)) throw error;
+      const { queueId, offset } = one;
+      const untilMs = this.#port.clock.wallMs() + BURY_AGAIN_MS;
+      await this.#write({ changed: [{ queueId, offset, untilMs, mode: 'keep' }] });
+    }
+  }
+
+  async #bury(one: QueuedMessage & { readonly record?: Buffer }): Promise<void> {
     const { queueId, offset } = one;
     const record = one.record ?? (await this.#port.readOne(this.#topic, queueId, offset));
-    const deadlineMs = this.#port.clock.monotonicMs() + this.#port.stepTimeoutMs;
     if (record === null) {
-      await this.#write({ settled: [{ queueId, offset }] }, deadlineMs);
+      await this.#write({ settled: [{ queueId, offset }] });
       return;
     }
     const topic = deadLetterTopic(this.#group);
     await this.#port.ensureTopic(topic);
+    this.#assertCurrent();
+    const { progress } = this.#port.broker.tables;
+    // The group was deleted meanwhile.
+    if (progress.get(this.#group, this.#topic)?.queues.get(queueId)?.inFlight.has(offset) !== true) return;
     const source = { group: this.#group, topic: this.#topic, queueId, offset };
-    await this.#port.store(deadLetterRecord(record, topic, source), deadlineMs);
+    await this.#port.store(deadLetterRecord(record, topic, source));
   }
 
-  #write(parts: Partial<Consume>, deadlineMs: number): Promise<LogIndex> {
+  /** Resolves when it is carried out. The next thing is decided when this has happened, or certainly never will. */
+  async #write(parts: Partial<Consume>): Promise<LogIndex> {
+    this.#assertCurrent();
     const none = { popped: [], again: [], settled: [], changed: [], moved: [] };
-    return this.#port.command(
-      { type: 'consume', group: this.#group, topic: this.#topic, ...none, ...parts },
-      deadlineMs,
-    );
+    const place = { group: this.#group, topic: this.#topic };
+    const index = await this.#port.command({ type: 'consume', ...place, ...none, ...parts });
+    if (this.#port.broker.tables.progress.get(this.#group, this.#topic)?.lastIndex !== index) {
+      throw new TLedgerError('NOT_LEADER', 'the consumer group was deleted meanwhile; the request had no effect');
+    }
+    return index;
   }
 
-  #progressOf(queueId: number) {
-    return this.#port.broker.tables.progress.get(this.#group, this.#topic)?.queues.get(queueId);
-  }
-
-  #deliveryOf({ queueId, offset }: Receipt): Delivery | undefined {
-    return this.#progressOf(queueId)?.inFlight.get(offset);
+  /** What this step knows is still so: nobody else has decided anything since it began. */
+  #assertCurrent(): void {
+    if (this.#failure !== null) throw this.#failure;
+    if (!this.#port.isServing || this.#port.term !== this.#term) throw new TLedgerError('NOT_LEADER');
   }
 
   /** Hears of new messages while somebody waits for them. */
@@ -327,17 +350,15 @@ export class Lane {
   #arm(): void {
     this.#timer?.cancel();
     this.#timer = null;
-    if (this.isIdle) return;
+    if (this.isIdle || this.#failure !== null) return;
     const { clock, broker } = this.#port;
-    let delayMs = Math.min(...this.#pops.map((pop) => pop.untilMs)) - clock.monotonicMs();
+    let delayMs = Math.min(LOOK_MS, ...this.#pops.map((pop) => pop.untilMs - clock.monotonicMs()));
     if (!this.#port.isServing) delayMs = Math.min(delayMs, 5);
     const wallMs = clock.wallMs();
     for (const queue of broker.tables.progress.get(this.#group, this.#topic)?.queues.values() ?? []) {
-      for (const { untilMs } of queue.inFlight.values()) {
-        if (untilMs > wallMs) delayMs = Math.min(delayMs, untilMs - wallMs);
-      }
+      delayMs = Math.min(delayMs, queue.nextReturnMs(wallMs) - wallMs);
     }
-    this.#timer = clock.after(Math.min(Math.max(1, delayMs), TIMER_MS_MAX), () => this.poke());
+    this.#timer = clock.after(Math.max(1, delayMs), () => this.poke());
   }
 
   #rest(): void {
@@ -353,4 +374,8 @@ export class Lane {
 
 function hasEffect({ popped, again, settled, buried }: Gathered): boolean {
   return popped.length + again.length + settled.length + buried.length > 0;
+}
+
+function answer({ call, isDone }: JudgedOrder, index: LogIndex): void {
+  call.answer(isDone.map((done) => ({ isDone: done, handle: index })));
 }

@@ -13,12 +13,15 @@ export interface LeaderPort {
   /** It leads and has applied everything that earlier leaders left: what it decides now fits. */
   readonly isServing: boolean;
   readonly term: Term;
-  /** How long one step of a lane may take. */
-  readonly stepTimeoutMs: number;
-  /** Resolves when it is applied. @throws TLedgerError NOT_LEADER, OUTCOME_UNKNOWN, OVERLOADED … */
-  command(command: Command, deadlineMs: number): Promise<LogIndex>;
+  /**
+   * Resolves when it is applied, however long that takes: whoever decides one thing after the other must know what became of
+   * the one before. Callers with a deadline are told before, and wait no longer.
+   * @throws TLedgerError NOT_LEADER, OVERLOADED …: it has no effect and never will. OUTCOME_UNKNOWN: this node does not lead
+   * any more, and nobody can tell here.
+   */
+  command(command: Command): Promise<LogIndex>;
   /** The same for messages. */
-  store(request: StoreRequest, deadlineMs: number): Promise<LogIndex>;
+  store(request: StoreRequest): Promise<LogIndex>;
   /** The group, made with the defaults if it is not there. */
   ensureGroup(name: string): Promise<GroupInfo>;
   /** Makes a topic of one queue if there is none of that name. */

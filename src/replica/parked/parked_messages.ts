@@ -8,12 +8,14 @@
 //             rolled back ──► drop-parked
 //             due ──► somebody who has a producer of the topic takes it (`takeChecks`) ──► check-half: asked again later
 //                     nobody does for a while ──► check-half, too; after 15 of them drop-parked
+import { assert } from '../../base/assert.ts';
 import type { Timer } from '../../base/clock.ts';
 import { messageOf, TLedgerError } from '../../base/errors.ts';
 import { MinHeap } from '../../base/heap.ts';
 import type { Parked } from '../../broker/parked/parked.ts';
 import type { LogIndex, Term } from '../../raft/types.ts';
 import type { ConsumingPort } from '../consuming/consuming.ts';
+import { withDeadline } from '../deadline.ts';
 import { releasedRecord } from './released_record.ts';
 
 /** Bounds of what is under way, and of transactions. */
@@ -31,8 +33,15 @@ export const parkedLimits = {
 
 /** How soon something that failed is tried again, and how often is looked for halves that nobody takes. */
 const RETRY_MS = 50;
+/** The same for what trying again may not help. */
+const HOPELESS_RETRY_MS = 5_000;
 const SCAN_MS = 1_000;
-const TIMER_MS_MAX = 2 ** 31 - 1;
+/** The wall clock is looked at so often while something waits for its time: it may be set. */
+const LOOK_MS = 1_000;
+/** Halves that nobody takes are counted so many at a time. */
+const UNTAKEN_COUNT_MAX = 256;
+/** Recalled messages are taken out of the heap when it holds so many more than there are. */
+const STALE_COUNT_MAX = 1_024;
 
 /** How a transaction ended. */
 export type Resolution = 'commit' | 'rollback';
@@ -48,8 +57,8 @@ export class ParkedMessages {
   readonly #port: ConsumingPort;
   readonly #onWarning: (message: string) => void;
   readonly #delayed = new MinHeap<Parked>(({ dueMs }) => dueMs);
-  /** Something is decided about them already. */
-  readonly #deciding = new Set<LogIndex>();
+  /** What is being decided about them; another one for each term, so that what an earlier one left behind is none of its. */
+  #deciding = new Map<LogIndex, Promise<unknown>>();
   /** The term in which this node drives; null while it does not. */
   #drivingTerm: Term | null = null;
   #releasingCount = 0;
@@ -75,7 +84,7 @@ export class ParkedMessages {
   end(): void {
     this.#drivingTerm = null;
     this.#delayed.clear();
-    this.#deciding.clear();
+    this.#deciding = new Map();
     this.#releasingCount = 0;
     this.#releasingBytes = 0;
     for (const timer of [this.#timer, this.#scan]) timer?.cancel();
@@ -97,45 +106,65 @@ export class ParkedMessages {
         'recall failed: the message is due, delivered or recalled already',
       );
     }
-    await this.#decide(parked, () => this.#port.command({ type: 'drop-parked', index }, deadlineMs));
+    const dropped = this.#decide(parked, () => this.#port.command({ type: 'drop-parked', index }));
+    await withDeadline(this.#port.clock, dropped, deadlineMs);
     return parked;
   }
 
   /**
    * A transaction is committed or rolled back. Saying it again is right, as long as the message id is remembered.
-   * @throws TLedgerError NOT_LEADER; TRANSACTION_NOT_FOUND; as `command`. OUTCOME_UNKNOWN also while another decision is
-   * on its way.
+   * @throws TLedgerError NOT_LEADER; TRANSACTION_NOT_FOUND; OUTCOME_UNKNOWN at the deadline; as `command`.
    */
   async resolve(topic: string, id: string, resolution: Resolution, deadlineMs: number): Promise<void> {
     this.#assertDriving();
-    const { parked, sent } = this.#port.broker.tables;
-    const half = parked.half(topic, id);
-    if (half === undefined) {
-      if (sent.find(topic, id) !== undefined) return;
-      throw new TLedgerError('TRANSACTION_NOT_FOUND', `topic ${topic} has no open transaction ${JSON.stringify(id)}`);
-    }
-    if (this.#deciding.has(half.index)) {
-      throw new TLedgerError('OUTCOME_UNKNOWN', 'the transaction is being resolved or checked at this moment');
-    }
-    if (resolution === 'commit') await this.#release(half, deadlineMs);
-    else await this.#decide(half, () => this.#port.command({ type: 'drop-parked', index: half.index }, deadlineMs));
+    const { clock } = this.#port;
+    await withDeadline(clock, this.#resolve(topic, id, resolution), deadlineMs);
   }
 
-  /** Halves of those topics whose producers are to be asked now: whoever takes them asks. At most `countMax`. */
-  async takeChecks(topics: readonly string[], countMax: number): Promise<HalfToCheck[]> {
+  async #resolve(topic: string, id: string, resolution: Resolution): Promise<void> {
+    const { parked, sent } = this.#port.broker.tables;
+    for (;;) {
+      this.#assertDriving();
+      const half = parked.half(topic, id);
+      if (half === undefined) {
+        if (sent.find(topic, id) !== undefined) return;
+        throw new TLedgerError('TRANSACTION_NOT_FOUND', `topic ${topic} has no open transaction ${JSON.stringify(id)}`);
+      }
+      const { index } = half;
+      const underWay = this.#deciding.get(index);
+      if (underWay === undefined) {
+        if (resolution === 'commit') await this.#release(half);
+        else await this.#decide(half, () => this.#port.command({ type: 'drop-parked', index }));
+        return;
+      }
+      await underWay.catch(() => {
+        // Whoever decided that is told; here it only matters what is left.
+      });
+    }
+  }
+
+  /**
+   * Halves of those topics whose producers are to be asked now: whoever takes them asks. At most `countMax`.
+   * @throws TLedgerError NOT_LEADER; OUTCOME_UNKNOWN at the deadline; as `command`.
+   */
+  async takeChecks(topics: readonly string[], countMax: number, deadlineMs: number): Promise<HalfToCheck[]> {
     this.#assertDriving();
+    return withDeadline(this.#port.clock, this.#takeChecks(topics, countMax), deadlineMs);
+  }
+
+  async #takeChecks(topics: readonly string[], countMax: number): Promise<HalfToCheck[]> {
     const wanted = new Set(topics);
     const nowMs = this.#port.clock.wallMs();
     const due: Parked[] = [];
-    for (const parked of this.#port.broker.tables.parked.values()) {
+    for (const half of this.#port.broker.tables.parked.halves()) {
       if (due.length >= countMax) break;
-      const isDue = parked.kind === 'half' && parked.dueMs <= nowMs && wanted.has(parked.topic);
-      if (isDue && !this.#deciding.has(parked.index)) due.push(parked);
+      if (half.dueMs <= nowMs && wanted.has(half.topic)) due.push(half);
     }
+    // All at once: each is one record, and they go together.
+    const counted = await Promise.all(due.map((half) => this.#countCheck(half)));
     const taken: HalfToCheck[] = [];
-    for (const half of due) {
-      const isOpen = await this.#countCheck(half);
-      if (isOpen) taken.push({ half, record: await this.#read(half) });
+    for (const [at, half] of due.entries()) {
+      if (counted[at]) taken.push({ half, record: await this.#read(half) });
     }
     return taken;
   }
@@ -155,11 +184,15 @@ export class ParkedMessages {
 
   #changed(index: LogIndex): void {
     if (!this.#isDriving) return;
-    const parked = this.#port.broker.tables.parked.get(index);
-    if (parked === undefined) this.#deciding.delete(index);
-    else if (parked.kind === 'delayed') {
+    const { parked: table } = this.#port.broker.tables;
+    const parked = table.get(index);
+    if (parked?.kind === 'delayed') {
       this.#delayed.push(parked);
       if (this.#delayed.peek() === parked) this.#arm();
+    } else if (this.#delayed.size > 2 * table.count + STALE_COUNT_MAX) {
+      this.#delayed.clear();
+      for (const one of table.values())
+        if (one.kind === 'delayed' && !this.#deciding.has(one.index)) this.#delayed.push(one);
     }
   }
 
@@ -176,24 +209,28 @@ export class ParkedMessages {
       if (first === undefined || first.dueMs > nowMs) break;
       this.#delayed.pop();
       if (broker.tables.parked.get(first.index) === undefined || this.#deciding.has(first.index)) continue;
-      this.#release(first, clock.monotonicMs() + this.#port.stepTimeoutMs).catch((error) => this.#failed(first, error));
+      const term = this.#drivingTerm;
+      this.#release(first).catch((error) => {
+        if (this.#drivingTerm === term) this.#failed(first, error);
+      });
     }
     this.#arm();
   }
 
-  /** It stays due; unless its fate is unknown, in which case the log tells. */
+  /** It stays due. */
   #failed(parked: Parked, error: unknown): void {
     if (!this.#isDriving) return;
-    if (error instanceof TLedgerError && error.retryable) {
-      this.#port.clock.after(RETRY_MS, () => {
-        if (!this.#isDriving || this.#port.broker.tables.parked.get(parked.index) === undefined) return;
-        this.#delayed.push(parked);
-        this.#drive();
-      });
-    } else this.#onWarning(`the delayed message ${parked.index} could not be delivered: ${messageOf(error)}`);
+    const mayHelp = error instanceof TLedgerError && error.retryable;
+    if (!mayHelp) this.#onWarning(`the delayed message ${parked.index} could not be delivered: ${messageOf(error)}`);
+    const term = this.#drivingTerm;
+    this.#port.clock.after(mayHelp ? RETRY_MS : HOPELESS_RETRY_MS, () => {
+      if (this.#drivingTerm !== term || this.#port.broker.tables.parked.get(parked.index) === undefined) return;
+      this.#delayed.push(parked);
+      this.#drive();
+    });
   }
 
-  async #release(parked: Parked, deadlineMs: number): Promise<void> {
+  async #release(parked: Parked): Promise<void> {
     this.#releasingCount++;
     this.#releasingBytes += parked.sizeBytes;
     const term = this.#drivingTerm;
@@ -202,7 +239,7 @@ export class ParkedMessages {
         const request = releasedRecord(await this.#read(parked), parked);
         // Reading took time: another leader may have decided meanwhile.
         if (this.#drivingTerm !== term || !this.#isDriving) throw new TLedgerError('NOT_LEADER');
-        return this.#port.store(request, deadlineMs);
+        return this.#port.store(request);
       });
     } finally {
       if (this.#drivingTerm === term) {
@@ -214,31 +251,30 @@ export class ParkedMessages {
   }
 
   /** Nothing else is decided about it until this is applied, or certain never to be. */
-  async #decide(parked: Parked, decide: () => Promise<LogIndex>): Promise<void> {
-    this.#deciding.add(parked.index);
-    try {
-      await decide();
-    } catch (error) {
-      if (!(error instanceof TLedgerError && error.code === 'OUTCOME_UNKNOWN')) this.#deciding.delete(parked.index);
-      throw error;
-    }
-    this.#deciding.delete(parked.index);
+  #decide(parked: Parked, decide: () => Promise<LogIndex>): Promise<LogIndex> {
+    const deciding = this.#deciding;
+    const { index } = parked;
+    const isOpen = this.#port.broker.tables.parked.get(index) !== undefined && !deciding.has(index);
+    assert(isOpen, () => `what becomes of ${index} is decided once at a time`);
+    const decided = decide().finally(() => deciding.delete(index));
+    deciding.set(index, decided);
+    return decided;
   }
 
-  /** @returns false when it was asked often enough, and is gone. */
-  async #countCheck(half: Parked): Promise<boolean> {
-    const { clock, stepTimeoutMs } = this.#port;
-    const deadlineMs = clock.monotonicMs() + stepTimeoutMs;
-    const { index } = half;
+  /** @returns false when nobody is to be asked: it is gone, about to go, or was asked a moment ago. */
+  async #countCheck({ index }: Parked): Promise<boolean> {
+    const { clock, broker } = this.#port;
+    const half = broker.tables.parked.get(index);
+    if (half === undefined || half.dueMs > clock.wallMs() || this.#deciding.has(index)) return false;
     if (half.checks >= parkedLimits.checksMax) {
-      await this.#decide(half, () => this.#port.command({ type: 'drop-parked', index }, deadlineMs));
+      await this.#decide(half, () => this.#port.command({ type: 'drop-parked', index }));
       this.#onWarning(
         `half message ${index} of topic ${half.topic} is dropped: its producer was asked ${half.checks} times`,
       );
       return false;
     }
     const nextMs = clock.wallMs() + parkedLimits.checkIntervalMs;
-    await this.#decide(half, () => this.#port.command({ type: 'check-half', index, nextMs }, deadlineMs));
+    await this.#decide(half, () => this.#port.command({ type: 'check-half', index, nextMs }));
     return true;
   }
 
@@ -252,24 +288,26 @@ export class ParkedMessages {
     const first = this.#delayed.peek();
     if (first === undefined || this.#releasingCount >= parkedLimits.releasingCountMax) return;
     const delayMs = Math.max(0, first.dueMs - this.#port.clock.wallMs());
-    this.#timer = this.#port.clock.after(Math.min(delayMs, TIMER_MS_MAX), () => this.#drive());
+    this.#timer = this.#port.clock.after(Math.min(delayMs, LOOK_MS), () => this.#drive());
   }
 
   #scanLater(): void {
+    const term = this.#drivingTerm;
     this.#scan = this.#port.clock.after(SCAN_MS, () => {
       if (!this.#isDriving) return;
-      this.#scanLater();
-      void this.#countUntaken();
+      void this.#countUntaken().finally(() => {
+        if (this.#drivingTerm === term) this.#scanLater();
+      });
     });
   }
 
   async #countUntaken(): Promise<void> {
     const beforeMs = this.#port.clock.wallMs() - parkedLimits.untakenMs;
-    for (const parked of [...this.#port.broker.tables.parked.values()]) {
-      if (parked.kind !== 'half' || parked.dueMs > beforeMs || this.#deciding.has(parked.index)) continue;
-      if (!this.#isDriving) return;
-      await this.#countCheck(parked).catch(() => {
-        // It stays due.
+    const untaken = [...this.#port.broker.tables.parked.halves()].filter(({ dueMs }) => dueMs <= beforeMs);
+    for (let at = 0; at < untaken.length && this.#isDriving; at += UNTAKEN_COUNT_MAX) {
+      const some = untaken.slice(at, at + UNTAKEN_COUNT_MAX);
+      await Promise.all(some.map((half) => this.#countCheck(half))).catch(() => {
+        // They stay due.
       });
     }
   }

@@ -148,7 +148,8 @@ describe('replica: messages that are held back', () => {
 
     it('has its producer asked when it stays open, also after a change of leader', async () => {
       await half('a', 2);
-      const take = (topics: readonly string[]) => answered(group, group.replica(leader).parked.takeChecks(topics, 10));
+      const take = (topics: readonly string[]) =>
+        answered(group, group.replica(leader).parked.takeChecks(topics, 10, deadlineMs()));
       expect(await take(['t'])).to.deep.equal([]);
       await failOver();
       await group.run(2_500);
@@ -187,5 +188,63 @@ describe('replica: messages that are held back', () => {
     await resolve('b', 'commit');
     expect(bodies()).to.deep.equal(['b']);
     await group.until('a', () => bodies().length === 2, 70_000);
+  });
+
+  describe('while decisions meet', () => {
+    it('asks nobody about a half that is resolved before its turn', async () => {
+      for (const id of ['a', 'b', 'c']) await half(id, 1);
+      await group.run(1_100);
+      const { parked } = group.replica(leader);
+      const [taken] = await answered(
+        group,
+        Promise.all([parked.takeChecks(['t'], 10, deadlineMs()), parked.resolve('t', 'c', 'commit', deadlineMs())]),
+      );
+      expect(taken.map(({ half: { id } }) => id)).to.include.members(['a', 'b']);
+      await group.run(1_000);
+      expect(bodies()).to.deep.equal(['c']);
+      for (const id of group.ids) expect(group.member(id).failure, id).to.equal(null);
+    });
+
+    it('lets two ask for halves at once, and gives each to one of them', async () => {
+      for (const id of ['a', 'b', 'c']) await half(id, 1);
+      await group.run(1_100);
+      const { parked } = group.replica(leader);
+      const ask = () => parked.takeChecks(['t'], 10, deadlineMs());
+      const taken = await answered(group, Promise.all([ask(), ask()]));
+      expect(taken.flat().map(({ half: { id } }) => id)).to.deep.equal(['a', 'b', 'c']);
+    });
+
+    it('resolves a half whose check has taken too long for its caller', async () => {
+      await half('a', 1);
+      await group.run(1_100);
+      const others = group.ids.filter((id) => id !== leader);
+      for (const id of others) group.cut.add(`${id}>${leader}`);
+      const { parked } = group.replica(leader);
+      const late = codeOf(parked.takeChecks(['t'], 10, group.clock.monotonicMs() + 100));
+      await group.run(150);
+      expect(await late).to.equal('OUTCOME_UNKNOWN');
+      const resolved = resolve('a', 'commit');
+      for (const id of others) group.cut.delete(`${id}>${leader}`);
+      await resolved;
+      expect(bodies()).to.deep.equal(['a']);
+    });
+
+    it('asks for both halves of one id', async () => {
+      await half('a', 1);
+      await group.run(61_000);
+      // The window has forgotten the id.
+      await half('b', 600);
+      await half('a', 1);
+      await group.run(5_000);
+      expect(group.replica(leader).broker.tables.parked.count).to.equal(3);
+      const takes = await answered(group, group.replica(leader).parked.takeChecks(['t'], 10, deadlineMs()));
+      expect(takes.map(({ half: { id } }) => id)).to.deep.equal(['a', 'a']);
+    });
+
+    it('looks at the clock again when that was set', async () => {
+      await delay('a', 3_600_000);
+      group.member(leader).clock.turnWallClock(3_600_000);
+      await group.until('the message', () => bodies().length > 0, 2_000);
+    });
   });
 });

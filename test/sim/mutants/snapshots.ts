@@ -120,8 +120,8 @@ export const snapshotMutants: readonly Mutant[] = [
   ...inFile('src/replica/install.ts', [
     {
       name: 'state-installed-before-the-log',
-      original: '    await broker.install(snapshot, () => log.restart(snapshot.meta.tip));\n',
-      replacement: '    await broker.install(snapshot, () => {});\n    log.restart(snapshot.meta.tip);\n',
+      original: '    await broker.install(snapshot, () => log.restart(snapshot.meta.tip), rows);\n',
+      replacement: '    await broker.install(snapshot, () => {}, rows);\n    log.restart(snapshot.meta.tip);\n',
       breaks: 'A crash leaves a state that is ahead of its log.',
       directed: {
         reason: 'A crash has to come between two operations that follow each other at once.',
@@ -137,15 +137,25 @@ export const snapshotMutants: readonly Mutant[] = [
   ]),
   ...inFile('src/replica/retention.ts', [
     {
+      name: 'tail-of-what-is-kept-cut-too-early',
+      original: 'ageMs >= PATIENCE_FACTOR * ageMsMax || (ageMs >= ageMsMax &&',
+      replacement: 'ageMs >= PATIENCE_FACTOR * ageMsMax || (ageMs >= 0 &&',
+      breaks: 'Messages go before their time.',
+      directed: {
+        reason: 'A checker that knows the log of the group cannot tell a cut that comes early from one that is due.',
+        test: 'test/replica/disk_full.test.ts',
+      },
+    },
+    {
       name: 'queues-keep-what-was-cut',
-      original: '      broker.cut(snapshot);\n',
-      replacement: '',
+      original: 'this.#options.broker.cut(snapshot, rows)',
+      replacement: '{}',
       breaks: 'Readers are sent to records that are gone.',
     },
     {
       name: 'cut-without-a-snapshot',
-      original: 'return snapshots.list().findLast(mayGo) ?? null;',
-      replacement: 'return log.sealedBoundaries.findLast(mayGo) ?? null;',
+      original: 'return snapshots.list().findLast(mayGo) ??',
+      replacement: 'return log.sealedBoundaries.findLast(mayGo) ??',
       breaks: 'Records go that nothing stands for.',
       directed: {
         reason:

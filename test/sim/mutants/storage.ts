@@ -105,6 +105,53 @@ export const storageMutants: readonly Mutant[] = [
       breaks: 'Messages are indexed and not found by key.',
     },
   ]),
+  ...inFile('src/storage/repair_draft.ts', [
+    {
+      name: 'repair-takes-unverified-records',
+      original: '    const verified = verifyRecords(buffer, start, end, this.predecessor);\n',
+      replacement:
+        '    const verified = { count: 1, lastIndex: upTo, lastTerm: this.tip.term, lastChain: 0 };\n    void verifyRecords;\n',
+      breaks: 'What a peer sends is written into the log as it comes.',
+      directed: {
+        reason: 'the last checksum is compared, too, and a record that was read back shows the rest',
+        test: 'test/replica/repairing.test.ts',
+      },
+    },
+  ]),
+  ...inFile('src/storage/repair_mark.ts', [
+    {
+      name: 'repair-forgets-what-was-vouched-for',
+      original: '  return tip.term < vouched.term || (tip.term === vouched.term && tip.index < vouched.index);',
+      replacement: '  return false && tip.term < vouched.term;',
+      breaks: 'A log that lacks what was acknowledged counts as whole, and what a peer has committed as enough.',
+      directed: {
+        reason: 'it takes records that nobody else has committed yet, and a crash between two writes',
+        test: 'test/replica/repairing.test.ts',
+      },
+    },
+    {
+      name: 'log-under-repair-is-used',
+      original: '  if (!disk.exists(file)) return;\n  const reason',
+      replacement: '  if (disk.exists(file) || !disk.exists(file)) return;\n  const reason',
+      breaks: 'A replica votes and acknowledges before it holds what it vouched for.',
+      directed: {
+        reason: 'it takes a crash between the cut and the last record that takes its place',
+        test: 'test/replica/repair_crash.test.ts',
+      },
+    },
+  ]),
+  ...inFile('src/storage/repair.ts', [
+    {
+      name: 'repair-keeps-the-old-term',
+      original: '  raiseTerm(place, draft.tip.term);\n',
+      replacement: '',
+      breaks: 'A replica holds records of a term that it knows nothing of.',
+      directed: {
+        reason: 'it refuses to start, which takes a group that diverged',
+        test: 'test/replica/repairing.test.ts',
+      },
+    },
+  ]),
   ...inFile('src/storage/consume_queue.ts', [
     {
       name: 'units-at-the-wrong-place',

@@ -1,0 +1,93 @@
+// apache.rocketmq.v2.MessagingService on one node: its parts put together. README.md draws them.
+import type { Status } from '../../wire/rocketmq/definitions.ts';
+import { MESSAGING_SERVICE, type MessagingHandlers } from '../../wire/rocketmq/service.ts';
+import type { CallContext } from '../calls.ts';
+import type { Gateway } from '../gateway.ts';
+import { type Asked, answering } from './answering.ts';
+import { Clients } from './clients.ts';
+import type { Edge } from './edge.ts';
+import { LeaderAsks } from './leader_asks.ts';
+import { endTransaction, recallMessage } from './parked.ts';
+import { heartbeat, notifyClientTermination } from './presence.ts';
+import { receiveHandler } from './receive.ts';
+import { Renewals } from './renewals.ts';
+import { queryAssignment, queryRoute } from './routes.ts';
+import { Sender } from './send.ts';
+import { acknowledge, changeInvisibleDuration, forwardToDeadLetters } from './settle.ts';
+import { telemetryHandler } from './telemetry.ts';
+import { TransactionChecks } from './transaction_checks.ts';
+import { notImplemented, notImplementedStream } from './unsupported.ts';
+
+/** The service of one node. */
+export interface MessagingService {
+  readonly handlers: MessagingHandlers;
+  readonly clients: Clients;
+  /** Stops what it does by itself. */
+  close(): void;
+}
+
+/** Puts the service together. @param context shared with the other services of the port. */
+export function newMessagingService(gateway: Gateway, context: CallContext): MessagingService {
+  const { clock } = context;
+  const clients = new Clients(clock);
+  const asks = new LeaderAsks(gateway, context);
+  const renewals = new Renewals(asks, clock, (error) => context.report('renewal', error));
+  const edge: Edge = { gateway, context, clock, asks, clients, renewals };
+  clients.onGone((clientId) => renewals.giveUp(clientId));
+  const checks = new TransactionChecks(edge);
+  return {
+    handlers: handlersOf(edge),
+    clients,
+    close: () => {
+      checks.close();
+      renewals.close();
+      clients.close();
+    },
+  };
+}
+
+function handlersOf(edge: Edge): MessagingHandlers {
+  const { context, clients } = edge;
+  const sender = new Sender(edge);
+  const onlyStatus = (status: Status) => ({ status });
+  const call = <Request, Response>(
+    name: string,
+    handle: (edge: Edge, request: Request, asked: Asked) => Response | Promise<Response>,
+    refused: (status: Status, request: Request | null) => Response,
+  ) =>
+    answering<Request, Response>(
+      context,
+      `${MESSAGING_SERVICE}/${name}`,
+      (request, asked) => {
+        clients.touch(asked.caller);
+        return handle(edge, request, asked);
+      },
+      refused,
+    );
+  return {
+    queryRoute: call('QueryRoute', queryRoute, (status) => ({ status, messageQueues: [] })),
+    queryAssignment: call('QueryAssignment', queryAssignment, (status) => ({ status, assignments: [] })),
+    heartbeat: call('Heartbeat', heartbeat, onlyStatus),
+    notifyClientTermination: call('NotifyClientTermination', notifyClientTermination, onlyStatus),
+    telemetry: telemetryHandler(edge),
+    sendMessage: call(
+      'SendMessage',
+      (_, request, asked) => sender.send(request, asked),
+      (status, request) => sender.refused(status, request),
+    ),
+    recallMessage: call('RecallMessage', recallMessage, (status) => ({ status, messageId: '' })),
+    endTransaction: call('EndTransaction', endTransaction, onlyStatus),
+    receiveMessage: receiveHandler(edge),
+    ackMessage: call('AckMessage', acknowledge, (status) => ({ status, entries: [] })),
+    changeInvisibleDuration: call('ChangeInvisibleDuration', changeInvisibleDuration, (status, request) => ({
+      status,
+      receiptHandle: request?.receiptHandle ?? '',
+    })),
+    forwardMessageToDeadLetterQueue: call('ForwardMessageToDeadLetterQueue', forwardToDeadLetters, onlyStatus),
+    pullMessage: notImplementedStream(context),
+    updateOffset: call('UpdateOffset', notImplemented, onlyStatus),
+    getOffset: call('GetOffset', notImplemented, (status) => ({ status, offset: '0' })),
+    queryOffset: call('QueryOffset', notImplemented, (status) => ({ status, offset: '0' })),
+    syncLiteSubscription: call('SyncLiteSubscription', notImplemented, onlyStatus),
+  };
+}

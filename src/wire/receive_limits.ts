@@ -1,0 +1,35 @@
+// The largest request of one service of a port. grpc-js knows one limit for all services of a server only, so this reaches for
+// private fields of its calls, checks that they look as expected, and says so when they do not.
+import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
+
+interface CallInternals {
+  maxReceiveMessageSize?: unknown;
+  decoder?: { maxReadMessageLength?: unknown };
+}
+
+/**
+ * Lets requests of the service `name` be larger than the port's limit; those of the others stay below it.
+ * @param warn told, once, when this grpc-js keeps its fields elsewhere: then the port's limit holds for all.
+ */
+export function allowLargerRequests(
+  name: string,
+  bytesMax: number,
+  warn: (message: string) => void,
+): ServerInterceptor {
+  const prefix = `/${name}/`;
+  let isWarned = false;
+  return (method, call) => {
+    const wrapped = new ServerInterceptingCall(call);
+    if (!method.path.startsWith(prefix)) return wrapped;
+    const internals = call as unknown as CallInternals;
+    const { decoder } = internals;
+    if (typeof internals.maxReceiveMessageSize === 'number' && typeof decoder?.maxReadMessageLength === 'number') {
+      internals.maxReceiveMessageSize = bytesMax;
+      decoder.maxReadMessageLength = bytesMax;
+    } else if (!isWarned) {
+      isWarned = true;
+      warn('grpc-js keeps its limits elsewhere: large requests of RocketMQ clients are refused by the transport');
+    }
+    return wrapped;
+  };
+}
