@@ -12,6 +12,7 @@ import {
   RECORD_HEADER_BYTES,
   recordMagic,
 } from '../format/record.ts';
+import { isParkedAt } from '../format/record_flags.ts';
 import type { LogIndex } from '../raft/types.ts';
 import { KeyIndex, type KeyIndexPlace } from '../storage/key_index.ts';
 import { storedAtOf } from '../storage/key_index_records.ts';
@@ -120,14 +121,18 @@ export class MessageKeys {
     return isOther ? Buffer.alloc(0) : buffer.subarray(start, end);
   }
 
-  /** The record of the message at an offset, if it is applied. */
+  /** The record of the message at an offset, if it is applied and not held back. */
   #recordOf(offset: PhysicalOffset): RecordBytes | null {
     if (offset < RECORD_HEADER_BYTES) return null;
     const record = this.#options.keyIndex!.recordAt(physicalOffset(offset - RECORD_HEADER_BYTES));
     if (record === null) return null;
     const { buffer, start, end } = record;
-    const isMessage = magicAt(buffer, start) === recordMagic.message && indexAt(buffer, start) <= this.#applied();
-    return isMessage && locateParts(buffer, start + RECORD_HEADER_BYTES, end, parts) ? record : null;
+    const isShown = magicAt(buffer, start) === recordMagic.message && !isParkedAt(buffer, start);
+    return isShown &&
+      indexAt(buffer, start) <= this.#applied() &&
+      locateParts(buffer, start + RECORD_HEADER_BYTES, end, parts)
+      ? record
+      : null;
   }
 
   #required(): KeyIndex {

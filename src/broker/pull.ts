@@ -23,6 +23,7 @@ import {
   recordMagic,
   sizeAt,
 } from '../format/record.ts';
+import { isParkedAt } from '../format/record_flags.ts';
 import { isUint64Safe, readUint64 } from '../format/uint64.ts';
 import type { ColdLog } from '../storage/cold_reads.ts';
 import { UNIT_BYTES, unitPhysicalOffset, unitSizeBytes } from '../storage/consume_queue.ts';
@@ -288,6 +289,7 @@ function checkRecords(records: Buffer, queue: Queue, offset: QueueOffset, starts
     const messageAt = at + RECORD_HEADER_BYTES;
     const isRight =
       magicAt(records, at) === recordMagic.message &&
+      !isParkedAt(records, at) &&
       isBodyIntact(records, at) &&
       positionAt(records, at) === start &&
       // Records that are neighbours in the log, too, must continue each other.

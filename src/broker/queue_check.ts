@@ -12,6 +12,7 @@ import {
   recordMagic,
   sizeAt,
 } from '../format/record.ts';
+import { isParkedAt } from '../format/record_flags.ts';
 import { isUint64Safe, readUint64 } from '../format/uint64.ts';
 import { unitPhysicalOffset, unitSizeBytes } from '../storage/consume_queue.ts';
 import type { LogTip } from '../storage/log_tip.ts';
@@ -38,6 +39,7 @@ export function checkQueue(queue: Queue, log: CheckedLog): void {
   const isRight =
     isRecordWhole(bytes, 0, place.sizeBytes) &&
     magicAt(bytes, 0) === recordMagic.message &&
+    !isParkedAt(bytes, 0) &&
     sizeAt(bytes, 0) === place.sizeBytes &&
     positionAt(bytes, 0) === place.start &&
     bytes.readUInt32BE(messageAt + MESSAGE_QUEUE_ID_AT) === queue.queueId &&

@@ -1,4 +1,5 @@
 // Bits of a record header's channel field. The leader sets them when it takes a record in; chainCrc covers them.
+import { flagsAt } from './record.ts';
 
 /** What a message record is, beside a message. */
 export const recordFlag = {
@@ -14,3 +15,6 @@ export const recordFlag = {
    */
   flushFirst: 0x800,
 } as const;
+
+/** Whether the message record at `at` is held back: it lies in no queue and is found by no key, whatever its fields say. */
+export const isParkedAt = (buffer: Buffer, at: number): boolean => (flagsAt(buffer, at) & recordFlag.parked) !== 0;

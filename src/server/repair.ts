@@ -4,6 +4,7 @@
 import { TLedgerError } from '../base/errors.ts';
 import { decodeMessageRecord } from '../format/message.ts';
 import { indexAt, magicAt, recordMagic, sizeAt } from '../format/record.ts';
+import { isParkedAt } from '../format/record_flags.ts';
 import { type LogIndex, logIndex } from '../raft/types.ts';
 import { rebuildDerived } from '../replica/rebuild.ts';
 import { Checkpoint } from '../storage/checkpoint.ts';
@@ -190,7 +191,7 @@ async function lossFrom(group: OfflineGroup, fromIndex: LogIndex, survey: Survey
     onRecord: (buffer, at) => {
       if (indexAt(buffer, at) < fromIndex) return;
       readable++;
-      if (magicAt(buffer, at) !== recordMagic.message) return;
+      if (magicAt(buffer, at) !== recordMagic.message || isParkedAt(buffer, at)) return;
       const message = decodeMessageRecord(buffer, at, at + sizeAt(buffer, at));
       if (message === undefined) return;
       const { topic, queueId, queueOffset } = message;

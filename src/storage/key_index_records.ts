@@ -13,6 +13,7 @@ import {
 } from '../format/message_keys.ts';
 import { hostBytesExtra, MESSAGE_STORE_TIMESTAMP_AT } from '../format/message_layout.ts';
 import { indexAt, magicAt, positionAt, RECORD_HEADER_BYTES, recordMagic, sizeAt } from '../format/record.ts';
+import { isParkedAt } from '../format/record_flags.ts';
 import { readUint64 } from '../format/uint64.ts';
 import type { LogIndex } from '../raft/types.ts';
 
@@ -71,7 +72,7 @@ export function addKeysOfRecords(
     const magic = magicAt(buffer, at);
     if (magic === recordMagic.filler) continue;
     if (indexAt(buffer, at) > upTo) return;
-    if (magic !== recordMagic.message) continue;
+    if (magic !== recordMagic.message || isParkedAt(buffer, at)) continue;
     if (!locateParts(buffer, at + RECORD_HEADER_BYTES, at + sizeAt(buffer, at), parts)) continue;
     const stampBytes = hasProducerStamp(buffer, parts) ? PRODUCER_STAMP_BYTES : 0;
     locateFindable(buffer, parts.propertiesStart, parts.propertiesEnd - stampBytes, found);

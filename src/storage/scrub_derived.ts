@@ -1,5 +1,6 @@
 // What each record of the log says must lie elsewhere: its unit in the log index, and for a message the unit in its queue.
-import { hasProducerStamp, locateParts, newParts } from '../format/message.ts';
+import { hasProducerStamp, locateParts, newParts, PRODUCER_STAMP_BYTES } from '../format/message.ts';
+import { locateFindable, newFindableParts, tagHashIn } from '../format/message_keys.ts';
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../format/message_layout.ts';
 import {
   indexAt,
@@ -10,7 +11,7 @@ import {
   sizeAt,
   termAt,
 } from '../format/record.ts';
-import { tagHashOf } from '../format/tag_hash.ts';
+import { isParkedAt } from '../format/record_flags.ts';
 import { isUint64Safe, readUint64 } from '../format/uint64.ts';
 import { encodeUnit, queueFilePath, UNIT_BYTES, UNITS_PER_FILE } from './consume_queue.ts';
 import { encodeIndexUnit, INDEX_UNIT_BYTES, INDEX_UNITS_PER_FILE, indexFileName } from './log_index.ts';
@@ -41,6 +42,7 @@ export class RecordUnits {
   readonly #queues = new Map<string, (QueueStream | null | undefined)[]>();
   readonly #queueOf = new Map<UnitStream, QueueStream>();
   readonly #parts = newParts();
+  readonly #found = newFindableParts();
   readonly #record = { index: 0, position: 0, sizeBytes: 0, term: 0 };
   /** The topic of the message before: most follow one of the same. */
   #topic = { name: '', bytes: Buffer.alloc(0), queues: [] as (QueueStream | null | undefined)[] };
@@ -79,7 +81,8 @@ export class RecordUnits {
       encodeIndexUnit(this.#index.bytes, unitAt, record);
     }
     if (unitsUpTo !== undefined && record.index > unitsUpTo.queues) return;
-    if (magicAt(buffer, at) === recordMagic.message) this.#addMessage(buffer, at, position, record.sizeBytes);
+    if (magicAt(buffer, at) !== recordMagic.message || isParkedAt(buffer, at)) return;
+    this.#addMessage(buffer, at, position, record.sizeBytes);
   }
 
   /** Compares when enough was gathered. */
@@ -101,7 +104,9 @@ export class RecordUnits {
     if (queue === null) return;
     const { units } = queue;
     const unitAt = units.place(readUint64(buffer, messageAt + MESSAGE_QUEUE_OFFSET_AT));
-    const tagHash = tagHashOf(buffer, parts, hasProducerStamp(buffer, parts));
+    const stampBytes = hasProducerStamp(buffer, parts) ? PRODUCER_STAMP_BYTES : 0;
+    locateFindable(buffer, parts.propertiesStart, parts.propertiesEnd - stampBytes, this.#found);
+    const tagHash = tagHashIn(buffer, this.#found);
     const physicalOffset = (position + RECORD_HEADER_BYTES) as PhysicalOffset;
     encodeUnit(units.bytes, unitAt, physicalOffset, sizeBytes - RECORD_HEADER_BYTES, tagHash);
     this.#messages++;

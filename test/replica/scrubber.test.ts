@@ -1,5 +1,9 @@
 import { expect } from 'chai';
 import { encodeMessageRecord } from '../../src/format/message.ts';
+import { messageIdOf } from '../../src/format/message_id.ts';
+import { brokerProperty } from '../../src/format/message_properties.ts';
+import { physicalOffset, RECORD_HEADER_BYTES } from '../../src/format/record.ts';
+import { recordFlag } from '../../src/format/record_flags.ts';
 import { logIndex, type NodeId } from '../../src/raft/types.ts';
 import { type OtherCopy, Scrubber, type ScrubberOptions } from '../../src/replica/scrubber.ts';
 import type { ReplicaStatus } from '../../src/replica/types.ts';
@@ -161,6 +165,64 @@ describe('replica: the scrubber', () => {
       disk.flip(file, at, 1);
     }
     expect(await pass()).to.deep.equal([]);
+    await scrubber.stop();
+  });
+
+  it('takes what is held back for no message of its queue, and finds it by no key', async () => {
+    const layout = { slots: 100, entriesMax: 200 };
+    const group = await Group.started({ nodes: 1, keyIndex: layout });
+    await group.createTopic('T');
+    const send = async (body: string, flags: number, properties: Readonly<Record<string, string>> = {}) => {
+      const { broker } = group.replica('n0');
+      const message = { topic: 'T', queueId: 0, body: Buffer.from(body), keys: ['k'], uniqueKey: body, bornAtMs: 1 };
+      const request = { topic: 'T', queueId: 0, flags, records: encodeMessageRecord({ ...message, properties }) };
+      const before = broker.appliedIndex;
+      group.replica('n0').store(request, group.clock.monotonicMs() + 1_000, () => {});
+      await group.until('it to be applied', () => broker.appliedIndex > before);
+    };
+    await send('shown', 0);
+    const firstIndex = group.replica('n0').broker.appliedIndex;
+    await send('half', recordFlag.parked, { [brokerProperty.transaction]: 'true' });
+    const seen = (): string[] => group.bodies('n0', 'T', 0);
+    expect(seen()).to.deep.equal(['shown']);
+    for (let number = 0; number < 40; number++) await send(`${number}`.padEnd(8_000, 'x'), 0);
+    const files = group
+      .member('n0')
+      .disk.files()
+      .filter((file) => file.includes('/keyindex/'));
+    expect(files.length, 'the segment is closed').to.be.greaterThan(1);
+    const { scrubber, findings } = watch(group, 'n0', { bytesPerSecond: 16 * 1024 * 1024, askOthers: async () => [] });
+    scrubber.scrubNow(null);
+    await group.until('the pass to end', () => !scrubber.status().isRunning);
+    expect(findings).to.deep.equal([]);
+    expect(seen()[0]).to.equal('shown');
+    const { keys } = group.replica('n0').broker;
+    const asked = {
+      topic: 'T',
+      by: 'key',
+      beginMs: 0,
+      endMs: Number.MAX_SAFE_INTEGER,
+      countMax: 100,
+      cursor: '',
+    } as const;
+    const found = () => keys.query({ ...asked, key: 'k', bytesMax: 1_048_576 }).count;
+    expect(found()).to.equal(41);
+    keys.index!.lost(physicalOffset(0), 'a test says so');
+    while (await keys.index!.build());
+    expect(found(), 'in an index that was made anew').to.equal(41);
+    // Its place is known all the same: by what a damaged unit or entry says.
+    const log = group.member('n0').log!;
+    const half = log.locate(logIndex(firstIndex + 1)).position;
+    expect(keys.byId('T', messageIdOf(physicalOffset(half + RECORD_HEADER_BYTES)))).to.have.length(0);
+    const units = group
+      .member('n0')
+      .disk.files()
+      .find((file) => file.includes('/consumequeue/'))!;
+    const unit = Buffer.alloc(12);
+    unit.writeBigUInt64BE(BigInt(half + RECORD_HEADER_BYTES), 0);
+    unit.writeUInt32BE(log.locate(logIndex(firstIndex + 1)).sizeBytes - RECORD_HEADER_BYTES, 8);
+    group.member('n0').disk.corrupt(units, 0, unit);
+    expect(seen).to.throw('the log holds something else there');
     await scrubber.stop();
   });
 

@@ -213,7 +213,8 @@ export const snapshotMutants: readonly Mutant[] = [
     },
     {
       name: 'records-behind-the-last-one-shown',
-      original: 'if (at !== records.length) throw foreign(queue, offset + count - 1);',
+      original:
+        'if (at !== records.length) throw foreign(queue, offset + starts.length - 1, starts[starts.length - 1]);',
       replacement: '',
       breaks: 'A reader gets records that its queue does not hold.',
       directed: {
