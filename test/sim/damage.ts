@@ -69,7 +69,9 @@ function flipLog(node: SimNode, random: Random, lastIndexes: readonly number[]):
   let isDone = false;
   for (let count = random.between(1, FLIPS_MAX); count > 0; count--) {
     const position = headerByte(node, vouched, random, lastIndexes) ?? between(first, vouched.end - 1, random);
-    const path = files.findLast((name) => Number(name.slice(-20)) <= position)!;
+    const path = files.findLast((name) => Number(name.slice(-20)) <= position);
+    // What is vouched for may lie in no file any more: the log is being begun anew behind a snapshot.
+    if (path === undefined) continue;
     isDone = flip(node, path, position - Number(path.slice(-20)), random) || isDone;
   }
   if (isDone) node.damagedUpTo = Math.max(node.damagedUpTo, vouched.index);
