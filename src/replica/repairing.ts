@@ -17,6 +17,7 @@ import { HardStateFile } from '../storage/hard_state.ts';
 import type { LogTip } from '../storage/log_tip.ts';
 import {
   beginBehind,
+  confirmWhole,
   cutBehind,
   overwrite,
   replaceTail,
@@ -25,7 +26,7 @@ import {
   wholeSnapshot,
 } from '../storage/repair.ts';
 import { removeDraft } from '../storage/repair_draft.ts';
-import { isBehind, removeRepairMark, saveRepairMark } from '../storage/repair_mark.ts';
+import { isBehind, isUnderRepair, removeRepairMark, saveRepairMark } from '../storage/repair_mark.ts';
 import { SnapshotStore } from '../storage/snapshot_store.ts';
 import { committedOf, NotHeld, REPAIR_PIECE_BYTES, type RepairPeers, RepairSource } from './repair_sources.ts';
 
@@ -58,10 +59,13 @@ export class Repairing {
   readonly #options: RepairingOptions;
   #timer: { readonly timer: Timer; readonly wake: () => void } | null = null;
   #isStopped = false;
+  /** An earlier process did not end its repair. */
+  readonly #isContinued: boolean;
   #says: string;
 
   constructor(options: RepairingOptions) {
     this.#options = options;
+    this.#isContinued = isUnderRepair(options.place.disk, options.place.directory);
     this.#says = describeDamage(options.damage);
   }
 
@@ -114,6 +118,7 @@ export class Repairing {
       const attempt = await this.#repairSnapshot(map, damage.index);
       if (attempt !== 'whole') return attempt;
     }
+    if (this.#isContinued && map.base !== null) confirmWhole(place, map.base, map.tip);
     removeRepairMark(place.disk, place.directory);
     return 'whole';
   }

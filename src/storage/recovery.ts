@@ -183,7 +183,7 @@ function cut(segments: Segments, tip: LogTip): number {
  * believes to be on the device though they are not; only writing them makes the next flush carry them. That may concern
  * more than the tail: a segment can be closed while the flush over it is still to fail.
  */
-function rewrite(segments: Segments, from: number, tip: LogTip): void {
+export function rewrite(segments: Segments, from: number, tip: LogTip): void {
   const buffer = Buffer.allocUnsafe(Math.min(REWRITE_PIECE_BYTES, segments.sizeBytes));
   for (let number = Math.max(0, segments.numberAt(from)); number < segments.count; number++) {
     const { start, end, file } = segments.get(number)!;

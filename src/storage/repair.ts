@@ -18,6 +18,7 @@ import { HardStateFile } from './hard_state.ts';
 import { LogBase } from './log_base.ts';
 import { LogScanner } from './log_scanner.ts';
 import type { LogTip } from './log_tip.ts';
+import { rewrite } from './recovery.ts';
 import type { RepairDraft } from './repair_draft.ts';
 import { Segments, writeFiller } from './segment.ts';
 import { SnapshotStore } from './snapshot_store.ts';
@@ -117,6 +118,22 @@ export function snapshotBehind(place: LogPlace, { ranges }: DamageMap): LogTip |
     return null;
   } finally {
     snapshots.close();
+  }
+}
+
+/**
+ * Makes durable a log that was found whole though an earlier repair of it was interrupted: what that one wrote may lie in the
+ * page cache only, and a flush that failed since may have taken it for written. @throws TLedgerError STORAGE_FAILED.
+ */
+export function confirmWhole({ disk, directory, segmentSizeBytes }: LogPlace, base: LogTip, tip: LogTip): void {
+  const logBase = LogBase.open(disk, `${directory}/base`);
+  logBase.confirm();
+  logBase.close();
+  const segments = Segments.open(disk, `${directory}/commitlog`, segmentSizeBytes, base);
+  try {
+    rewrite(segments, base.end, tip);
+  } finally {
+    segments.close();
   }
 }
 

@@ -46,6 +46,11 @@ export function loadRepairMark(disk: Disk, directory: string): Vouched | null {
   return { index: logIndex(readUint64(payload, 0)), term: term(readUint64(payload, 8)) };
 }
 
+/** Whether a repair has begun and not ended. */
+export function isUnderRepair(disk: Disk, directory: string): boolean {
+  return disk.exists(pathOf(directory));
+}
+
 /** @throws DamageError when a repair has not ended: the log may lack what was vouched for, and must not be used. */
 export function refuseUnderRepair(disk: Disk, directory: string): void {
   const file = pathOf(directory);

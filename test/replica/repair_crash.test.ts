@@ -52,7 +52,6 @@ function caseOf(damaged: MemoryDisk, peer: Peer, vouched: Vouched, stepsMin: num
     },
     stepsMin,
     stride: 9,
-    powerLossOnly: true,
   };
 }
 
