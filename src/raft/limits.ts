@@ -35,7 +35,7 @@ export const pauseRoundsMax = 8;
  * A transport that overtakes and repeats messages would else be answered each refusal with another window of appends,
  * each of which brings more refusals.
  */
-export const restartsPerRoundMax = 4;
+export const restartsPerRoundMax = 8;
 
 /** Share of the lease that is given up for the difference between two members' clocks. */
 export const leaseMarginShare = 0.1;
