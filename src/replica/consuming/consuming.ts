@@ -11,6 +11,7 @@ import {
   type MoveRequest,
   type PoppedMessage,
   type PopRequest,
+  type Receipt,
   type Settled,
   type SettleRequest,
 } from './types.ts';
@@ -30,8 +31,8 @@ export class Consuming {
     this.#isLeader = isLeader;
   }
 
-  /** Hands out messages, or waits for some. @returns takes the call back while it waits. */
-  pop(request: PopRequest, deadlineMs: number, done: Done<readonly PoppedMessage[]>): () => void {
+  /** Hands out messages, or waits for some. @returns takes the call back while it waits; tells whether it did. */
+  pop(request: PopRequest, deadlineMs: number, done: Done<readonly PoppedMessage[]>): () => boolean {
     try {
       let waiting = 0;
       for (const lane of this.#lanes.values()) waiting += lane.waitingPops;
@@ -42,13 +43,25 @@ export class Consuming {
       return this.#lane(request.group, request.topic).pop(request, deadlineMs, done);
     } catch (error) {
       done(error as Error, null);
-      return () => {};
+      return () => false;
     }
   }
 
   /** Carries out verdicts; which of them were is answered in their order. */
   settle(request: SettleRequest, deadlineMs: number, done: Done<readonly Settled[]>): void {
     this.#with(request, done, (lane) => lane.settle(request, deadlineMs, done));
+  }
+
+  /**
+   * What was handed out reached nobody: it can be had again at once, and this does not count as an attempt. If it cannot be
+   * done, it comes back when its invisible time is over.
+   */
+  giveBack({ group, topic }: Pick<PopRequest, 'group' | 'topic'>, messages: readonly Receipt[]): void {
+    if (messages.length === 0) return;
+    const verdict = { kind: 'change', invisibleMs: 0, mode: 'uncounted' } as const;
+    const verdicts = messages.map(({ queueId, offset, handle }) => ({ receipt: { queueId, offset, handle }, verdict }));
+    const { clock, stepTimeoutMs } = this.#port;
+    this.settle({ group, topic, verdicts }, clock.monotonicMs() + stepTimeoutMs, () => {});
   }
 
   /** Has a group go on elsewhere. */
