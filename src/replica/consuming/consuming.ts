@@ -16,6 +16,9 @@ import {
   type SettleRequest,
 } from './types.ts';
 
+/** How long giving back may wait for its turn. */
+const GIVE_BACK_MS = 10_000;
+
 /** What the leader needs to be told from outside. */
 export type ConsumingPort = Omit<LeaderPort, 'ensureGroup'>;
 
@@ -60,8 +63,7 @@ export class Consuming {
     if (messages.length === 0) return;
     const verdict = { kind: 'change', invisibleMs: 0, mode: 'uncounted' } as const;
     const verdicts = messages.map(({ queueId, offset, handle }) => ({ receipt: { queueId, offset, handle }, verdict }));
-    const { clock, stepTimeoutMs } = this.#port;
-    this.settle({ group, topic, verdicts }, clock.monotonicMs() + stepTimeoutMs, () => {});
+    this.settle({ group, topic, verdicts }, this.#port.clock.monotonicMs() + GIVE_BACK_MS, () => {});
   }
 
   /** Has a group go on elsewhere. */
