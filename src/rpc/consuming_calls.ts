@@ -53,9 +53,13 @@ export const storeCall: LeaderCall<StoreRequest, AppendResult> = {
 /** Hands out messages, or waits for some. */
 export const popCall: LeaderCall<PopRequest, readonly PoppedMessage[]> = {
   kind: 'POP',
-  run: (replica, request, deadlineMs, done) => {
-    replica.consuming.pop(request, deadlineMs, done);
+  run: (replica, request, deadlineMs, done, onWait) => {
+    const takeBack = replica.consuming.pop(request, deadlineMs, done);
+    onWait(() => {
+      if (takeBack()) done(null, []);
+    });
   },
+  undo: (replica, request, messages) => replica.consuming.giveBack(request, messages),
   encodeRequest: (request) => encodeJsonFrame(request),
   decodeRequest: (bytes) => header<PopRequest>(bytes),
   encodeResult: (messages) =>

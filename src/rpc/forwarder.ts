@@ -36,6 +36,8 @@ export class Forwarder {
   readonly #outstanding = new Map<string, Outstanding>();
   #outstandingBytes = 0;
   #queue: ForwardCall[] = [];
+  /** Calls that nobody waits for any more. */
+  #hurried: string[] = [];
   #stream: ClientDuplexStream<ForwardRequest, ForwardResponse> | null = null;
   #lastId = 0;
   #flushScheduled = false;
@@ -46,15 +48,18 @@ export class Forwarder {
     this.#clock = clock;
   }
 
-  /** @param done called once: with the encoded response, or with an error that says whether the outcome is unknown. */
-  submit(call: ForwardedCall, deadlineMs: number, done: Outstanding['done']): void {
+  /**
+   * @param done called once: with the encoded response, or with an error that says whether the outcome is unknown.
+   * @returns has the leader answer at once, if the call still waits there.
+   */
+  submit(call: ForwardedCall, deadlineMs: number, done: Outstanding['done']): () => void {
     const sizeBytes = call.request.length;
     if (this.#outstanding.size >= OUTSTANDING_COUNT_MAX || this.#outstandingBytes + sizeBytes > OUTSTANDING_BYTES_MAX) {
       done(
         new TLedgerError('OVERLOADED', `${this.#outstanding.size} calls are on their way to the leader already`),
         null,
       );
-      return;
+      return () => {};
     }
     const id = String(++this.#lastId);
     this.#outstanding.set(id, { sizeBytes, deadlineMs, done, sent: false });
@@ -62,11 +67,18 @@ export class Forwarder {
     this.#queue.push({ ...call, id });
     this.#scheduleFlush();
     this.#armSweep();
+    return () => this.#hurry(id);
   }
 
   close(): void {
     this.#stream?.cancel();
     this.#loseAll();
+  }
+
+  #hurry(id: string): void {
+    if (!this.#outstanding.has(id)) return;
+    this.#hurried.push(id);
+    this.#scheduleFlush();
   }
 
   #scheduleFlush(): void {
@@ -79,7 +91,7 @@ export class Forwarder {
   }
 
   #flush(): void {
-    if (this.#queue.length === 0) return;
+    if (this.#queue.length === 0 && this.#hurried.length === 0) return;
     const stream = this.#stream ?? this.#open();
     let calls: ForwardCall[] = [];
     let bytes = 0;
@@ -90,12 +102,15 @@ export class Forwarder {
       calls.push(call);
       bytes += outstanding.sizeBytes;
       if (bytes < FRAME_BYTES_MAX) continue;
-      stream.write({ calls });
+      stream.write({ calls, hurried: [] });
       calls = [];
       bytes = 0;
     }
     this.#queue = [];
-    if (calls.length > 0) stream.write({ calls });
+    // Behind the calls themselves.
+    const hurried = this.#hurried.filter((id) => this.#outstanding.has(id));
+    this.#hurried = [];
+    if (calls.length + hurried.length > 0) stream.write({ calls, hurried });
   }
 
   #open(): ClientDuplexStream<ForwardRequest, ForwardResponse> {
@@ -126,6 +141,7 @@ export class Forwarder {
 
   #loseAll(): void {
     this.#queue = [];
+    this.#hurried = [];
     for (const id of [...this.#outstanding.keys()]) this.#lose(id, 'the connection to the leader was lost');
   }
 

@@ -100,6 +100,16 @@ export interface BackupDoor {
   run(order: BackupOrder, onProgress: (steps: BackupSteps) => void, signal: AbortSignal): Promise<BackupMade>;
 }
 
+/** How the leader is asked for something. */
+export interface AtLeaderOptions {
+  /** Of the request, about. */
+  readonly sizeBytes: number;
+  /** Monotonic. */
+  readonly deadlineMs: number;
+  /** Once it is aborted a call that waits there is answered at once, with what there is. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** What the client-facing services need of a group. All errors are `TLedgerError`s. */
 export interface Gateway {
   readonly cluster: string;
@@ -120,13 +130,13 @@ export interface Gateway {
   /** Appends a batch, here or by forwarding it. Calls of one caller are appended in the order of the calls. */
   append(request: PackedAppend, deadlineMs: number, done: AppendDone): void;
   /**
-   * Has the leader do something, here or by forwarding it. @param sizeBytes of the request, about.
+   * Has the leader do something, here or by forwarding it.
    * @throws TLedgerError what the call says; NO_LEADER, UNREACHABLE, OUTCOME_UNKNOWN … of the way there.
    */
   atLeader<Request, Result>(
     call: LeaderCall<Request, Result>,
     request: Request,
-    options: { readonly sizeBytes: number; readonly deadlineMs: number },
+    options: AtLeaderOptions,
   ): Promise<Result>;
   createTopic(wish: TopicWish, deadlineMs: number): Promise<{ topic: TopicInfo; created: boolean }>;
   /** @param target the most caught-up follower when null. */

@@ -12,6 +12,7 @@ import type { OtherCopy } from '../replica/scrubber.ts';
 import type { Transferred } from '../replica/transfer.ts';
 import type { AppendDone, PackedAppend } from '../replica/types.ts';
 import type {
+  AtLeaderOptions,
   BackupDoor,
   Gateway,
   LeaderInfo,
@@ -260,15 +261,16 @@ export class GroupGateway implements Gateway {
   atLeader<Request, Result>(
     kind: LeaderCall<Request, Result>,
     request: Request,
-    { sizeBytes, deadlineMs }: { readonly sizeBytes: number; readonly deadlineMs: number },
+    { sizeBytes, deadlineMs, signal }: AtLeaderOptions,
   ): Promise<Result> {
     return new Promise((resolve, reject) => {
       const refusal = this.outside();
       if (refusal !== null) throw refusal;
-      this.#route.call(kind, request, sizeBytes, deadlineMs, (error, result) => {
+      const done = (error: Error | null, result: Result | null): void => {
         if (error !== null) reject(error);
         else resolve(result as Result);
-      });
+      };
+      this.#route.call(kind, request, sizeBytes, deadlineMs, done, signal);
     });
   }
 

@@ -21,11 +21,25 @@ import { beginChange } from './membership_change.ts';
 /** Exactly one of the two is set. */
 export type Done<Result> = (error: Error | null, result: Result | null) => void;
 
+/** Ends the waiting of a call: it is answered at once, with what there is. */
+export type Hurry = () => void;
+
 /** One kind of call. */
 export interface LeaderCall<Request, Result> {
   readonly kind: ForwardKind;
-  /** Does it on a replica that leads; refused with NOT_LEADER elsewhere. */
-  readonly run: (replica: Replica, request: Request, deadlineMs: number, done: Done<Result>) => void;
+  /**
+   * Does it on a replica that leads; refused with NOT_LEADER elsewhere.
+   * @param onWait told how to hurry it, if it is one that waits.
+   */
+  readonly run: (
+    replica: Replica,
+    request: Request,
+    deadlineMs: number,
+    done: Done<Result>,
+    onWait: (hurry: Hurry) => void,
+  ) => void;
+  /** Takes back what was done for a caller that cannot be told of it any more. */
+  readonly undo?: (replica: Replica, request: Request, result: Result) => void;
   readonly encodeRequest: (request: Request) => Buffer;
   readonly decodeRequest: (bytes: Buffer) => Request;
   readonly encodeResult: (result: Result) => Buffer;

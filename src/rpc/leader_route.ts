@@ -5,7 +5,7 @@ import { TLedgerError } from '../base/errors.ts';
 import type { NodeId } from '../raft/types.ts';
 import type { Replica } from '../replica/replica.ts';
 import { Forwarder, type ForwardingLink } from './forwarder.ts';
-import type { Done, LeaderCall } from './leader_calls.ts';
+import type { Done, Hurry, LeaderCall } from './leader_calls.ts';
 import { Parking } from './parking.ts';
 
 /** What a route leads over. */
@@ -43,16 +43,21 @@ export class LeaderRoute {
     options.replica.onChange(() => this.#onLeaderChange());
   }
 
-  /** Has a call done by the leader. Calls of one kind of caller arrive there in the order in which they are made here. */
+  /**
+   * Has a call done by the leader. Calls of one kind of caller arrive there in the order in which they are made here.
+   * @param signal nobody waits any more once it is aborted: a call that waits there is answered at once.
+   */
   call<Request, Result>(
     kind: LeaderCall<Request, Result>,
     request: Request,
     sizeBytes: number,
     deadlineMs: number,
-    done: Done<Result>,
+    answered: Done<Result>,
+    signal?: AbortSignal,
   ): void {
+    const { done, hurriedBy } = hurriable(answered, signal);
     if (this.#isClosed) return done(new TLedgerError('SHUTTING_DOWN'), null);
-    const go = (): boolean => this.#deliver(kind, request, deadlineMs, done);
+    const go = (): boolean => this.#deliver(kind, request, { deadlineMs, done, hurriedBy });
     if (this.#parking.length === 0 && go()) return;
     const nowMs = this.#options.clock.monotonicMs();
     this.#stuckSinceMs ??= nowMs;
@@ -72,13 +77,12 @@ export class LeaderRoute {
   #deliver<Request, Result>(
     kind: LeaderCall<Request, Result>,
     request: Request,
-    deadlineMs: number,
-    done: Done<Result>,
+    { deadlineMs, done, hurriedBy }: { deadlineMs: number; done: Done<Result>; hurriedBy: (hurry: Hurry) => void },
   ): boolean {
     const { replica, clock } = this.#options;
     if (replica.isLeader) {
       this.#stuckSinceMs = null;
-      kind.run(replica, request, deadlineMs, done);
+      kind.run(replica, request, deadlineMs, done, hurriedBy);
       return true;
     }
     const forwarder = this.#forwarderTo(replica.leaderId);
@@ -86,10 +90,11 @@ export class LeaderRoute {
     this.#stuckSinceMs = null;
     const bytes = kind.encodeRequest(request);
     const timeoutMs = Math.max(1, Math.floor(deadlineMs - clock.monotonicMs()));
-    forwarder.submit({ kind: kind.kind, request: bytes, timeoutMs }, deadlineMs, (error, response) => {
+    const hurry = forwarder.submit({ kind: kind.kind, request: bytes, timeoutMs }, deadlineMs, (error, response) => {
       if (response === null) done(error, null);
       else done(null, kind.decodeResult(response));
     });
+    hurriedBy(hurry);
     return true;
   }
 
@@ -128,4 +133,28 @@ export class LeaderRoute {
       if (this.#parking.length > 0) this.#armTimer();
     });
   }
+}
+
+/** Hurries a call once `signal` is aborted; holds on to nothing when it is answered. */
+function hurriable<Result>(done: Done<Result>, signal: AbortSignal | undefined) {
+  if (signal === undefined) return { done, hurriedBy: () => {} };
+  let isOver = false;
+  let onAbort: Hurry | undefined;
+  const forget = (): void => {
+    if (onAbort !== undefined) signal.removeEventListener('abort', onAbort);
+  };
+  return {
+    done: ((error, result) => {
+      isOver = true;
+      forget();
+      done(error, result);
+    }) satisfies Done<Result> as Done<Result>,
+    hurriedBy: (hurry: Hurry): void => {
+      if (isOver) return;
+      if (signal.aborted) return hurry();
+      forget();
+      onAbort = hurry;
+      signal.addEventListener('abort', hurry, { once: true });
+    },
+  };
 }

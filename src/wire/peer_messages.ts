@@ -54,6 +54,8 @@ export interface ForwardCall {
 /** Calls that were submitted together. */
 export interface ForwardRequest {
   readonly calls: readonly ForwardCall[];
+  /** Ids of calls that are to be answered at once, if they still wait. */
+  readonly hurried: readonly Int64[];
 }
 
 /** Answer to the call `id`: a response, or (errorCode not empty) an error of the table. */

@@ -2,6 +2,7 @@
 // consensus, so that the services are tested for what they add.
 import { TLedgerError } from '../../src/base/errors.ts';
 import type { Broker } from '../../src/broker/broker.ts';
+import { Tables } from '../../src/broker/tables.ts';
 import type {
   AppendResult,
   PackedAppend,
@@ -17,13 +18,21 @@ import { physicalOffset, RECORD_HEADER_BYTES, sizeAt } from '../../src/format/re
 import { writeUint64 } from '../../src/format/uint64.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
 import type { AppendDone } from '../../src/replica/types.ts';
-import type { BackupDoor, Gateway, LeaderInfo, MemberDigest, MemberStatus } from '../../src/rpc/gateway.ts';
+import type {
+  AtLeaderOptions,
+  BackupDoor,
+  Gateway,
+  LeaderInfo,
+  MemberDigest,
+  MemberStatus,
+} from '../../src/rpc/gateway.ts';
 import type { LeaderCall } from '../../src/rpc/leader_calls.ts';
 import type { GroupMembers, MembershipOrder } from '../../src/rpc/members.ts';
 import type { Damage } from '../../src/storage/damage.ts';
 
 /** The part of a broker that services use. */
 class FakeBroker {
+  readonly tables = new Tables();
   /** What all readers have before them. */
   backlogBytes = 0;
   readonly #topics = new Map<string, { info: TopicInfo; queues: Buffer[][]; listeners: Set<() => void>[] }>();
@@ -35,8 +44,8 @@ class FakeBroker {
     );
   }
 
-  addTopic(name: string, queues: number): TopicInfo {
-    const info = { name, queues, createdAtMs: 1 };
+  addTopic(name: string, queues: number, messageType?: TopicInfo['messageType']): TopicInfo {
+    const info = { name, queues, createdAtMs: 1, messageType };
     const make = <T>(one: () => T): T[] => Array.from({ length: queues }, one);
     this.#topics.set(name, { info, queues: make(() => []), listeners: make(() => new Set()) });
     return info;
@@ -109,6 +118,9 @@ class FakeBroker {
     return queue;
   }
 }
+
+/** May return a promise. */
+export type LeaderAnswer = (request: unknown, options: AtLeaderOptions) => unknown;
 
 export class FakeGateway implements Gateway {
   readonly cluster = 'tledger';
@@ -189,12 +201,16 @@ export class FakeGateway implements Gateway {
   }
 
   /** What the leader would answer, by kind of call. */
-  readonly leaderAnswers = new Map<string, (request: unknown) => unknown>();
+  readonly leaderAnswers = new Map<string, LeaderAnswer>();
 
-  async atLeader<Request, Result>(call: LeaderCall<Request, Result>, request: Request): Promise<Result> {
+  async atLeader<Request, Result>(
+    call: LeaderCall<Request, Result>,
+    request: Request,
+    options: AtLeaderOptions,
+  ): Promise<Result> {
     const answer = this.leaderAnswers.get(call.kind);
     if (answer === undefined) throw new TLedgerError('NO_LEADER');
-    return answer(request) as Result;
+    return answer(request, options) as Result;
   }
 
   async createTopic({ name, queues }: TopicWish): Promise<{ topic: TopicInfo; created: boolean }> {

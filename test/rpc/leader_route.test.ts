@@ -16,8 +16,11 @@ class FakeStream extends EventEmitter {
   readonly frames: ForwardCall[][] = [];
   isCancelled = false;
 
-  write({ calls }: ForwardRequest): boolean {
-    this.frames.push([...calls]);
+  readonly hurried: string[] = [];
+
+  write({ calls, hurried }: ForwardRequest): boolean {
+    if (calls.length > 0) this.frames.push([...calls]);
+    this.hurried.push(...hurried);
     return true;
   }
 
@@ -94,13 +97,14 @@ class Fixture {
   }
 
   /** Makes a call; its outcome gathers in the returned list. */
-  call(text: string, timeoutMs = 5_000): string[] {
+  call(text: string, timeoutMs = 5_000, signal?: AbortSignal): string[] {
     const outcome: string[] = [];
     const kind: LeaderCall<string, string> = {
       kind: 'APPEND',
-      run: (_replica, request, _deadline, done) => {
+      run: (_replica, request, _deadline, done, onWait) => {
         this.local.push(request);
-        done(null, `${request} here`);
+        if (request.startsWith('wait')) onWait(() => done(null, `${request} hurried`));
+        else done(null, `${request} here`);
       },
       encodeRequest: (request) => Buffer.from(request),
       decodeRequest: String,
@@ -108,9 +112,10 @@ class Fixture {
       decodeResult: String,
     };
     const deadlineMs = this.clock.monotonicMs() + timeoutMs;
-    this.route.call(kind, text, text.length, deadlineMs, (error, result) => {
+    const done = (error: Error | null, result: string | null): void => {
       outcome.push(error === null ? result! : (error as TLedgerError).code);
-    });
+    };
+    this.route.call(kind, text, text.length, deadlineMs, done, signal);
     return outcome;
   }
 
@@ -135,6 +140,28 @@ describe('the way to the leader', () => {
     expect(fixture.sent()).to.deep.equal(['a', 'b', 'c']);
     fixture.streams[0]!.answer('A', 'B');
     expect(outcomes).to.deep.equal([['A'], ['B'], []]);
+  });
+
+  it('hurries a call whose caller waits no longer, here and on another node', () => {
+    const fixture = new Fixture();
+    const callers = Array.from({ length: 3 }, () => new AbortController());
+    fixture.led('me');
+    const here = fixture.call('wait', 5_000, callers[0]!.signal);
+    callers[0]!.abort();
+    expect(here).to.deep.equal(['wait hurried']);
+    fixture.led('n1');
+    const there = fixture.call('a', 5_000, callers[1]!.signal);
+    const answered = fixture.call('b', 5_000, callers[2]!.signal);
+    fixture.clock.advance(1);
+    callers[1]!.abort();
+    fixture.clock.advance(1);
+    const [{ id }] = fixture.streams[0]!.frames[0] as [ForwardCall];
+    expect(fixture.streams[0]!.hurried).to.deep.equal([id]);
+    fixture.streams[0]!.answer('A', 'B');
+    callers[2]!.abort();
+    fixture.clock.advance(1);
+    expect([there, answered]).to.deep.equal([['A'], ['B']]);
+    expect(fixture.streams[0]!.hurried, 'nothing more').to.deep.equal([id]);
   });
 
   it('waits in order for a leader, and calls made meanwhile do not overtake', () => {

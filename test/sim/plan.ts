@@ -49,6 +49,8 @@ export interface GroupPlan {
   readonly leaseReads: boolean;
   /** Bytes of the log that are kept; 0 keeps everything. */
   readonly retentionBytes: number;
+  /** How long messages are kept, by the wall clock of each node; 0: for ever. */
+  readonly retentionMs: number;
   readonly snapshotChunkBytes: number;
   readonly diskStallMs: number;
 }
@@ -234,6 +236,8 @@ function drawGroup(random: Random, profile: Profile, powerLoss: boolean): GroupP
     preferredLeaders: random.next() < 0.2 ? drawPreferred(random, nodes + spares) : [],
     leaseReads: random.next() < 0.3,
     retentionBytes: keepsAll ? 0 : segmentSizeBytes * random.between(1, 3),
+    // Of those that delete, every second one does so by age, too; drawn from what is drawn already.
+    retentionMs: keepsAll || segmentSizeBytes % 2048 > 0 ? 0 : electionTimeoutMsMax * 10,
     snapshotChunkBytes: random.next() < 0.5 ? random.between(100, 1_000) : 16_000,
     diskStallMs: electionTimeoutMsMax * random.between(1, 4),
   };

@@ -11,9 +11,13 @@ import {
   type MoveRequest,
   type PoppedMessage,
   type PopRequest,
+  type Receipt,
   type Settled,
   type SettleRequest,
 } from './types.ts';
+
+/** How long giving back may wait for its turn. */
+const GIVE_BACK_MS = 10_000;
 
 /** What the leader needs to be told from outside. */
 export type ConsumingPort = Omit<LeaderPort, 'ensureGroup'>;
@@ -30,8 +34,8 @@ export class Consuming {
     this.#isLeader = isLeader;
   }
 
-  /** Hands out messages, or waits for some. @returns takes the call back while it waits. */
-  pop(request: PopRequest, deadlineMs: number, done: Done<readonly PoppedMessage[]>): () => void {
+  /** Hands out messages, or waits for some. @returns takes the call back while it waits; tells whether it did. */
+  pop(request: PopRequest, deadlineMs: number, done: Done<readonly PoppedMessage[]>): () => boolean {
     try {
       let waiting = 0;
       for (const lane of this.#lanes.values()) waiting += lane.waitingPops;
@@ -42,13 +46,24 @@ export class Consuming {
       return this.#lane(request.group, request.topic).pop(request, deadlineMs, done);
     } catch (error) {
       done(error as Error, null);
-      return () => {};
+      return () => false;
     }
   }
 
   /** Carries out verdicts; which of them were is answered in their order. */
   settle(request: SettleRequest, deadlineMs: number, done: Done<readonly Settled[]>): void {
     this.#with(request, done, (lane) => lane.settle(request, deadlineMs, done));
+  }
+
+  /**
+   * What was handed out reached nobody: it can be had again at once, and this does not count as an attempt. If it cannot be
+   * done, it comes back when its invisible time is over.
+   */
+  giveBack({ group, topic }: Pick<PopRequest, 'group' | 'topic'>, messages: readonly Receipt[]): void {
+    if (messages.length === 0) return;
+    const verdict = { kind: 'change', invisibleMs: 0, mode: 'uncounted' } as const;
+    const verdicts = messages.map(({ queueId, offset, handle }) => ({ receipt: { queueId, offset, handle }, verdict }));
+    this.settle({ group, topic, verdicts }, this.#port.clock.monotonicMs() + GIVE_BACK_MS, () => {});
   }
 
   /** Has a group go on elsewhere. */

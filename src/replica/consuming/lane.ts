@@ -80,8 +80,11 @@ export class Lane {
     return this.#pops.length === 0 && this.#orders.length === 0 && !this.#isBusy;
   }
 
-  /** @returns takes the pop back, if it still waits. @throws TLedgerError ILLEGAL_FILTER, OVERLOADED */
-  pop(request: PopRequest, deadlineMs: number, done: Done<readonly PoppedMessage[]>): () => void {
+  /**
+   * @returns takes the pop back, if it still waits: then it is not answered. Tells whether it did.
+   * @throws TLedgerError ILLEGAL_FILTER, OVERLOADED
+   */
+  pop(request: PopRequest, deadlineMs: number, done: Done<readonly PoppedMessage[]>): () => boolean {
     const filter = compileFilter(request.filter);
     if (this.#pops.length >= consumingLimits.waitingPopsMax) {
       throw new TLedgerError('OVERLOADED', `polling full: ${this.#pops.length} calls wait for ${this.#topic} already`);
@@ -92,8 +95,10 @@ export class Lane {
     this.#listen();
     this.poke();
     return () => {
+      const isWaiting = this.#pops.includes(pop);
       this.#pops = this.#pops.filter((one) => one !== pop);
       this.#rest();
+      return isWaiting;
     };
   }
 

@@ -3,7 +3,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { type ErrorCode, TLedgerError } from '../../base/errors.ts';
 import type { CallContext } from '../calls.ts';
-import type { Gateway } from '../gateway.ts';
+import type { AtLeaderOptions, Gateway } from '../gateway.ts';
 import type { LeaderCall } from '../leader_calls.ts';
 
 /** Nothing is wrong with the request: the way to the leader, or the leader itself, was lost. */
@@ -16,16 +16,6 @@ const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 ]);
 const PAUSE_MS_MIN = 10;
 const PAUSE_MS_MAX = 200;
-
-/** How one question is asked. */
-export interface AskOptions {
-  /** Of the request, about. */
-  readonly sizeBytes: number;
-  /** Monotonic. */
-  readonly deadlineMs: number;
-  /** Nobody waits for the answer any more once it is aborted. */
-  readonly signal?: AbortSignal | undefined;
-}
 
 /** An answer, and whether an earlier asking may have been heard, too. */
 export interface Answered<Result> {
@@ -50,7 +40,7 @@ export class LeaderAsks {
   async ask<Request, Result>(
     call: LeaderCall<Request, Result>,
     request: (nowMs: number) => Request,
-    options: AskOptions,
+    options: AtLeaderOptions,
   ): Promise<Result> {
     return (await this.askKnowing(call, request, options)).result;
   }
@@ -62,7 +52,7 @@ export class LeaderAsks {
   async askKnowing<Request, Result>(
     call: LeaderCall<Request, Result>,
     request: (nowMs: number) => Request,
-    { sizeBytes, deadlineMs, signal }: AskOptions,
+    { sizeBytes, deadlineMs, signal }: AtLeaderOptions,
     onRefusal: (error: unknown) => Result | undefined = () => undefined,
   ): Promise<Answered<Result>> {
     const { clock } = this.#context;
@@ -71,7 +61,7 @@ export class LeaderAsks {
     for (;;) {
       const nowMs = clock.monotonicMs();
       try {
-        const result = await this.#gateway.atLeader(call, request(nowMs), { sizeBytes, deadlineMs });
+        const result = await this.#gateway.atLeader(call, request(nowMs), { sizeBytes, deadlineMs, signal });
         return { result, isRepeat };
       } catch (error) {
         if (!this.#isPassing(error)) {

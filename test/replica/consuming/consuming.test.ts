@@ -157,6 +157,15 @@ describe('replica: consumer groups', () => {
       expect(group.replica(leader).broker.tables.groups.get('new')).to.include({ isFifo: false, attemptsMax: 17 });
     });
 
+    it('gives back what reached nobody: at once, and as if it had not been handed out', async () => {
+      await send(group, leader, ['a', 'b']);
+      const lost = await take();
+      group.replica(leader).consuming.giveBack({ group: 'g', topic: 't' }, lost);
+      const again = await take({ waitMs: 1_000 });
+      expect(texts(again)).to.deep.equal(['a', 'b']);
+      expect(attempts(again)).to.deep.equal([1, 1]);
+    });
+
     it('takes a call back that waits', async () => {
       const { consuming } = group.replica(leader);
       let isAnswered = false;
