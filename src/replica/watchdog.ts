@@ -30,7 +30,8 @@ export class Watchdog {
   /** A flush began. */
   onFlush(): void {
     if (this.#isArmed || this.#isStopped) return;
-    this.#arm(this.#options.diskStallMs);
+    const { diskStallMs } = this.#options;
+    if (diskStallMs > 0) this.#arm(diskStallMs);
   }
 
   /** The flush that was under way has come back. */

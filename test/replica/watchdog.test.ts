@@ -68,6 +68,21 @@ describe('replica: a disk that hangs', () => {
       .and.include('may lead again');
   });
 
+  it("is nobody's business when the limit is 0", async () => {
+    const group = await Group.started({ diskStallMs: 0 });
+    await group.createTopic('T');
+    const leader = group.leader()!;
+    const release = hangDisk(group, leader);
+    const load = new Load(group).start();
+    await load.more(20);
+    await group.run(5_000);
+    expect(group.leader()).to.equal(leader);
+    expect(group.member(leader).warnings).to.deep.equal([]);
+    release();
+    await load.stop();
+    await expectConverged(group);
+  });
+
   it('is not told from a disk that is merely busy: flushes shorter than the limit change nothing', async () => {
     const group = await Group.started({ diskStallMs: DISK_STALL_MS });
     await group.createTopic('T');
