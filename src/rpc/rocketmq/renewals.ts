@@ -87,7 +87,7 @@ export class Renewals {
     const lost = [...this.#tracked.values()].filter((one) => one.clientId === clientId);
     for (const one of lost) this.#tracked.delete(nameOf(one, one.receipt));
     for (const batch of batches(lost)) {
-      this.#settle(batch, { kind: 'change', invisibleMs: renewalTerms.backMs, mode: 'handle' }).catch(() => {
+      this.#settle(batch, () => ({ kind: 'change', invisibleMs: renewalTerms.backMs, mode: 'handle' })).catch(() => {
         // Then they come back when their invisible time is over.
       });
     }
@@ -106,17 +106,23 @@ export class Renewals {
     const due: Tracked[] = [];
     for (const [name, one] of this.#tracked) {
       if (one.untilMs - nowMs > renewalTerms.aheadMs) continue;
-      if (nowMs - one.sinceMs >= renewalTerms.totalMsMax) this.#tracked.delete(name);
+      if (one.untilMs >= one.sinceMs + renewalTerms.totalMsMax) this.#tracked.delete(name);
       else due.push(one);
     }
     for (const batch of batches(due)) void this.#prolong(batch, nowMs);
   }
 
   async #prolong(batch: readonly Tracked[], nowMs: number): Promise<void> {
-    const stepMs = renewalTerms.stepsMs[Math.min(batch[0]!.steps, renewalTerms.stepsMs.length - 1)]!;
-    for (const one of batch) one.untilMs = nowMs + stepMs;
+    for (const one of batch) {
+      const stepMs = renewalTerms.stepsMs[Math.min(one.steps, renewalTerms.stepsMs.length - 1)]!;
+      one.untilMs = Math.min(nowMs + stepMs, one.sinceMs + renewalTerms.totalMsMax);
+    }
     try {
-      const settled = await this.#settle(batch, { kind: 'change', invisibleMs: stepMs, mode: 'keep' });
+      const settled = await this.#settle(batch, ({ untilMs }) => ({
+        kind: 'change',
+        invisibleMs: Math.floor(untilMs - nowMs),
+        mode: 'keep',
+      }));
       batch.forEach((one, at) => {
         one.steps++;
         one.failures = 0;
@@ -132,20 +138,21 @@ export class Renewals {
   }
 
   /** All of one group and topic. */
-  #settle(batch: readonly Tracked[], verdict: Verdict) {
+  #settle(batch: readonly Tracked[], verdictOn: (one: Tracked) => Verdict) {
     const { group, topic } = batch[0]!;
-    const request: SettleRequest = { group, topic, verdicts: batch.map(({ receipt }) => ({ receipt, verdict })) };
+    const verdicts = batch.map((one) => ({ receipt: one.receipt, verdict: verdictOn(one) }));
+    const request: SettleRequest = { group, topic, verdicts };
     const deadlineMs = this.#clock.monotonicMs() + renewalTerms.scanMs;
     return this.#asks.ask(verdictsCall, () => request, { sizeBytes: 64 * batch.length, deadlineMs });
   }
 }
 
-/** Deliveries of one group and topic that have come equally far, not too many at a time. */
+/** Deliveries of one group and topic, not too many at a time. */
 function batches(all: readonly Tracked[]): Tracked[][] {
   const open = new Map<string, Tracked[]>();
   const made: Tracked[][] = [];
   for (const one of all) {
-    const name = `${one.group}/${one.topic}/${one.steps}`;
+    const name = `${one.group}/${one.topic}`;
     let batch = open.get(name);
     if (batch === undefined || batch.length >= renewalTerms.countMax) {
       batch = [];

@@ -1,6 +1,7 @@
 // What becomes of messages that were handed out: AckMessage, ChangeInvisibleDuration, ForwardMessageToDeadLetterQueue
 // (ROCKETMQ §4.10 - §4.12).
 import { TLedgerError } from '../../base/errors.ts';
+import type { ChangeMode } from '../../broker/consuming/consume_command.ts';
 import type { Settled, Verdict } from '../../replica/consuming/types.ts';
 import type {
   AckMessageRequest,
@@ -88,23 +89,27 @@ export async function changeInvisibleDuration(
   const verdict: Verdict = { kind: 'change', invisibleMs, mode };
   const { result, isRepeat } = await decide(edge, of, [receipt], verdict, asked.deadlineMs);
   const [settled] = result;
-  const handle =
-    settled?.isDone === true ? settled.handle : isRepeat ? await handleNow(edge, of, receipt, asked) : null;
+  let handle = settled?.isDone === true ? settled.handle : null;
+  if (handle === null && isRepeat) handle = await handleNow(edge, of, receipt, { mode, deadlineMs: asked.deadlineMs });
   if (handle === null) throw invalidReceipt();
-  const attempt = receipt.attempt - (mode === 'uncounted' ? 1 : 0);
-  return { status: okStatus, receiptHandle: receiptHandle({ ...receipt, handle, attempt }, of) };
+  return { status: okStatus, receiptHandle: receiptHandle({ ...receipt, handle }, of) };
 }
 
 /**
- * The handle that an asking gave whose answer was lost. Nobody got the message meanwhile if it is still at the attempt that
- * the client has: each delivery counts up.
+ * The handle that an asking gave whose answer was lost. Nobody else got the message meanwhile if it is still at the attempt
+ * that the client has, as each delivery counts up; or, where the next one does not, if there was no next one.
  */
-async function handleNow({ gateway }: Edge, of: GroupTopic, receipt: DeliveryReceipt, { deadlineMs }: Asked) {
+async function handleNow(
+  { gateway }: Edge,
+  of: GroupTopic,
+  receipt: DeliveryReceipt,
+  { mode, deadlineMs }: { readonly mode: ChangeMode; readonly deadlineMs: number },
+) {
   await gateway.readBarrier(deadlineMs);
   const queue = gateway.broker.tables.progress.get(of.group, of.topic)?.queues.get(receipt.queueId);
   const delivery = queue?.inFlight.get(receipt.offset);
-  const isOurs = delivery !== undefined && delivery.attempt <= receipt.attempt && delivery.handle > receipt.handle;
-  return isOurs ? delivery.handle : null;
+  if (delivery === undefined || delivery.attempt !== receipt.attempt || delivery.handle <= receipt.handle) return null;
+  return mode === 'handle' || delivery.isGivenBack ? delivery.handle : null;
 }
 
 /** @throws TLedgerError ILLEGAL_TOPIC, ILLEGAL_GROUP, INVALID_RECEIPT_HANDLE (unreadable only); of the way there. */
