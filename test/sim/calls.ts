@@ -84,6 +84,7 @@ export class ClientCounts {
   repeated = 0;
   pulls = 0;
   barrierReads = 0;
+  delivered = 0;
 }
 
 /** What all clients share. */

@@ -386,6 +386,8 @@ export class Checker {
     const base = log.base.index;
     let same = Math.min(last, chains.length - 1);
     while (same > Math.max(base, node.damagedUpTo) && chains[same] !== log.chainAt(same as LogIndex)) same--;
+    const { consumption } = this.truth;
+    consumption.cutIndex = Math.max(consumption.cutIndex, base);
     if (base > seen.base && seen.term > 0) this.#options.sights.onBase(node, base, seen.last);
     const isJump = same < base || (same === base && base > 0 && chains[base] !== log.base.chainCrc);
     if (isJump) same = base - 1;

@@ -1,14 +1,21 @@
 // All clients of a run: who is started, who still waits, and what they hold the group to in the end.
 import { type ClientCounts, type ClientShared, Floors } from './calls.ts';
 import { createTopic, Producer, Sender } from './clients.ts';
+import { Consumer, putGroup, type SimGroup } from './consumers.ts';
 import { HISTORY_TOPIC, QueueHistorian, TopicHistorian } from './historians.ts';
 import { checkLinearizable, logModel, type Model, namesModel, type Operation } from './linearizability.ts';
 import { checkLogOrder } from './log_order.ts';
 import { BarrierReader, Tail } from './readers.ts';
 import { tally } from './tally.ts';
+import { TimedSender } from './timers.ts';
 import { hold } from './truth.ts';
 import type { World } from './world.ts';
 
+/** Who consumes: competing, and in order. Little is allowed, so that dead letters come about. */
+const groups: readonly SimGroup[] = [
+  { name: 'any', isFifo: false, attemptsMax: 4 },
+  { name: 'ordered', isFifo: true, attemptsMax: 3 },
+];
 const HISTORIANS = 3;
 const HISTORY_LENGTH_MAX = 12;
 /** The search is given up after so many steps: a few dozen operations rarely need a thousand. */
@@ -19,17 +26,21 @@ export class Crowd {
   readonly #world: World;
   readonly #producers: readonly Producer[];
   readonly #senders: readonly Sender[];
+  readonly #timers: readonly TimedSender[];
+  readonly #consumers: Consumer[] = [];
   readonly #queueHistorians: readonly QueueHistorian[];
   readonly #topicHistorians: readonly TopicHistorian[];
 
   constructor(world: World, counts: ClientCounts) {
     this.#world = world;
     const shared: ClientShared = { world, floors: new Floors(), counts };
-    const { producers, queues } = world.load;
+    const { producers, queues, consumers, timers } = world.load;
     createTopic(world, { name: 'first', queues }, () => world.addTopic({ name: 'first', queues }));
     createTopic(world, { name: HISTORY_TOPIC, queues: 1 }, () => {});
     this.#producers = Array.from({ length: producers }, (_, number) => new Producer(shared, number));
     this.#senders = [new Sender(shared, 0), new Sender(shared, 1)];
+    this.#timers = Array.from({ length: timers }, (_, number) => new TimedSender(shared, number));
+    if (consumers > 0) for (const group of groups) this.#join(shared, group, consumers);
     new Tail(shared);
     new BarrierReader(shared);
     const thinkMs = Math.min(world.plan.faultyMs / 16, 2_000);
@@ -42,9 +53,18 @@ export class Crowd {
     this.#topicHistorians = clients.map((options) => new TopicHistorian(shared, options));
   }
 
+  #join(shared: ClientShared, group: SimGroup, consumers: number): void {
+    putGroup(shared, group, () => {
+      for (let number = 0; number < consumers; number++) this.#consumers.push(new Consumer(shared, group, number));
+    });
+  }
+
   /** Callers who still wait for an answer. */
   get waiting(): number {
-    return [...this.#producers, ...this.#senders].reduce((sum, client) => sum + client.waiting, 0);
+    return [...this.#producers, ...this.#senders, ...this.#timers, ...this.#consumers].reduce(
+      (sum, client) => sum + client.waiting,
+      0,
+    );
   }
 
   /** What was said is so, and what was answered could have been. */

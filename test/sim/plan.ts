@@ -66,6 +66,10 @@ export interface LoadPlan {
   /** Mean time between two steps of each client. */
   readonly thinkMs: number;
   readonly timeoutMs: number;
+  /** Members of each consumer group; 0: nobody consumes. */
+  readonly consumers: number;
+  /** Who sends delayed messages, transactions, and messages with ids. */
+  readonly timers: number;
 }
 
 /** The network: probabilities per message, times in milliseconds. */
@@ -257,6 +261,8 @@ function drawLoad(random: Random, profile: Profile): LoadPlan {
     queues: random.between(1, 3),
     thinkMs: profile === 'long' ? random.between(1_000, 6_000) : random.between(8, 60),
     timeoutMs: random.between(100, 1_500),
+    consumers: random.next() < 0.5 ? random.between(1, 3) : 0,
+    timers: random.next() < 0.4 ? random.between(1, 2) : 0,
   };
 }
 

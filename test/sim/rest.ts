@@ -12,6 +12,8 @@ const LOOK_INTERVAL_MS = 20;
 const QUIET_TIMEOUTS = 4;
 /** So long the group is changed under load before the clients stop. */
 const LOADED_TIMEOUTS = 10;
+/** So late a delayed message may be shown. */
+const LATE_MS_MAX = 200;
 /** The longest way of a message, in quiet, and as long for the answer. */
 const NETWORK_MS = 4;
 
@@ -41,6 +43,8 @@ export async function comeToRest(world: World, crowd: Crowd): Promise<void> {
   // Nobody may ever read what was flipped: the scrubber does.
   await until('all logs whole', REST_MS_MAX, () => world.scrub());
   await until('everybody at the end', REST_MS_MAX, () => isAtRest(world));
+  await until('all that is due', REST_MS_MAX, () => isDelivered(world));
+  await until('everybody at the end', REST_MS_MAX, () => isAtRest(world));
   world.checker.checkRest(world.members);
   crowd.check();
   await world.runUntil(world.nowMs + 3 * group.checkpointIntervalMs);
@@ -67,6 +71,12 @@ async function staysAtRest(world: World): Promise<void> {
   });
   const { id } = world.leader()!;
   hold(isVoter(world.checker.truth.membership, id), () => `${id} leads without a vote`);
+}
+
+/** By the leader's clock; it may be a little late. */
+function isDelivered(world: World): boolean {
+  const wallMs = world.leader()?.process?.life.wallMs() ?? Number.POSITIVE_INFINITY;
+  return world.checker.truth.consumption.overdue(wallMs - LATE_MS_MAX).length === 0;
 }
 
 function isAtRest(world: World): boolean {

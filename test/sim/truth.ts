@@ -4,6 +4,7 @@ import { decodeCommand } from '../../src/broker/commands.ts';
 import { decodeMembership } from '../../src/format/membership.ts';
 import {
   decodeMessageRecord,
+  decodeProperties,
   hasProducerStamp,
   locateParts,
   NO_PRODUCER,
@@ -12,21 +13,15 @@ import {
   sequenceOf,
   tagHash,
 } from '../../src/format/message.ts';
-import { bodyCrcAt, magicAt, RECORD_HEADER_BYTES, recordMagic, sizeAt } from '../../src/format/record.ts';
+import { bodyCrcAt, flagsAt, magicAt, RECORD_HEADER_BYTES, recordMagic, sizeAt } from '../../src/format/record.ts';
 import type { LogIndex, Membership, MembershipEntry, NodeId } from '../../src/raft/types.ts';
+import { Consumption, DEAD_LETTERS } from './consumption.ts';
+import { hold } from './violation.ts';
+
+export { hold, Violation } from './violation.ts';
 
 /** Bytes of one entry of a consume queue. */
 export const UNIT_BYTES = 20;
-
-/** A promise of the group was broken. */
-export class Violation extends Error {
-  override readonly name = 'Violation';
-}
-
-/** @throws Violation */
-export function hold(condition: boolean, what: () => string): asserts condition {
-  if (!condition) throw new Violation(what());
-}
 
 /** A committed message, where it stands in its queue. */
 export interface TrueMessage {
@@ -57,10 +52,13 @@ export class Truth {
   readonly bodies = new Map<string, TrueMessage>();
   /** The committed memberships; the first is what the configuration named. */
   readonly memberships: MembershipEntry[];
+  /** Consumers, messages that are held back, message ids. */
+  readonly consumption = new Consumption();
   messageCount = 0;
 
   constructor(bootstrap: Membership) {
     this.memberships = [{ index: 0 as LogIndex, membership: bootstrap }];
+    this.consumption.indexOf = (topic, queueId, offset) => this.queue(topic, queueId)[offset]?.index ?? Infinity;
   }
 
   get last(): number {
@@ -75,7 +73,7 @@ export class Truth {
     this.records.push(record);
     const end = at + sizeAt(bytes, at);
     const magic = magicAt(bytes, at);
-    if (magic === recordMagic.command) this.#addTopic(bytes.subarray(at + RECORD_HEADER_BYTES, end));
+    if (magic === recordMagic.command) this.#addCommand(bytes.subarray(at + RECORD_HEADER_BYTES, end));
     if (magic === recordMagic.message) this.#addMessage(bytes, at, end, position);
     if (magic === recordMagic.membership) this.#addMembership(bytes.subarray(at + RECORD_HEADER_BYTES, end));
   }
@@ -98,9 +96,9 @@ export class Truth {
     this.memberships.push({ index: this.last as LogIndex, membership });
   }
 
-  #addTopic(body: Buffer): void {
+  #addCommand(body: Buffer): void {
     const command = decodeCommand(body);
-    if (command.type !== 'create-topic') return;
+    if (command.type !== 'create-topic') return this.consumption.apply(command, this.last);
     const { topic } = command;
     hold(!this.topics.has(topic.name), () => `topic ${topic.name} is committed twice`);
     this.topics.set(topic.name, topic.queues);
@@ -113,6 +111,15 @@ export class Truth {
     const key = `${message.topic}/${message.queueId}`;
     const queue = this.queues.get(key) ?? [];
     hold(message.queueId < (this.topics.get(message.topic) ?? 0), () => `record ${index} is for no queue: ${key}`);
+    const body = message.body.toString('latin1');
+    const flags = flagsAt(bytes, at);
+    if (flags !== 0) {
+      const { topic, storedAtMs } = message;
+      const parts = newParts();
+      locateParts(bytes, at + RECORD_HEADER_BYTES, end, parts);
+      const all = decodeProperties(bytes, parts.propertiesStart, parts.propertiesEnd);
+      if (!this.consumption.store({ index, flags, topic, body, storedAtMs, properties: all })) return;
+    }
     hold(message.queueOffset === queue.length, () => {
       return `queue offsets are dense: record ${index} has ${message.queueOffset} in ${key}, not ${queue.length}`;
     });
@@ -132,15 +139,17 @@ export class Truth {
     unit.writeBigUInt64BE(BigInt(bodyAt), 0);
     unit.writeUInt32BE(end - at - RECORD_HEADER_BYTES, 8);
     unit.writeBigInt64BE(BigInt(message.tag === undefined ? 0 : tagHash(message.tag)), 12);
-    const body = message.body.toString('latin1');
     const { chainCrc } = this.records[index - 1]!;
-    const known = this.bodies.get(body);
+    // A dead letter is a copy, and what is repeated after the window is another message.
+    const isCopy = message.topic.startsWith(DEAD_LETTERS) || this.consumption.doubled.has(body);
+    const name = isCopy ? `${body} ${index}` : body;
+    const known = this.bodies.get(name);
     hold(
       known === undefined,
       () => `the message ${body.slice(0, 40)} is committed twice: ${known?.index} and ${index}`,
     );
     const entry = { index, chainCrc, bodyCrc: bodyCrcAt(bytes, at), body, producerId, sequence, unit };
-    this.bodies.set(body, entry);
+    this.bodies.set(name, entry);
     queue.push(entry);
     this.queues.set(key, queue);
     this.messageCount++;

@@ -131,6 +131,7 @@ export class World implements ClientWorld {
       hangMsMax: group.diskStallMs / (1 - clockDrift) + HANG_SLACK_MS,
       sights: this.#sights,
     });
+    this.checker.truth.consumption.marks = marks;
     const networkRandom = new SeededRandom(draw.between(0, 0xffff_ffff));
     this.network = new Network(nodes.length, this.plan.network, networkRandom, this, this.trace);
     this.operator = new Operator(this, new SeededRandom(draw.between(0, 0xffff_ffff)));

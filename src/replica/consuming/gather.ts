@@ -171,8 +171,10 @@ class Gathering implements Gathered {
 
   /** The batch in flight of a queue in order: handed out again when its first message came back, or to the same call. */
   async #takeBatchAgain(queueId: number, progress: QueueProgress): Promise<void> {
-    const { request, nowMs } = this.#place;
-    const batch = [...progress.inFlight].sort(([a], [b]) => a - b);
+    const { request, nowMs, taken } = this.#place;
+    const inFlight = [...progress.inFlight].filter(([offset]) => !taken.has(queueId, offset));
+    const batch = inFlight.sort(([a], [b]) => a - b);
+    if (batch.length === 0) return;
     const isBack = batch[0]![1].untilMs <= nowMs;
     const isSameCall = request.attemptId !== '' && request.attemptId === progress.attemptId;
     if (!isBack && !isSameCall) return;

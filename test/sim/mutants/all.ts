@@ -1,4 +1,5 @@
 // All deliberate breaks.
+import { consumingMutants } from './consuming.ts';
 import { memberMutants } from './members.ts';
 import type { Mutant } from './mutant.ts';
 import { raftMutants } from './raft.ts';
@@ -13,4 +14,5 @@ export const mutants: readonly Mutant[] = [
   ...replicaMutants,
   ...memberMutants,
   ...snapshotMutants,
+  ...consumingMutants,
 ];

@@ -1,0 +1,161 @@
+// Members of consumer groups, whose every delivery and every answer is held against the committed log (consumption.ts).
+import { groupDefaults } from '../../src/broker/consuming/groups.ts';
+import { decodeMessageRecord } from '../../src/format/message.ts';
+import type { PoppedMessage, PopRequest, Settled, Verdict } from '../../src/replica/consuming/types.ts';
+import { type ClientShared, checkCode, Guess, readFailures, type Work } from './calls.ts';
+import { INVISIBLE_MS } from './consumption.ts';
+import { hold } from './truth.ts';
+
+/** A group of a run. */
+export interface SimGroup {
+  readonly name: string;
+  readonly isFifo: boolean;
+  readonly attemptsMax: number;
+}
+
+/** What a disk that fails under a read makes of a pop, and a damaged log. */
+const popFailures = new Set([...readFailures, 'DATA_CORRUPTED']);
+
+/** Makes the group, however long it takes. */
+export function putGroup({ world }: ClientShared, group: SimGroup, done: () => void): void {
+  const guess = new Guess(world);
+  const attempt = (): void => {
+    const work: Work<unknown> = ({ replica, life }, reply) => {
+      const info = { ...groupDefaults, ...group, createdAtMs: life.wallMs() };
+      replica.consuming.putGroup(info, life.monotonicMs() + world.load.timeoutMs).then(
+        (result) => reply(null, result),
+        (error: unknown) => reply(error, null),
+      );
+    };
+    world.call(guess.node, work, world.load.timeoutMs * 1.2, (outcome) => {
+      checkCode('who makes a group', outcome);
+      guess.learn(outcome);
+      if (outcome.result === null) return world.later(5 + world.random.next() * 50, attempt);
+      hold(
+        world.checker.truth.consumption.groups.has(group.name),
+        () => `${group.name} was made and is not in the log`,
+      );
+      done();
+    });
+  };
+  attempt();
+}
+
+/** One member: takes messages, and says what is to become of them, or nothing. */
+export class Consumer {
+  readonly #shared: ClientShared;
+  readonly #guess: Guess;
+  readonly #group: string;
+  readonly #name: string;
+  #calls = 0;
+  #attemptId = '';
+  #waiting = 0;
+
+  constructor(shared: ClientShared, { name }: SimGroup, number: number) {
+    this.#shared = shared;
+    this.#guess = new Guess(shared.world);
+    this.#group = name;
+    this.#name = `${name}${number}`;
+    this.#again();
+  }
+
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  #again(): void {
+    const { world } = this.#shared;
+    world.later(world.load.thinkMs * (2 + 6 * world.random.next()), () => this.#step());
+  }
+
+  #step(): void {
+    const { world } = this.#shared;
+    const { random, topics } = world;
+    if (world.isClosing) return;
+    if (topics.length === 0) return this.#again();
+    const topic = topics[random.between(0, topics.length - 1)]!.name;
+    // The same call again, as a client does it that did not hear the answer.
+    if (this.#attemptId === '' || random.next() < 0.7) this.#attemptId = `${this.#name}:${++this.#calls}`;
+    const request: PopRequest = {
+      group: this.#group,
+      topic,
+      filter: { type: 'tag', expression: '*' },
+      countMax: random.between(1, 12),
+      bytesMax: random.next() < 0.2 ? 100 : 64_000,
+      invisibleMs: INVISIBLE_MS,
+      attemptId: this.#attemptId,
+      waitMs: random.next() < 0.5 ? 0 : random.between(1, 400),
+    };
+    const work: Work<readonly PoppedMessage[]> = ({ replica, life }, reply) => {
+      const deadlineMs = life.monotonicMs() + request.waitMs + world.load.timeoutMs;
+      const cancel = replica.consuming.pop(request, deadlineMs, reply);
+      if (random.next() < 0.05) life.after(random.next() * 50, cancel);
+    };
+    world.call(this.#guess.node, work, request.waitMs + world.load.timeoutMs * 1.5, (outcome) => {
+      checkCode(this.#name, outcome, popFailures);
+      this.#guess.learn(outcome);
+      this.#again();
+      if (outcome.result !== null) this.#received(topic, outcome.result);
+    });
+  }
+
+  #received(topic: string, messages: readonly PoppedMessage[]): void {
+    const { world } = this.#shared;
+    const { random, checker } = world;
+    const { truth } = checker;
+    for (const { queueId, offset, handle, attempt, record } of messages) {
+      const known = truth.consumption.attemptOf(this.#group, topic, { queueId, offset, handle });
+      hold(known === attempt, () => {
+        return `${this.#name} gets ${topic}/${queueId}:${offset} by ${handle} as attempt ${attempt}, not ${known}`;
+      });
+      const body = decodeMessageRecord(record, 0, record.length)!.body.toString('latin1');
+      hold(truth.queue(topic, queueId)[offset]?.body === body, () => `${this.#name} gets another message: ${body}`);
+    }
+    this.#shared.counts.delivered += messages.length;
+    const kept = messages.filter(() => random.next() < 0.85);
+    if (kept.length === 0) return;
+    const verdicts = kept.map((receipt) => ({ receipt, verdict: this.#judge() }));
+    const isLate = random.next() < 0.1;
+    world.later(random.next() * (isLate ? 2 * INVISIBLE_MS : 60), () => this.#settle(topic, verdicts));
+  }
+
+  #judge(): Verdict {
+    const { random } = this.#shared.world;
+    const choice = random.next();
+    if (choice < 0.75) return { kind: 'acknowledge' };
+    if (choice < 0.8) return { kind: 'bury' };
+    const mode = choice < 0.88 ? 'handle' : choice < 0.94 ? 'uncounted' : 'keep';
+    return { kind: 'change', invisibleMs: random.next() < 0.5 ? 0 : random.between(1, INVISIBLE_MS), mode };
+  }
+
+  #settle(topic: string, verdicts: readonly { readonly receipt: PoppedMessage; readonly verdict: Verdict }[]): void {
+    const { world } = this.#shared;
+    const { random } = world;
+    const { consumption } = world.checker.truth;
+    for (const { receipt, verdict } of verdicts) {
+      if (verdict.kind !== 'acknowledge') continue;
+      consumption.asked.acknowledgements.add(`${this.#group}/${topic}/${receipt.queueId}/${receipt.offset}`);
+    }
+    const work: Work<readonly Settled[]> = ({ replica, life }, reply) => {
+      const request = { group: this.#group, topic, verdicts };
+      replica.consuming.settle(request, life.monotonicMs() + world.load.timeoutMs, reply);
+    };
+    this.#waiting++;
+    world.call(this.#guess.node, work, world.load.timeoutMs * 1.2, (outcome) => {
+      this.#waiting--;
+      checkCode(this.#name, outcome, popFailures);
+      this.#guess.learn(outcome);
+      if (outcome.result === null) {
+        // Consumers say it again until they are heard.
+        if (!world.isClosing) world.later(1 + random.next() * 60, () => this.#settle(topic, verdicts));
+        return;
+      }
+      for (const [at, { receipt, verdict }] of verdicts.entries()) {
+        if (!outcome.result[at]!.isDone || verdict.kind === 'change') continue;
+        hold(consumption.isSettled(this.#group, topic, receipt), () => {
+          return `${this.#name} is told that ${topic}/${receipt.queueId}:${receipt.offset} is settled, and it is not`;
+        });
+      }
+    });
+  }
+}
