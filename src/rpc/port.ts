@@ -76,7 +76,7 @@ export class Port {
     const health = newHealth();
     if (options.reflect !== undefined) {
       health.addToServer(server);
-      new ReflectionService(packageDefinition, { services: [...options.reflect] }).addToServer(server);
+      reflectionOf(options.reflect).addToServer(server);
     }
     const port = await bind(server, options);
     if (options.alsoLoopback === true && IPV4_LOCAL.test(options.listen))
@@ -106,6 +106,16 @@ export class Port {
     await within(new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve())), GOODBYE_MS);
     this.#server.forceShutdown();
   }
+}
+
+/** Made once: it takes a while, and tests start many ports. */
+const reflections = new Map<string, ReflectionService>();
+
+function reflectionOf(services: readonly string[]): ReflectionService {
+  const name = services.join();
+  const known = reflections.get(name) ?? new ReflectionService(packageDefinition, { services: [...services] });
+  reflections.set(name, known);
+  return known;
 }
 
 async function bind(server: Server, options: PortOptions): Promise<number> {

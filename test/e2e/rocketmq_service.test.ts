@@ -2,6 +2,7 @@
 import { expect } from 'chai';
 import { TLedgerClient } from '../../src/client/index.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
+import { pause, until } from '../chaos/pause.ts';
 import { messageOf, RawClient } from '../rpc/rocketmq/client.ts';
 
 const soon = (ms: number) => {
@@ -73,5 +74,78 @@ describe("RocketMQ's service of real nodes", function () {
     const answers = await Promise.all(clients.map((client) => client.send(messageOf('again'))));
     const offsets = new Set(answers.map(({ entries }) => entries[0]?.offset));
     expect(offsets.size).to.equal(1);
+  });
+
+  /** A node that does not lead, and its client. */
+  const follower = async () => {
+    const leader = await cluster.waitForLeader();
+    const at = cluster.endpoints.findIndex((_, index) => `n${index}` !== leader.nodeId);
+    return { leader: leader.nodeId, client: clients[at]!, other: clients[(at + 1) % 3]! };
+  };
+  const group = (name: string) => ({ group: { name }, longPollingTimeout: { seconds: '5' } });
+
+  it('leaves nothing with a consumer that went while it waited', async () => {
+    const { client, other } = await follower();
+    // What is there already is not meant.
+    while ((await client.messages({ group: { name: 'leaving' } })).length > 0);
+    const polls = Array.from({ length: 4 }, () => client.openReceive(group('leaving')));
+    for (const poll of polls) poll.on('error', () => {});
+    await pause(200);
+    for (const poll of polls) poll.cancel();
+    await pause(100);
+    await other.send(messageOf('after'));
+    const startMs = Date.now();
+    const [message] = await other.messages(group('leaving'));
+    expect(message?.systemProperties).to.include({ messageId: 'after', deliveryAttempt: 1 });
+    expect(Date.now() - startMs, 'at once').to.be.below(2_000);
+  });
+
+  it('asks a producer about a transaction that it left open, on whatever node it is', async () => {
+    const { client, other } = await follower();
+    const telemetry = other.openTelemetry();
+    telemetry.tell({ clientType: 'PRODUCER', publishing: { topics: [{ name: 'orders' }] } });
+    const recovery = { orphanedTransactionRecoveryDuration: { seconds: '1', nanos: 0 } };
+    await client.send(messageOf('open', { messageType: 'TRANSACTION', ...recovery }));
+    const check = () => telemetry.commands.find((command) => command.recoverOrphanedTransactionCommand !== undefined);
+    await until(() => check() !== undefined, 10_000);
+    const { transactionId, message } = check()!.recoverOrphanedTransactionCommand!;
+    expect(transactionId).to.equal('open');
+    expect(message!.body.toString()).to.equal('body of open');
+    const request = {
+      topic: { name: 'orders' },
+      transactionId,
+      messageId: transactionId,
+      resolution: 'COMMIT',
+    } as const;
+    expect((await other.ask('endTransaction', request)).status?.code).to.equal('OK');
+    telemetry.cancel();
+  });
+
+  it('goes on with a poll, and with all else, when the leader dies', async () => {
+    const { leader, client, other } = await follower();
+    while ((await client.messages({ group: { name: 'lasting' } })).length > 0);
+    const alive = [client, other].filter((one) => one.address !== cluster.endpoints[Number(leader.slice(1))]);
+    const poll = client.messages({ ...group('lasting'), longPollingTimeout: { seconds: '10' } }, 13_000);
+    await pause(200);
+    await cluster.kill(leader);
+    const { status } = await alive.at(-1)!.send(messageOf('survivor'));
+    expect(status?.code).to.equal('OK');
+    const [message] = await poll;
+    expect(message?.systemProperties).to.include({ messageId: 'survivor', deliveryAttempt: 1 });
+    const { receiptHandle } = message!.systemProperties!;
+    const named = { group: { name: 'lasting' }, topic: { name: 'orders' } };
+    const change = { ...named, receiptHandle, invisibleDuration: { seconds: '20' } } as const;
+    const changed = await client.ask('changeInvisibleDuration', change as never);
+    expect(changed.status?.code).to.equal('OK');
+    const ack = async (handle: string) =>
+      (
+        await client.ask('ackMessage', {
+          ...named,
+          entries: [{ messageId: 'survivor', receiptHandle: handle }],
+        } as never)
+      ).status?.code;
+    expect(await ack(receiptHandle!)).to.equal('INVALID_RECEIPT_HANDLE');
+    expect(await ack(changed.receiptHandle)).to.equal('OK');
+    expect(await ack(changed.receiptHandle), 'again').to.equal('OK');
   });
 });
