@@ -1,5 +1,6 @@
 // The official RocketMQ 5 client for Node.js, unchanged, against a local group.
 import { randomUUID } from 'node:crypto';
+import { createRequire } from 'node:module';
 import {
   ConsumeResult,
   FilterExpression,
@@ -13,47 +14,107 @@ import {
 import protocol from 'rocketmq-client-nodejs/proto/apache/rocketmq/v2/definition_pb.js';
 import { TLedgerClient } from '../../src/client/index.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
+import type { ConsumerGroup } from '../../src/wire/group_messages.ts';
 import { pause } from '../chaos/pause.ts';
+import { Killer } from './killer.ts';
 
 const { FilterType, TransactionResolution } = protocol;
 
 export { ConsumeResult, FilterExpression, FilterType, type MessageView, TransactionResolution };
 
-/** Says nothing: the client's own logger writes files into the home directory. */
+/** Says nothing. */
 const silent = { debug: ignore, info: ignore, warn: ignore, error: ignore, close: ignore };
 function ignore(): void {}
+
+// Parts of the client make loggers of their own, whichever it is given: each writes files into the home directory, and has
+// a timer that keeps the process alive for ever.
+createRequire(import.meta.url)('egg-logger').EggLogger = class {
+  debug = ignore;
+  info = ignore;
+  warn = ignore;
+  error = ignore;
+  close = ignore;
+};
+
+/** A client opens a stream that broke again after a second. */
+const REOPEN_MS = 1_200;
+/** A push consumer's poll waits 20 s, and its last answer may take a request's time. */
+const LEAVE_MS_MAX = 30_000;
+
+/** What all clients of the official package have. */
+export interface OfficialClient {
+  startup(): Promise<void>;
+  shutdown(): Promise<void>;
+}
+
+/** How a stage is made, beside what makes a cluster. */
+export interface StageOptions {
+  readonly cluster?: Parameters<typeof LocalCluster.start>[0];
+  /** Kills leaders all the time; the node that clients dial when they name none is spared. */
+  readonly killEveryMs?: number | null;
+}
 
 /** A group of three processes, and official clients of it that end with it. */
 export class Stage {
   readonly cluster: LocalCluster;
   readonly admin: TLedgerClient;
-  readonly #running: { shutdown(): Promise<void> }[] = [];
+  /** Clients, and the topics that they poll all the time. */
+  readonly #running = new Map<OfficialClient, readonly string[]>();
+  readonly #killer: Killer | null;
 
-  private constructor(cluster: LocalCluster) {
+  private constructor(cluster: LocalCluster, killEveryMs: number | null) {
     this.cluster = cluster;
     this.admin = new TLedgerClient({ endpoints: cluster.endpoints });
+    const [spared] = cluster.members;
+    this.#killer =
+      killEveryMs === null
+        ? null
+        : new Killer(cluster, this.admin.admin, { everyMs: killEveryMs, spared: spared!.nodeId });
   }
 
-  static async start(options: Parameters<typeof LocalCluster.start>[0] = {}): Promise<Stage> {
-    const stage = new Stage(await LocalCluster.start(options));
-    await stage.cluster.waitForLeader();
-    return stage;
+  static async start({ cluster = {}, killEveryMs = null }: StageOptions = {}): Promise<Stage> {
+    const started = await LocalCluster.start({ settings: { segmentSizeBytes: '16MiB' }, ...cluster });
+    await started.waitForLeader();
+    return new Stage(started, killEveryMs);
+  }
+
+  /** Leaders killed so far. */
+  get kills(): number {
+    return this.#killer?.kills ?? 0;
   }
 
   async stop(): Promise<void> {
-    await this.stopClients();
+    await this.#killer?.stop();
+    // A client that leaves within the second after which it would open a broken stream again does so for ever.
+    await pause(REOPEN_MS);
+    const left = Promise.all([...this.#running.keys()].map((client) => this.shutdown(client)));
+    const giveUp = new AbortController();
+    const late = pause(LEAVE_MS_MAX, giveUp.signal).then(() => giveUp.signal.aborted);
+    const isInTime = await Promise.race([left.then(() => true), late]);
+    giveUp.abort();
     await this.admin.close();
     await this.cluster.stop();
+    if (!isInTime) throw new Error('clients do not come to their end');
   }
 
-  async stopClients(): Promise<void> {
-    await Promise.all(this.#running.splice(0).map((one) => one.shutdown()));
-  }
-
-  /** Forgets a client that was shut down by hand. */
-  async shutdown(client: { shutdown(): Promise<void> }): Promise<void> {
-    this.#running.splice(this.#running.indexOf(client), 1);
-    await client.shutdown();
+  /** Has a client leave; resolves when it has. */
+  async shutdown(client: OfficialClient): Promise<void> {
+    const topics = this.#running.get(client) ?? [];
+    this.#running.delete(client);
+    let hasLeft = false;
+    const leaving = client
+      .shutdown()
+      .catch(() => closeChannels(client))
+      .finally(() => {
+        hasLeft = true;
+      });
+    const producer = this.admin.producer();
+    while (!hasLeft && topics.length > 0) {
+      // A push consumer waits for the end of its polls, up to 20 s: what comes ends them.
+      for (const topic of topics) await producer.send({ topic, body: Buffer.from('farewell') }).catch(ignore);
+      await Promise.race([leaving, pause(200)]);
+    }
+    await Promise.all([leaving, producer.close()]);
   }
 
   /** A topic of its own, so that tests do not see each other. */
@@ -63,16 +124,24 @@ export class Stage {
     return name;
   }
 
-  /** The node that clients of this index begin with. */
+  /** A consumer group of its own. */
+  async group(some: Partial<ConsumerGroup> = {}): Promise<string> {
+    const name = `g-${randomUUID()}`;
+    const defaults = { name, fifo: false, maxAttempts: 0, retryMs: [], createdTimestamp: '0' };
+    await this.admin.admin.putGroup({ ...defaults, ...some });
+    return name;
+  }
+
+  /** Where clients dial: a node that stays, while others are killed. */
   endpoint(node = 0): string {
-    return this.cluster.endpoints[node]!;
+    return this.cluster.endpoints[this.#killer === null ? node : 0]!;
   }
 
-  async producer(options: Partial<ConstructorParameters<typeof Producer>[0]> = {}): Promise<Producer> {
-    return this.#begin(new Producer({ endpoints: this.endpoint(), namespace: '', logger: silent, ...options }));
+  producer(options: Partial<ConstructorParameters<typeof Producer>[0]> = {}): Promise<Producer> {
+    return this.#begin(new Producer({ ...this.#common, ...options }));
   }
 
-  async simple(
+  simple(
     topic: string,
     some: Partial<ConstructorParameters<typeof SimpleConsumer>[0]> & {
       readonly filter?: FilterExpression | string;
@@ -80,45 +149,42 @@ export class Stage {
   ): Promise<SimpleConsumer> {
     const { filter = '*', ...options } = some;
     const subscriptions = new Map([[topic, filter]]);
-    const group = { consumerGroup: `g-${randomUUID()}`, awaitDuration: 3_000 };
-    return this.#begin(
-      new SimpleConsumer({
-        endpoints: this.endpoint(),
-        namespace: '',
-        logger: silent,
-        subscriptions,
-        ...group,
-        ...options,
-      }),
-    );
+    const own = { consumerGroup: `g-${randomUUID()}`, awaitDuration: 3_000, subscriptions };
+    return this.#begin(new SimpleConsumer({ ...this.#common, ...own, ...options }));
   }
 
-  async push(
+  push(
     topic: string,
     consume: (message: MessageView) => Promise<ConsumeResult>,
-    some: Partial<ConstructorParameters<typeof PushConsumer>[0]> = {},
+    some: Partial<ConstructorParameters<typeof PushConsumer>[0]> & {
+      readonly filter?: FilterExpression | string;
+    } = {},
   ): Promise<PushConsumer> {
-    const subscriptions = new Map([[topic, '*']]);
-    const messageListener = { consume };
-    const group = { consumerGroup: `g-${randomUUID()}` };
-    return this.#begin(
-      new PushConsumer({
-        endpoints: this.endpoint(),
-        namespace: '',
-        logger: silent,
-        subscriptions,
-        messageListener,
-        ...group,
-        ...some,
-      }),
-    );
+    const { filter = '*', ...options } = some;
+    const subscriptions = new Map([[topic, filter]]);
+    const own = { consumerGroup: `g-${randomUUID()}`, messageListener: { consume }, subscriptions };
+    return this.#begin(new PushConsumer({ ...this.#common, ...own, ...options }), [topic]);
   }
 
-  async #begin<T extends { startup(): Promise<void>; shutdown(): Promise<void> }>(client: T): Promise<T> {
-    await client.startup();
-    this.#running.push(client);
+  get #common() {
+    return { endpoints: this.endpoint(), namespace: '', logger: silent };
+  }
+
+  async #begin<Client extends OfficialClient>(client: Client, polls: readonly string[] = []): Promise<Client> {
+    try {
+      await client.startup();
+    } catch (error) {
+      closeChannels(client);
+      throw error;
+    }
+    this.#running.set(client, polls);
     return client;
   }
+}
+
+/** A client that could not begin, or not say goodbye, leaves its channels and their timers behind. */
+function closeChannels(client: OfficialClient): void {
+  (client as unknown as { rpcClientManager: { close(): void } }).rpcClientManager.close();
 }
 
 /** Messages of some calls, each acknowledged; until there are `count`, or nothing comes any more. */

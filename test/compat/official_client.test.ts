@@ -2,7 +2,6 @@
 // client do. None of those files is copied here: the published package does not hold them.
 import { randomUUID } from 'node:crypto';
 import { expect } from 'chai';
-import type { PushConsumer } from 'rocketmq-client-nodejs';
 import { pause } from '../chaos/pause.ts';
 import {
   ConsumeResult,
@@ -15,19 +14,26 @@ import {
   texts,
   until,
 } from './clients.ts';
+import { SideBySide } from './side_by_side.ts';
+
+/** Set by `npm run test:compat`: leaders die all the time, and nothing may be noticed. */
+const killEveryMs = process.env.COMPAT_KILL_EVERY_MS === undefined ? null : Number(process.env.COMPAT_KILL_EVERY_MS);
+/** What may be as late as a change of leaders takes. */
+const sparedMs = killEveryMs === null ? 0 : 3_000;
 
 describe('the official RocketMQ 5 client for Node.js', function () {
   this.timeout(60_000);
   let stage: Stage;
+  const cases = new SideBySide();
 
   before(async () => {
-    stage = await Stage.start();
+    stage = await Stage.start({ killEveryMs });
+    cases.begin();
   });
-  afterEach(() => stage.stopClients());
-  after(() => stage.stop());
+  after(() => stage?.stop());
 
   describe('Producer.test.ts', () => {
-    it('should startup success', async () => {
+    cases.it('should startup success', async () => {
       const topic = await stage.topic('normal');
       const producer = await stage.producer();
       const receipt = await producer.send({ topic, tag: 'x', keys: ['k1', 'k2'], body: Buffer.from('hello') });
@@ -35,7 +41,7 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       expect(receipt.messageId).to.be.a('string').that.equals(receipt.transactionId);
     });
 
-    it('should startup fail when topic not exists', async () => {
+    cases.it('should startup fail when topic not exists', async () => {
       let cause: unknown;
       try {
         await stage.producer({ topic: 'TopicTest-not-exists' });
@@ -50,7 +56,7 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       );
     });
 
-    it('should send normal message', async () => {
+    cases.it('should send normal message', async () => {
       const topic = await stage.topic('normal');
       const tag = `tag-${Date.now()}`;
       const producer = await stage.producer({ topic });
@@ -60,26 +66,23 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       const [message] = await consumer.receive(1, 10_000);
       expect(message!.messageId).to.equal(sent.messageId);
       expect([message!.tag, message!.keys, message!.properties.get('p')]).to.deep.equal([tag, ['a', 'b'], 'q']);
-      expect([message!.body.toString(), message!.corrupted, message!.deliveryAttempt]).to.deep.equal([
-        '{"a":1}',
-        false,
-        1,
-      ]);
+      expect(message!.corrupted).not.to.equal(true);
+      expect([message!.body.toString(), message!.deliveryAttempt]).to.deep.equal(['{"a":1}', 1]);
       await consumer.ack(message!);
     });
 
-    it('should send delay message', async () => {
+    cases.it('should send delay message', async () => {
       const topic = await stage.topic('delay');
       const producer = await stage.producer({ topic });
       const consumer = await stage.simple(topic);
       const startMs = Date.now();
       await producer.send({ topic, delay: 1_000, body: Buffer.from('later') });
       const [message] = await consumer.receive(1, 10_000);
-      expect(message!.transportDeliveryTimestamp!.getTime() - startMs).to.be.within(1_000, 1_500);
+      expect(message!.transportDeliveryTimestamp!.getTime() - startMs).to.be.within(1_000, 1_500 + sparedMs);
       await consumer.ack(message!);
     });
 
-    it('should send fifo message', async () => {
+    cases.it('should send fifo message', async () => {
       const topic = await stage.topic('fifo');
       const messageGroup = `fifo-${randomUUID()}`;
       const producer = await stage.producer({ topic });
@@ -93,7 +96,7 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       }
     });
 
-    it('should send transaction message', async () => {
+    cases.it('should send transaction message', async () => {
       const topic = await stage.topic('transaction');
       const producer = await stage.producer({ topic, checker: { check: async () => TransactionResolution.COMMIT } });
       const transaction = producer.beginTransaction();
@@ -108,7 +111,7 @@ describe('the official RocketMQ 5 client for Node.js', function () {
   });
 
   describe('SimpleConsumer.test.ts', () => {
-    it('should receive success', async () => {
+    cases.it('should receive success', async () => {
       const topic = await stage.topic('normal');
       const producer = await stage.producer({ topic });
       const consumer = await stage.simple(topic);
@@ -121,28 +124,31 @@ describe('the official RocketMQ 5 client for Node.js', function () {
   });
 
   describe('a simple consumer', () => {
-    it('gets a message again when it did not acknowledge it, and with an old receipt nothing is done', async () => {
-      const topic = await stage.topic();
-      const producer = await stage.producer({ topic });
-      await producer.send({ topic, body: Buffer.from('a') });
-      const consumer = await stage.simple(topic);
-      const [first] = await consumer.receive(1, 10_000);
-      const old = Object.create(first!) as MessageView;
-      Object.defineProperty(old, 'receiptHandle', { value: first!.receiptHandle });
-      await consumer.changeInvisibleDuration(first!, 10);
-      const [second] = await consumer.receive(1, 10_000);
-      expect([second!.messageId, second!.deliveryAttempt]).to.deep.equal([first!.messageId, 2]);
-      let code = 0;
-      await consumer.ack(old).catch((error: { code: number }) => {
-        code = error.code;
-      });
-      expect(code).to.equal(40_013);
-      await consumer.ack(second!);
-      await consumer.ack(second!);
-      expect(await consumer.receive(1, 10_000)).to.deep.equal([]);
-    });
+    cases.it(
+      'gets a message again when it did not acknowledge it, and with an old receipt nothing is done',
+      async () => {
+        const topic = await stage.topic();
+        const producer = await stage.producer({ topic });
+        await producer.send({ topic, body: Buffer.from('a') });
+        const consumer = await stage.simple(topic);
+        const [first] = await consumer.receive(1, 10_000);
+        const old = Object.create(first!) as MessageView;
+        Object.defineProperty(old, 'receiptHandle', { value: first!.receiptHandle });
+        await consumer.changeInvisibleDuration(first!, 10);
+        const [second] = await consumer.receive(1, 10_000);
+        expect([second!.messageId, second!.deliveryAttempt]).to.deep.equal([first!.messageId, 2]);
+        let code = 0;
+        await consumer.ack(old).catch((error: { code: number }) => {
+          code = error.code;
+        });
+        expect(code).to.equal(40_013);
+        await consumer.ack(second!);
+        await consumer.ack(second!);
+        expect(await consumer.receive(1, 10_000)).to.deep.equal([]);
+      },
+    );
 
-    it('shares a topic with others of its group', async () => {
+    cases.it('shares a topic with others of its group', async () => {
       const topic = await stage.topic();
       const producer = await stage.producer({ topic });
       const consumerGroup = `g-${randomUUID()}`;
@@ -157,7 +163,7 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       expect(new Set([...all, ...texts(rest)]).size).to.equal(40);
     });
 
-    it('filters by tags and by SQL92', async () => {
+    cases.it('filters by tags and by SQL92', async () => {
       const topic = await stage.topic();
       const producer = await stage.producer({ topic });
       for (const [tag, price] of [
@@ -179,7 +185,7 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       expect(texts(await drain(await stage.simple(topic, { filter: sql }), 2)).sort()).to.deep.equal(['a20', 'b10']);
     });
 
-    it('waits for a message that comes while it asks, on any node', async () => {
+    cases.it('waits for a message that comes while it asks, on any node', async () => {
       const topic = await stage.topic();
       const producer = await stage.producer({ topic });
       for (const node of [0, 1, 2]) {
@@ -190,13 +196,13 @@ describe('the official RocketMQ 5 client for Node.js', function () {
         const sentMs = Date.now();
         await producer.send({ topic, body: Buffer.from(`m${node}`) });
         expect(texts(await received)).to.deep.equal([`m${node}`]);
-        expect(Date.now() - sentMs).to.be.lessThan(1_000);
+        expect(Date.now() - sentMs).to.be.lessThan(1_000 + sparedMs);
       }
     });
   });
 
   describe('a push consumer', () => {
-    it('tries again what failed, and counts', async () => {
+    cases.it('tries again what failed, and counts', async () => {
       const topic = await stage.topic();
       const producer = await stage.producer({ topic });
       const attempts: number[] = [];
@@ -210,7 +216,7 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       expect(attempts).to.deep.equal([1, 2, 3]);
     });
 
-    it('has a message that fails always become a dead letter, and goes on', async () => {
+    cases.it('has a message that fails always become a dead letter, and goes on', async () => {
       const topic = await stage.topic();
       const consumerGroup = `g-${randomUUID()}`;
       await stage.admin.admin.putGroup({
@@ -240,7 +246,7 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       expect((await stage.admin.admin.describeGroups([consumerGroup])).groups[0]!.deadLetters).to.equal('1');
     });
 
-    it('gets messages of a group in order, also when one fails, which becomes a dead letter', async () => {
+    cases.it('gets messages of a group in order, also when one fails, which becomes a dead letter', async () => {
       const topic = await stage.topic('fifo');
       const consumerGroup = `g-${randomUUID()}`;
       await stage.admin.admin.putGroup({
@@ -272,7 +278,7 @@ describe('the official RocketMQ 5 client for Node.js', function () {
   });
 
   describe('a producer', () => {
-    it('is asked what became of a transaction that it never ended', async () => {
+    cases.it('is asked what became of a transaction that it never ended', async () => {
       const topic = await stage.topic('transaction');
       const asked: string[] = [];
       const producer = await stage.producer({
@@ -290,22 +296,22 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       expect(asked).to.deep.equal(['lost commit']);
     });
 
-    it('recalls a delayed message, once', async () => {
+    cases.it('recalls a delayed message, once', async () => {
       const topic = await stage.topic('delay');
       const producer = await stage.producer({ topic });
       const sent = await producer.send({ topic, delay: 3_000, body: Buffer.from('a') });
       const recalled = await producer.recallMessage(topic, sent.recallHandle!);
       expect(recalled.messageId).to.equal(sent.messageId);
-      let code = 0;
-      await producer.recallMessage(topic, sent.recallHandle!).catch((error: { code: number }) => {
-        code = error.code;
+      let said = '';
+      await producer.recallMessage(topic, sent.recallHandle!).catch((error: Error) => {
+        said = error.message;
       });
-      expect(code).to.be.within(40_000, 40_999);
-      const consumer = await stage.simple(topic, { awaitDuration: 5_000 });
+      expect(said).to.match(/\(code: 40\d{3}\)$/);
+      const consumer = await stage.simple(topic, { awaitDuration: 4_000 });
       expect(await consumer.receive(1, 10_000)).to.deep.equal([]);
     });
 
-    it('rolls a transaction back', async () => {
+    cases.it('rolls a transaction back', async () => {
       const topic = await stage.topic('transaction');
       const producer = await stage.producer({ topic, checker: { check: async () => TransactionResolution.ROLLBACK } });
       const transaction = producer.beginTransaction();
@@ -328,7 +334,7 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       ['a message group of 64 bytes', { messageGroup: 'g'.repeat(64) }, 40_006],
       ['a delay of two days', { delay: 2 * 86_400_000 }, 40_012],
     ] as const) {
-      it(`is refused ${what}`, async () => {
+      cases.it(`is refused ${what}`, async () => {
         const topic = await stage.topic();
         const producer = await stage.producer({ topic, maxAttempts: 1 });
         let refused = 0;
@@ -340,7 +346,7 @@ describe('the official RocketMQ 5 client for Node.js', function () {
     }
   });
 
-  it('finds producers and consumers of one namespace together', async () => {
+  cases.it('finds producers and consumers of one namespace together', async () => {
     const topic = await stage.topic();
     await stage.admin.admin.createTopic(`ns%${topic}`, { queues: 4 });
     const producer = await stage.producer({ topic, namespace: 'ns' });
@@ -351,28 +357,28 @@ describe('the official RocketMQ 5 client for Node.js', function () {
     expect(await outside.receive(1, 10_000)).to.deep.equal([]);
   });
 
-  it('shuts down quickly, and is not needed to start again when its node does', async () => {
-    const topic = await stage.topic();
-    const seen: string[] = [];
-    const consumer: PushConsumer = await stage.push(
-      topic,
-      async (message) => {
-        seen.push(message.body.toString());
-        return ConsumeResult.SUCCESS;
-      },
-      { endpoints: stage.endpoint(1) },
-    );
-    const producer = await stage.producer({ topic, endpoints: stage.endpoint(0) });
-    await producer.send({ topic, body: Buffer.from('before') });
-    await until('the first', () => seen.length === 1);
-    const id = 'n1';
-    await stage.cluster.kill(id);
-    await stage.cluster.restart(id);
-    await stage.cluster.waitForLeader();
-    await producer.send({ topic, body: Buffer.from('after') });
-    await until('the second', () => seen.includes('after'), 30_000);
-    const beganMs = Date.now();
-    await stage.shutdown(consumer);
-    expect(Date.now() - beganMs).to.be.lessThan(30_000);
+  // Last: it takes a node away from the others.
+  describe('any client', () => {
+    it('is not needed to start again when its node does', async () => {
+      const topic = await stage.topic();
+      const seen: string[] = [];
+      await stage.push(
+        topic,
+        async (message) => {
+          seen.push(message.body.toString());
+          return ConsumeResult.SUCCESS;
+        },
+        { endpoints: stage.endpoint(1) },
+      );
+      const producer = await stage.producer({ topic });
+      await producer.send({ topic, body: Buffer.from('before') });
+      await until('the first', () => seen.includes('before'));
+      if (killEveryMs === null) {
+        await stage.cluster.kill('n1');
+        await stage.cluster.restart('n1');
+      }
+      await producer.send({ topic, body: Buffer.from('after') });
+      await until('the second', () => seen.includes('after'), 30_000);
+    });
   });
 });

@@ -67,8 +67,14 @@ function serve(edge: Edge, call: Call, open: OpenCall, caller: Caller): void {
   });
   call.on('end', end);
   open.onDrain(() => {
-    // Whoever knows the command goes to wherever it is served again; the others see the stream end.
-    send({ reconnectEndpointsCommand: { nonce: edge.gateway.nodeId } });
+    // Whoever knows the command goes to wherever it is served again; the others see the stream end. The Node client, which
+    // opens the stream again anyway, would let go of it unwatched, and die of its next error.
+    if (!isOfNode(caller)) send({ reconnectEndpointsCommand: { nonce: edge.gateway.nodeId } });
     end();
   });
+}
+
+/** The Node client gives itself out as another one in its headers (ROCKETMQ §1.4). */
+function isOfNode({ language }: Caller): boolean {
+  return language === 'HTTP' || language === 'NODE_JS';
 }

@@ -1,0 +1,38 @@
+// Cases that wait most of their time, run at once, each reported as a test of its own.
+import { pause } from '../chaos/pause.ts';
+
+/** Cases of one suite, begun together. */
+export class SideBySide {
+  readonly #cases: { readonly run: () => Promise<void>; begin: (outcome: Promise<void>) => void }[] = [];
+  readonly #spacingMs: number;
+
+  /** @param spacingMs from one's begin to the next, so that not all start up at the same moment. */
+  constructor(spacingMs = 100) {
+    this.#spacingMs = spacingMs;
+  }
+
+  /** Registers a test. */
+  readonly it = (name: string, run: () => Promise<void>): void => {
+    let begin: (outcome: Promise<void>) => void = () => {};
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    this.#cases.push({ run, begin });
+    it(name, () => begun);
+  };
+
+  /** Begins them all; in the `before` of the suite. */
+  begin(): void {
+    void this.#beginAll();
+  }
+
+  async #beginAll(): Promise<void> {
+    for (const { run, begin } of this.#cases) {
+      const outcome = run();
+      // Mocha hears of it when the test's turn comes.
+      outcome.catch(() => {});
+      begin(outcome);
+      await pause(this.#spacingMs);
+    }
+  }
+}
