@@ -24,6 +24,7 @@ import { type Changes, Checkpoints } from './checkpoints.ts';
 import { decodeCommand, decodeCommittedMembership, encodeCommand, planTopic } from './commands.ts';
 import { DirtyRows } from './dirty_rows.ts';
 import { callAll } from './listeners.ts';
+import type { AddLite } from './lite/lite_table.ts';
 import { MessageKeys } from './message_keys.ts';
 import type { BrokerOptions } from './options.ts';
 import { ProducerTable } from './producers.ts';
@@ -369,6 +370,7 @@ export class Broker extends BrokerReads {
 
   #applyCommand(body: Buffer, index: LogIndex): void {
     const command = decodeCommand(body);
+    if (command.type === 'add-lite') return this.#addLite(command);
     if (command.type !== 'create-topic') return this.#tables.apply(command, index);
     const { topic } = command;
     this.topicTable.add(new Topic(topic, this.#files));
@@ -376,11 +378,25 @@ export class Broker extends BrokerReads {
     this.#admissions.topicApplied(topic.name);
   }
 
+  /** No effect when the parent went meanwhile. Bounded by the leader, before the command is in the log. */
+  #addLite({ name, lite }: AddLite): void {
+    const parent = this.topicTable.get(name);
+    if (parent?.info.messageType !== 'lite') return;
+    if (this.#tables.lite.add(name, lite) < parent.queues.length) return;
+    this.topicTable.grow(parent, this.#files);
+    this.#dirty.topic(parent.info);
+  }
+
   /** Every listener is called; the first that throws is heard of afterwards. */
   #wake(touched: readonly Queue[], topicsChanged: boolean): void {
     const failures: unknown[] = [];
     if (topicsChanged) callAll(this.topicListeners, failures);
-    for (const { listeners } of touched) if (listeners !== null) callAll(listeners, failures);
+    const woken = new Set<Set<() => void>>();
+    for (const { listeners, topic } of touched) {
+      if (listeners !== null) callAll(listeners, failures);
+      if (topic.listeners !== null) woken.add(topic.listeners);
+    }
+    for (const listeners of woken) callAll(listeners, failures);
     if (failures.length > 0) throw failures[0];
   }
 }

@@ -9,6 +9,7 @@ import { type LogIndex, logIndex, type Membership } from '../raft/types.ts';
 import { type Consume, consumeFields, readConsume } from './consuming/consume_command.ts';
 import { type GroupInfo, groupValue, readGroup } from './consuming/groups.ts';
 import type { BrokerLimits } from './limits.ts';
+import type { AddLite } from './lite/lite_table.ts';
 import { readCount, readTopicType } from './state_tables.ts';
 import type { TopicTable } from './topics.ts';
 import { type TopicInfo, topicOf } from './types.ts';
@@ -50,7 +51,7 @@ export interface CheckHalf {
 }
 
 /** What a command record can hold. */
-export type Command = CreateTopic | PutGroup | DeleteGroup | Consume | DropParked | CheckHalf;
+export type Command = CreateTopic | PutGroup | DeleteGroup | Consume | DropParked | CheckHalf | AddLite;
 
 /** The body of a command record. */
 export function encodeCommand(command: Command): Buffer {
@@ -69,6 +70,7 @@ function fieldsOf(command: Command): object {
       };
     case 'consume':
       return consumeFields(command);
+    case 'add-lite':
     case 'delete-group':
     case 'drop-parked':
     case 'check-half':
@@ -92,6 +94,8 @@ export function decodeCommand(body: Buffer): Command {
       };
     case 'delete-group':
       return { type, name: readName(fields) };
+    case 'add-lite':
+      return { type, name: readName(fields), lite: readName(fields, 'lite') };
     case 'consume':
       return readConsume(fields);
     case 'drop-parked':
@@ -115,8 +119,8 @@ function readCreateTopic(fields: ReadonlyMap<string, unknown>): CreateTopic {
   };
 }
 
-function readName(fields: ReadonlyMap<string, unknown>): string {
-  const name = fields.get('name');
+function readName(fields: ReadonlyMap<string, unknown>, key = 'name'): string {
+  const name = fields.get(key);
   assert(typeof name === 'string', 'a command says whom it is about');
   return name;
 }
@@ -152,7 +156,9 @@ export function planTopic(
   }
   const existing = topics.get(name)?.info;
   if (existing !== undefined) {
-    if (existing.queues === queues && existing.messageType === messageType) return existing;
+    // A lite topic's queues grow with what is sent to it.
+    const isAsMany = existing.queues === queues || messageType === 'lite';
+    if (isAsMany && existing.messageType === messageType) return existing;
     throw topicExists(existing);
   }
   // Nobody is refused because of a command that may still be lost: whoever asked learns the end of it first.

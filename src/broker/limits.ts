@@ -8,6 +8,8 @@ export interface BrokerLimits {
   readonly queuesPerTopicMax: number;
   /** Queues of all topics together. */
   readonly queuesTotalMax: number;
+  /** Lite topics of one parent topic; each has a queue. */
+  readonly liteTopicsMax: number;
   /**
    * Idempotent producers that are remembered; beyond it the one that has been silent for the most records is forgotten.
    * Part of the replicated state's meaning: the same on all members.
@@ -31,6 +33,7 @@ export const defaultBrokerLimits: BrokerLimits = {
   topicsMax: 10_000,
   queuesPerTopicMax: 1_024,
   queuesTotalMax: 65_536,
+  liteTopicsMax: 10_000,
   producersMax: 10_000,
   producerRunsMax: 128,
   openQueueFilesMax: 256,

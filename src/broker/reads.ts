@@ -26,6 +26,11 @@ export abstract class BrokerReads {
     return this.topicTable.list();
   }
 
+  /** Queues of all topics together. */
+  get queueCount(): number {
+    return this.topicTable.queueCount;
+  }
+
   topic(name: string): TopicInfo | undefined {
     return this.topicTable.get(name)?.info;
   }
@@ -79,6 +84,13 @@ export abstract class BrokerReads {
     const queue = this.topicTable.queue(topic, queueId);
     queue.listeners ??= new Set();
     return subscribe(queue.listeners, listener);
+  }
+
+  /** The same for all queues of a topic, those to come included. @throws TLedgerError TOPIC_NOT_FOUND */
+  onAppendToAny(topic: string, listener: () => void): () => void {
+    const found = this.topicTable.queue(topic, 0).topic;
+    found.listeners ??= new Set();
+    return subscribe(found.listeners, listener);
   }
 
   /** Calls `listener` after each `apply` that changed the topics, until the returned function is called. */

@@ -4,6 +4,7 @@ import type { Command } from './commands.ts';
 import { applyConsume } from './consuming/consume_command.ts';
 import { GroupTable } from './consuming/groups.ts';
 import { ProgressTable } from './consuming/progress.ts';
+import { LiteTable } from './lite/lite_table.ts';
 import { ParkedTable } from './parked/parked.ts';
 import { SentWindow } from './sent/sent_window.ts';
 import { type RowChanges, rowsOf, type StateTable } from './state_table.ts';
@@ -12,12 +13,13 @@ import { type RowChanges, rowsOf, type StateTable } from './state_table.ts';
 export class Tables {
   readonly groups = new GroupTable();
   readonly progress = new ProgressTable();
+  readonly lite = new LiteTable();
   readonly parked = new ParkedTable();
   readonly sent = new SentWindow();
-  readonly #all: readonly StateTable[] = [this.groups, this.progress, this.parked, this.sent];
+  readonly #all: readonly StateTable[] = [this.groups, this.progress, this.lite, this.parked, this.sent];
 
   /** Carries out a command of record `index`. @throws InvariantError when it contradicts the state. */
-  apply(command: Exclude<Command, { type: 'create-topic' }>, index: LogIndex): void {
+  apply(command: Exclude<Command, { type: 'create-topic' | 'add-lite' }>, index: LogIndex): void {
     switch (command.type) {
       case 'put-group':
         if (command.onlyNew !== true || this.groups.get(command.group.name) === undefined)

@@ -37,23 +37,41 @@ export class Queue {
 
 /** A topic with its queues. */
 export class Topic {
-  readonly info: TopicInfo;
+  #info: TopicInfo;
   /** The name as it stands in messages, so that hot loops compare bytes. */
   readonly nameBytes: Buffer;
   /** What the hashes of its messages' keys begin with. */
   readonly keyHashSeed: number;
-  readonly queues: readonly Queue[];
+  readonly #queues: Queue[];
+  /** Who waits for new messages of any queue; null when nobody ever did. */
+  listeners: Set<() => void> | null = null;
 
   /** @param ranges what the queues hold already, by queue number; empty queues when missing. */
   constructor(info: TopicInfo, files: ConsumeQueues, ranges?: ReadonlyMap<number, Omit<QueueRange, 'queueId'>>) {
-    this.info = info;
+    this.#info = info;
     this.nameBytes = Buffer.from(info.name);
     this.keyHashSeed = keyHashSeed(info.name);
     const empty = { min: queueOffset(0), max: queueOffset(0) };
-    this.queues = Array.from(
+    this.#queues = Array.from(
       { length: info.queues },
       (_, queueId) => new Queue(this, queueId, files.queue(info.name, queueId, ranges?.get(queueId) ?? empty)),
     );
+  }
+
+  get info(): TopicInfo {
+    return this.#info;
+  }
+
+  get queues(): readonly Queue[] {
+    return this.#queues;
+  }
+
+  /** One more queue, empty. Through `TopicTable.grow`. */
+  grow(files: ConsumeQueues): void {
+    const queueId = this.#queues.length;
+    const empty = { min: queueOffset(0), max: queueOffset(0) };
+    this.#queues.push(new Queue(this, queueId, files.queue(this.#info.name, queueId, empty)));
+    this.#info = { ...this.#info, queues: this.#queues.length };
   }
 }
 
@@ -80,9 +98,18 @@ export class TopicTable {
     this.#sorted = null;
   }
 
+  /** Gives a topic one more queue. */
+  grow(topic: Topic, files: ConsumeQueues): void {
+    topic.grow(files);
+    this.#queueCount++;
+    this.#sorted = null;
+  }
+
   /** Becomes what `other` is. Who waits for messages of a queue goes on waiting for the queue of that name and number. */
   become(other: TopicTable): void {
     for (const topic of this.#topics.values()) {
+      const named = other.get(topic.info.name);
+      if (named !== undefined) named.listeners = topic.listeners;
       for (const { queueId, listeners } of topic.queues) {
         const successor = other.get(topic.info.name)?.queues[queueId];
         if (successor !== undefined) successor.listeners = listeners;

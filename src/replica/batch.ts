@@ -156,7 +156,7 @@ function admitCommand(item: PendingCommand, firstIndex: LogIndex): Admitted {
 }
 
 function isAsWished(topic: TopicInfo, { queues, messageType }: TopicWish): boolean {
-  return topic.queues === queues && (topic.messageType ?? 'mixed') === messageType;
+  return (topic.queues === queues || messageType === 'lite') && (topic.messageType ?? 'mixed') === messageType;
 }
 
 function gather(pieces: readonly Piece[], bytes: number): Piece {

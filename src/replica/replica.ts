@@ -20,6 +20,7 @@ import type { CommitLog } from '../storage/commit_log.ts';
 import type { Damage } from '../storage/damage.ts';
 import type { SnapshotStore } from '../storage/snapshot_store.ts';
 import { Consuming } from './consuming/consuming.ts';
+import { LiteTopics } from './consuming/lite_topics.ts';
 import { leaderPortOf } from './leader_port.ts';
 import { ReplicaLoop, type ReplicaOptions } from './loop.ts';
 import { ParkedMessages } from './parked/parked_messages.ts';
@@ -44,6 +45,8 @@ export class Replica implements PeerEvents {
   readonly broker: Broker;
   /** Consumer groups; only the leader's does anything. */
   readonly consuming: Consuming;
+  /** Makes lite topics; only on the leader. */
+  readonly lite: LiteTopics;
   /** Delayed messages and transactions; only the leader's does anything. */
   readonly parked: ParkedMessages;
   readonly #loop: ReplicaLoop;
@@ -66,6 +69,7 @@ export class Replica implements PeerEvents {
     this.#electionTimeoutMsMax = options.raft.electionTimeoutMsMax;
     const port = leaderPortOf(this, this.#loop, options);
     this.consuming = new Consuming(port, () => this.#loop.isUp && this.isLeader);
+    this.lite = new LiteTopics(port);
     this.parked = new ParkedMessages(port, options.onWarning);
     this.onChange(() => {
       this.parked.follow();

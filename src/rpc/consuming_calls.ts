@@ -2,6 +2,7 @@
 import type { GroupInfo } from '../broker/consuming/groups.ts';
 import type { StoreRequest } from '../broker/types.ts';
 import type { LogIndex } from '../raft/types.ts';
+import type { AddLiteRequest } from '../replica/consuming/lite_topics.ts';
 import type { MoveRequest, PoppedMessage, PopRequest, Settled, SettleRequest } from '../replica/consuming/types.ts';
 import type { Resolution } from '../replica/parked/parked_messages.ts';
 import type { AppendResult } from '../replica/types.ts';
@@ -113,6 +114,16 @@ export const deleteGroupCall: LeaderCall<{ readonly name: string }, boolean> = {
   decodeRequest: (bytes) => header<{ readonly name: string }>(bytes),
   encodeResult: (existed) => encodeJsonFrame({ existed }),
   decodeResult: (bytes) => header<{ readonly existed: boolean }>(bytes).existed,
+};
+
+/** The queue of a lite topic, which comes to be if there is none of that name. */
+export const addLiteCall: LeaderCall<AddLiteRequest, number> = {
+  kind: 'ADD_LITE',
+  run: (replica, request, deadlineMs, done) => settleCall(replica.lite.add(request, deadlineMs), done),
+  encodeRequest: (request) => encodeJsonFrame(request),
+  decodeRequest: (bytes) => header<AddLiteRequest>(bytes),
+  encodeResult: (queueId) => encodeJsonFrame({ queueId }),
+  decodeResult: (bytes) => header<{ readonly queueId: number }>(bytes).queueId,
 };
 
 /** Recalls a delayed message; tells its message id. */

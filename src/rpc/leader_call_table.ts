@@ -1,6 +1,7 @@
 // All calls that travel to the leader, by kind.
 import type { ForwardKind } from '../wire/peer_messages.ts';
 import {
+  addLiteCall,
   deleteGroupCall,
   moveCall,
   popCall,
@@ -22,6 +23,7 @@ const calls: readonly LeaderCall<any, any>[] = [
   moveCall,
   putGroupCall,
   deleteGroupCall,
+  addLiteCall,
   recallCall,
   resolveCall,
   takeChecksCall,

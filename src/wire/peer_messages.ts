@@ -40,7 +40,8 @@ export type ForwardKind =
   | 'RECALL'
   | 'RESOLVE'
   | 'TAKE_CHECKS'
-  | 'DELETE_GROUP';
+  | 'DELETE_GROUP'
+  | 'ADD_LITE';
 
 /** One call on its way to the leader; `request` is an encoded message of the kind. */
 export interface ForwardCall {

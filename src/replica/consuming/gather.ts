@@ -6,6 +6,7 @@ import type { Popped, PoppedAgain, QueuedMessage } from '../../broker/consuming/
 import type { GroupInfo } from '../../broker/consuming/groups.ts';
 import type { QueueProgress } from '../../broker/consuming/progress.ts';
 import type { MessageFilter } from '../../broker/filter/filter.ts';
+import type { TopicInfo } from '../../broker/types.ts';
 import { decodeProperties, locateParts, newParts, queueOffset } from '../../format/message.ts';
 import { RECORD_HEADER_BYTES, sizeAt } from '../../format/record.ts';
 import type { LeaderPort } from './port.ts';
@@ -84,7 +85,8 @@ export interface GatherPlace {
 /** @throws TLedgerError TOPIC_NOT_FOUND; what reading throws. Nothing is taken then that was not there before. */
 export async function gather(place: GatherPlace): Promise<Gathered> {
   const gathering = new Gathering(place);
-  await (place.group.isFifo ? gathering.inOrder() : gathering.inAnyOrder());
+  const isInOrder = place.group.isFifo || place.request.lite !== undefined;
+  await (isInOrder ? gathering.inOrder() : gathering.inAnyOrder());
   return gathering;
 }
 
@@ -110,11 +112,19 @@ class Gathering implements Gathered {
   }
 
   async inAnyOrder(): Promise<void> {
-    const returned = this.#returned();
+    if (this.#topicOf().messageType !== 'priority') return this.#takeFrom(this.#queueIds());
+    // A queue a priority: the highest has the highest number. What came back keeps its priority.
+    for (let queueId = this.#topicOf().queues - 1; queueId >= 0 && !this.#isFull; queueId--) {
+      await this.#takeFrom([queueId]);
+    }
+  }
+
+  async #takeFrom(queueIds: readonly number[]): Promise<void> {
+    const returned = this.#returned(queueIds);
     // What came back gets half of the room at first, so that neither keeps the other out.
-    const share = Math.ceil(this.#countMax / 2);
+    const share = Math.ceil((this.#countMax - this.chosen.length) / 2);
     await this.#takeReturned(returned.splice(0, share));
-    for (const queueId of this.#queueIds()) {
+    for (const queueId of queueIds) {
       if (this.#isFull) return;
       const progress = this.#progressOf(queueId);
       if ((progress?.inFlight.size ?? 0) < consumingLimits.inFlightMax) await this.#takeNew(queueId, progress);
@@ -146,18 +156,27 @@ class Gathering implements Gathered {
     return broker.tables.progress.get(request.group, request.topic)?.queues.get(queueId);
   }
 
-  #queueIds(): number[] {
-    const { broker, request, firstQueue } = this.#place;
+  #topicOf(): TopicInfo {
+    const { broker, request } = this.#place;
     const topic = broker.topic(request.topic);
     if (topic === undefined) throw new TLedgerError('TOPIC_NOT_FOUND', `topic ${request.topic} does not exist`);
-    return Array.from({ length: topic.queues }, (_, at) => (firstQueue + at) % topic.queues);
+    return topic;
+  }
+
+  #queueIds(): number[] {
+    const { broker, request, firstQueue } = this.#place;
+    const { queues } = this.#topicOf();
+    const wanted =
+      request.lite?.flatMap((name) => broker.tables.lite.queueOf(request.topic, name) ?? []) ??
+      Array.from({ length: queues }, (_, queueId) => queueId);
+    return wanted.map((_, at) => wanted[(firstQueue + at) % wanted.length]!);
   }
 
   /** Whose invisible time is over, the longest ago first. */
-  #returned(): Returned[] {
+  #returned(queueIds: readonly number[]): Returned[] {
     const { taken, nowMs } = this.#place;
     const found: (Returned & { readonly untilMs: number })[] = [];
-    for (const queueId of this.#queueIds()) {
+    for (const queueId of queueIds) {
       for (const [offset, { attempt, untilMs, isGivenBack }] of this.#progressOf(queueId)?.returned(nowMs) ?? []) {
         if (!taken.has(queueId, offset)) found.push({ queueId, offset, attempt, isAttempt: !isGivenBack, untilMs });
       }

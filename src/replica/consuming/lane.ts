@@ -89,6 +89,7 @@ export class Lane {
     if (this.#pops.length >= consumingLimits.waitingPopsMax) {
       throw new TLedgerError('OVERLOADED', `polling full: ${this.#pops.length} calls wait for ${this.#topic} already`);
     }
+    if (request.poller !== undefined) this.#dismiss(request.poller);
     const untilMs = Math.min(this.#port.clock.monotonicMs() + request.waitMs, deadlineMs);
     const pop = { request, filter, untilMs, call: new Call(deadlineMs, done) };
     this.#pops.push(pop);
@@ -100,6 +101,13 @@ export class Lane {
       this.#rest();
       return isWaiting;
     };
+  }
+
+  /** What this step has chosen for it already is dropped with it. */
+  #dismiss(poller: string): void {
+    const dismissed = this.#pops.filter(({ request }) => request.poller === poller);
+    this.#pops = this.#pops.filter(({ request }) => request.poller !== poller);
+    for (const { call } of dismissed) call.answer([]);
   }
 
   settle(request: SettleRequest, deadlineMs: number, done: Done<readonly Settled[]>): void {
@@ -243,13 +251,14 @@ export class Lane {
     for (const pop of [...this.#pops]) {
       const { request, filter } = pop;
       const wish = `${request.filter.type} ${request.filter.expression}`;
-      if (fruitless.has(wish) && !(group.isFifo && request.attemptId !== '')) continue;
+      const isAlike = request.lite === undefined;
+      if (isAlike && fruitless.has(wish) && !(group.isFifo && request.attemptId !== '')) continue;
       const firstQueue = this.#firstQueue++;
       const { broker } = this.#port;
       const readOne: LeaderPort['readOne'] = (...at) => this.#port.readOne(...at);
       const gathered = await gather({ broker, readOne, group, request, filter, taken, nowMs, firstQueue });
       if (!hasEffect(gathered)) {
-        fruitless.add(wish);
+        if (isAlike) fruitless.add(wish);
         continue;
       }
       served.push({ pop, gathered });
@@ -345,10 +354,8 @@ export class Lane {
   #listen(): void {
     if (this.#forgets.length > 0) return;
     const { broker } = this.#port;
-    const queues = broker.topic(this.#topic)?.queues ?? 0;
-    for (let queueId = 0; queueId < queues; queueId++) {
-      this.#forgets.push(broker.onAppend(this.#topic, queueId, () => this.poke()));
-    }
+    if (broker.topic(this.#topic) === undefined) return;
+    this.#forgets.push(broker.onAppendToAny(this.#topic, () => this.poke()));
   }
 
   /** Wakes for the first message that comes back, or the first pop whose time is over. */

@@ -17,6 +17,13 @@ export interface PopRequest {
   readonly attemptId: string;
   /** How long to wait for the first message. */
   readonly waitMs: number;
+  /**
+   * Only of these lite topics (of a topic of type lite), each in order, whatever the group is; those that do not exist yet
+   * count as soon as they do.
+   */
+  readonly lite?: readonly string[] | undefined;
+  /** Whoever waits under the same name gets nothing any more: it asks for something else now. */
+  readonly poller?: string | undefined;
 }
 
 /** Stands for one delivery of one message: `Receipt`s of earlier deliveries are not valid any more. */
@@ -60,6 +67,8 @@ export interface MoveRequest {
   readonly group: string;
   readonly topic: string;
   readonly positions: readonly { readonly queueId: number; readonly offset: number }[];
+  /** The group is made with the defaults if it is not there; it has no effect otherwise. */
+  readonly makesGroup?: boolean | undefined;
 }
 
 /** Bounds of what may wait. */

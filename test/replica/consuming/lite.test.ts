@@ -1,0 +1,125 @@
+import { expect } from 'chai';
+import { TLedgerError } from '../../../src/base/errors.ts';
+import type { TopicType } from '../../../src/broker/types.ts';
+import { encodeMessageRecord } from '../../../src/format/message.ts';
+import type { NodeId } from '../../../src/raft/types.ts';
+import type { PoppedMessage, PopRequest } from '../../../src/replica/consuming/types.ts';
+import { Group } from '../group.ts';
+import { acknowledge, answered, pop, settle, textOf } from './consumers.ts';
+
+const texts = (messages: readonly PoppedMessage[]): string[] => messages.map(textOf);
+
+describe('replica: topics of special types', () => {
+  let group: Group;
+  let leader: NodeId;
+  const deadline = () => group.clock.monotonicMs() + 5_000;
+  const take = (some: Partial<PopRequest> = {}) => answered(group, pop(group, leader, some));
+  const addLite = (lite: string, topic = 't') =>
+    answered(group, group.replica(leader).lite.add({ topic, lite }, deadline()));
+
+  async function start(type: TopicType, queues: number): Promise<void> {
+    group = await Group.started({});
+    leader = await group.elect();
+    await answered(group, group.replica(leader).createTopic('t', queues, deadline(), type));
+  }
+
+  async function send(queueId: number, ...bodies: string[]): Promise<void> {
+    const records = Buffer.concat(
+      bodies.map((text) => encodeMessageRecord({ topic: 't', queueId, body: Buffer.from(text), bornAtMs: 1 })),
+    );
+    await answered(group, group.append(leader, { topic: 't', queueId, producerId: '', sequence: 0, records }));
+  }
+
+  async function failOver(): Promise<void> {
+    group.crash(leader, 'kill');
+    await group.until('another leader', () => group.leader() !== null && group.leader() !== leader);
+    leader = group.leader()!;
+  }
+
+  async function codeOf(promise: Promise<unknown>): Promise<string> {
+    return promise.then(
+      () => 'none',
+      (error: unknown) => (error instanceof TLedgerError ? error.code : String(error)),
+    );
+  }
+
+  describe('priority', () => {
+    beforeEach(() => start('priority', 3));
+
+    it('hands out the highest first, and what came back with its own priority', async () => {
+      await send(0, 'low 1', 'low 2');
+      await send(2, 'high 1', 'high 2');
+      await send(1, 'middle');
+      expect(texts(await take({ countMax: 3, invisibleMs: 1_000 }))).to.deep.equal(['high 1', 'high 2', 'middle']);
+      await group.run(1_100);
+      await send(2, 'high 3');
+      expect(texts(await take({ countMax: 4 }))).to.deep.equal(['high 1', 'high 2', 'high 3', 'middle']);
+      expect(texts(await take())).to.deep.equal(['low 1', 'low 2']);
+    });
+
+    it('hands out new messages of a priority beside those that come back again and again', async () => {
+      await send(2, 'a', 'b', 'c', 'd');
+      await take({ countMax: 4, invisibleMs: 100 });
+      await group.run(200);
+      await send(2, 'new');
+      expect(texts(await take({ countMax: 4 }))).to.include('new');
+    });
+  });
+
+  describe('lite', () => {
+    beforeEach(() => start('lite', 2));
+
+    it('are queues of their parent, made once each, and are there after a failover', async () => {
+      expect(await Promise.all(['a', 'b', 'a', 'c'].map((name) => addLite(name)))).to.deep.equal([0, 1, 0, 2]);
+      const { broker } = group.replica(leader);
+      expect(broker.topic('t')?.queues).to.equal(3);
+      await failOver();
+      await take();
+      expect(await addLite('c')).to.equal(2);
+      expect(await addLite('d')).to.equal(3);
+      await answered(group, group.replica(leader).createTopic('t', 2, deadline(), 'lite'));
+      expect(await codeOf(addLite('not legal'))).to.equal('ILLEGAL_LITE_TOPIC');
+      expect(await codeOf(addLite('a', 'unknown'))).to.equal('TOPIC_NOT_FOUND');
+    });
+
+    it('are handed out in order, each for itself, and only those asked for', async () => {
+      for (const name of ['a', 'b', 'c']) await addLite(name);
+      await send(0, 'a1', 'a2');
+      await send(1, 'b1');
+      await send(2, 'c1');
+      const first = await take({ lite: ['a', 'c', 'unknown'], countMax: 1 });
+      expect(texts(first)).to.deep.equal(['a1']);
+      expect(texts(await take({ lite: ['a', 'c', 'unknown'] }))).to.deep.equal(['c1']);
+      await answered(group, settle(group, leader, [acknowledge(first[0]!)]));
+      expect(texts(await take({ lite: ['a'], invisibleMs: 500 }))).to.deep.equal(['a2']);
+      await send(0, 'a3');
+      expect(texts(await take({ lite: ['a'] }))).to.deep.equal([]);
+      await group.run(600);
+      const again = await take({ lite: ['a'] });
+      expect(again.map((one) => [textOf(one), one.attempt])).to.deep.equal([['a2', 2]]);
+      expect(texts(await take({ lite: ['b'] }))).to.deep.equal(['b1']);
+    });
+
+    it('that come to be later reach those who wait for them', async () => {
+      const waiting = pop(group, leader, { lite: ['later'], waitMs: 5_000 });
+      await group.run(100);
+      await send(await addLite('other'), 'not wanted');
+      await send(await addLite('later'), 'wanted');
+      expect(texts(await answered(group, waiting))).to.deep.equal(['wanted']);
+    });
+
+    it('leave whoever asks for something else now at once', async () => {
+      const beforeMs = group.clock.monotonicMs();
+      const before = pop(group, leader, { lite: ['a'], waitMs: 5_000, poller: 'one' });
+      const other = pop(group, leader, { lite: ['a'], waitMs: 60_000, poller: 'other' });
+      await group.run(100);
+      const after = pop(group, leader, { lite: ['a', 'b'], waitMs: 5_000, poller: 'one' });
+      expect(await answered(group, before)).to.deep.equal([]);
+      expect(group.clock.monotonicMs() - beforeMs).to.be.lessThan(1_000);
+      await send(await addLite('b'), 'b1');
+      expect(texts(await answered(group, after))).to.deep.equal(['b1']);
+      await send(await addLite('a'), 'a1');
+      expect(texts(await answered(group, other))).to.deep.equal(['a1']);
+    });
+  });
+});
