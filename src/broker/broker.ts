@@ -70,7 +70,11 @@ export class Broker extends BrokerReads {
     this.#files = new ConsumeQueues({ disk, directory, openFilesMax: this.limits.openQueueFilesMax });
     this.#producers = new ProducerTable(this.limits);
     this.#admissions = new Admissions(this.topicTable, this.#producers, this.#tables.sent);
-    this.keys = new MessageKeys(options, () => this.#applied);
+    this.keys = new MessageKeys(
+      options,
+      () => this.#applied,
+      (error) => this.told(error),
+    );
     this.#projection = new Projection({
       topics: this.topicTable,
       producers: this.#producers,
@@ -108,7 +112,7 @@ export class Broker extends BrokerReads {
     let damage: TLedgerError | null = null;
     try {
       const stored = await readStored(options);
-      if (stored !== null) {
+      if (stored !== null && options.distrust === undefined) {
         broker.#resume(stored);
         return broker;
       }

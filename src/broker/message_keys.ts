@@ -32,11 +32,14 @@ export class MessageKeys {
   readonly index: KeyIndex | null;
   readonly #options: BrokerOptions;
   readonly #applied: () => LogIndex;
+  readonly #told: (error: unknown) => unknown;
   #isMoved = false;
 
-  constructor(options: BrokerOptions, applied: () => LogIndex) {
+  /** @param told is given what reading the log throws, and gives it back. */
+  constructor(options: BrokerOptions, applied: () => LogIndex, told: (error: unknown) => unknown) {
     this.#options = options;
     this.#applied = applied;
+    this.#told = told;
     this.index = options.keyIndex === undefined ? null : new KeyIndex({ ...options, ...options.keyIndex });
   }
 
@@ -124,7 +127,7 @@ export class MessageKeys {
   /** The record of the message at an offset, if it is applied and not held back. */
   #recordOf(offset: PhysicalOffset): RecordBytes | null {
     if (offset < RECORD_HEADER_BYTES) return null;
-    const record = this.#options.keyIndex!.recordAt(physicalOffset(offset - RECORD_HEADER_BYTES));
+    const record = this.#readRecord(physicalOffset(offset - RECORD_HEADER_BYTES));
     if (record === null) return null;
     const { buffer, start, end } = record;
     const isShown = magicAt(buffer, start) === recordMagic.message && !isParkedAt(buffer, start);
@@ -133,6 +136,14 @@ export class MessageKeys {
       locateParts(buffer, start + RECORD_HEADER_BYTES, end, parts)
       ? record
       : null;
+  }
+
+  #readRecord(position: PhysicalOffset): RecordBytes | null {
+    try {
+      return this.#options.keyIndex!.recordAt(position);
+    } catch (error) {
+      throw this.#told(error);
+    }
   }
 
   #required(): KeyIndex {

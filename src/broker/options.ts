@@ -61,6 +61,8 @@ export interface BrokerOptions {
   readonly limits?: Partial<BrokerLimits>;
   /** Where the log ends: a state that is ahead of it means a log that lost records, which no rebuilding may cover up. */
   readonly lastIndex?: LogIndex;
+  /** Why state and queues are to be made anew from the log, though they may be readable; undefined: they are not. */
+  readonly distrust?: string | undefined;
   /** Told when stored state was given up and is made anew from the log. */
   readonly onWarning?: (message: string) => void;
 }

@@ -90,9 +90,13 @@ interface Read {
  */
 export function pull(queue: Queue, request: PullRequest, source: PullSource): PullResult {
   checkRequest(queue, request);
-  const plan = planNow(queue, request, source);
-  const found = plan.reads.map(({ position, sizeBytes }) => source.readLog(position, sizeBytes));
-  return answer(queue, request, plan, plan.assemble(found));
+  try {
+    const plan = planNow(queue, request, source);
+    const found = plan.reads.map(({ position, sizeBytes }) => source.readLog(position, sizeBytes));
+    return answer(queue, request, plan, plan.assemble(found));
+  } catch (error) {
+    throw error instanceof Foreign ? error.explained(source) : error;
+  }
 }
 
 /**

@@ -2,6 +2,7 @@
 import { TLedgerError } from '../base/errors.ts';
 import { indexAt, isBodyIntact, isRecordWhole, type PhysicalOffset } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
+import { type Damage, DamageError, damageOf } from '../storage/damage.ts';
 import { type BrokerLimits, brokerLimits } from './limits.ts';
 import { subscribe } from './listeners.ts';
 import type { BrokerOptions } from './options.ts';
@@ -15,10 +16,16 @@ export abstract class BrokerReads {
   protected readonly options: BrokerOptions;
   protected readonly topicTable = new TopicTable();
   protected readonly topicListeners = new Set<() => void>();
+  #onDamage: (damage: Damage) => void = () => {};
 
   protected constructor(options: BrokerOptions) {
     this.options = options;
     this.limits = brokerLimits(options.limits);
+  }
+
+  /** `listener` is told of what any read finds damaged, before its caller is. */
+  onDamage(listener: (damage: Damage) => void): void {
+    this.#onDamage = listener;
   }
 
   /** Sorted by name. */
@@ -46,8 +53,12 @@ export abstract class BrokerReads {
    */
   pull(request: PullRequest): PullResult {
     const queue = this.topicTable.queue(request.topic, request.queueId);
-    const { readLog, segmentSizeBytes } = this.options;
-    return pull(queue, request, { readLog, segmentSizeBytes, limits: this.limits });
+    const { readLog, segmentSizeBytes, damageAt } = this.options;
+    try {
+      return pull(queue, request, { readLog, segmentSizeBytes, limits: this.limits, damageAt });
+    } catch (error) {
+      throw this.told(error);
+    }
   }
 
   /**
@@ -58,7 +69,11 @@ export abstract class BrokerReads {
     const { coldLog, segmentSizeBytes, damageAt } = this.options;
     if (coldLog === undefined) return this.pull(request);
     const queueNow = (): Queue => this.topicTable.queue(request.topic, request.queueId);
-    return read(queueNow, request, { segmentSizeBytes, limits: this.limits, damageAt }, coldLog);
+    try {
+      return await read(queueNow, request, { segmentSizeBytes, limits: this.limits, damageAt }, coldLog);
+    } catch (error) {
+      throw this.told(error);
+    }
   }
 
   /**
@@ -66,13 +81,26 @@ export abstract class BrokerReads {
    * @throws TLedgerError DATA_CORRUPTED; what reading the log throws.
    */
   async recordAt(index: LogIndex, position: PhysicalOffset, sizeBytes: number): Promise<Buffer> {
-    const { coldLog, readLog } = this.options;
-    let record = Buffer.alloc(coldLog === undefined ? 0 : sizeBytes);
-    if (coldLog === undefined) record = readLog(position, sizeBytes) as Buffer<ArrayBuffer>;
-    else await coldLog.fill(position, record);
-    const isIt = isRecordWhole(record, 0, record.length) && indexAt(record, 0) === index && isBodyIntact(record, 0);
-    if (!isIt) throw new TLedgerError('DATA_CORRUPTED', `position ${position} does not hold record ${index}`);
-    return record;
+    const { coldLog, readLog, damageAt } = this.options;
+    try {
+      let record = Buffer.alloc(coldLog === undefined ? 0 : sizeBytes);
+      if (coldLog === undefined) record = readLog(position, sizeBytes) as Buffer<ArrayBuffer>;
+      else await coldLog.fill(position, record);
+      const isIt = isRecordWhole(record, 0, record.length) && indexAt(record, 0) === index && isBodyIntact(record, 0);
+      if (isIt) return record;
+      const damage = damageAt?.(position) ?? null;
+      if (damage !== null) throw new DamageError(damage);
+      throw new TLedgerError('DATA_CORRUPTED', `position ${position} does not hold record ${index}`);
+    } catch (error) {
+      throw this.told(error);
+    }
+  }
+
+  /** Tells of the damage that an error is about. @returns the error. */
+  protected told(error: unknown): unknown {
+    const damage = damageOf(error);
+    if (damage !== null) this.#onDamage(damage);
+    return error;
   }
 
   /**

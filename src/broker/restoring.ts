@@ -11,7 +11,10 @@ import { readSnapshot, withSnapshotAt } from './snapshot_rows.ts';
 import { readTables, type StoredTables } from './state_tables.ts';
 
 /** What restoring needs of a broker's options. */
-export type RestoreOptions = Pick<BrokerOptions, 'store' | 'snapshots' | 'base' | 'lastIndex' | 'onWarning'>;
+export type RestoreOptions = Pick<
+  BrokerOptions,
+  'store' | 'snapshots' | 'base' | 'lastIndex' | 'distrust' | 'onWarning'
+>;
 
 /**
  * Reads the tables of the last checkpoint.
@@ -38,7 +41,7 @@ export async function restoreStored(
   damage: TLedgerError | null,
   become: (tables: StoredTables) => void,
 ): Promise<void> {
-  const { store, snapshots, base, onWarning } = options;
+  const { store, snapshots, base, distrust, onWarning } = options;
   const isFromLog = base.index === 0;
   const snapshot = isFromLog ? null : withSnapshotAt(snapshots, base, readSnapshot);
   if (snapshot !== null) become(snapshot.tables);
@@ -47,6 +50,9 @@ export async function restoreStored(
     const source = isFromLog ? 'the log' : `the snapshot at ${base.index} and the log`;
     const where = aside === null ? '' : `; the old state is kept in ${aside}`;
     onWarning?.(`the state is damaged and is made anew from ${source}: ${damage.message}${where}`);
+  } else if (distrust !== undefined) {
+    onWarning?.(`queues and state are made anew from the log: ${distrust}`);
+    if (isFromLog) await store.replace([]);
   }
   if (snapshot === null) become(readTables(await store.load()));
   else await store.replace(snapshot.rows);

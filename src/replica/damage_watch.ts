@@ -30,7 +30,9 @@ export class DamageWatch {
     const { log, onDamage, onWarning, isUp, drop, onFailure } = this.#options;
     if (!isUp() || this.#isTold) return;
     const isNeeded = damage.kind === 'snapshot' && damage.index === log.base.index;
-    if (damage.kind === 'log' || (isNeeded && onDamage !== undefined)) {
+    // The key index makes itself anew, piece by piece, and answers meanwhile that something may be missing.
+    const isMadeAnew = damage.kind === 'derived' && damage.what !== 'key index';
+    if (damage.kind === 'log' || ((isNeeded || isMadeAnew) && onDamage !== undefined)) {
       this.#isTold = true;
       if (onDamage === undefined) onFailure(new DamageError(damage));
       else onDamage(damage);

@@ -1,6 +1,7 @@
 // Has what is missing of the key index made from the log, a piece at a time, while the replica does its work.
 import type { Clock, Timer } from '../base/clock.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
+import { type Damage, damageOf } from '../storage/damage.ts';
 import type { KeyIndex } from '../storage/key_index.ts';
 
 /** Between two pieces of about 1 MiB: whatever else there is to do comes first. */
@@ -14,6 +15,8 @@ interface KeyBuildingOptions {
   /** Null when messages cannot be found by key. */
   readonly index: KeyIndex | null;
   readonly clock: Clock;
+  /** The log turned out to be damaged. */
+  readonly onDamage: (damage: Damage) => void;
   readonly onWarning: (message: string) => void;
 }
 
@@ -53,7 +56,7 @@ export class KeyBuilding {
   }
 
   async #step(): Promise<void> {
-    const { index, onWarning } = this.#options;
+    const { index, onWarning, onDamage } = this.#options;
     if (this.#isStopped || index === null) return;
     try {
       this.#after((await index.build()) ? PAUSE_MS : IDLE_MS);
@@ -63,6 +66,8 @@ export class KeyBuilding {
       if (!(error instanceof TLedgerError)) throw error;
       onWarning(`a part of the key index cannot be made yet: ${messageOf(error)}`);
       this.#after(RETRY_MS);
+      const damage = damageOf(error);
+      if (damage !== null) onDamage(damage);
     }
   }
 }

@@ -79,6 +79,8 @@ export class ReplicaLoop implements PeerEvents {
     }
     this.#options = options;
     this.damages = this.#damageWatch();
+    const onDamage = this.damages.later;
+    broker.onDamage(onDamage);
     this.#clock = clock;
     this.#log = log;
     this.raft = new Raft({
@@ -99,12 +101,13 @@ export class ReplicaLoop implements PeerEvents {
       ...options,
       ...{ turn, onFailure, isRunning: () => this.#state === 'running', retainFrom: () => raft.retainFrom },
       onCut: (base) => this.#onCut(base),
+      onDamage,
     });
     const atBoundary = this.space.retention.isOn
       ? (index: LogIndex): void => this.space.retention.atBoundary(index)
       : null;
     this.#applying = new Applying({ ...options, atBoundary, onFailure });
-    this.#keyBuilding = new KeyBuilding({ clock, index: broker.keys.index, onWarning });
+    this.#keyBuilding = new KeyBuilding({ clock, index: broker.keys.index, onWarning, onDamage });
     const unappliedBytes = (): number => this.#applying.unappliedBytes;
     this.leading = new Leading({
       ...{ limits, clock, log, raft, broker, unappliedBytes, turn, flush: options.flush },
@@ -121,7 +124,7 @@ export class ReplicaLoop implements PeerEvents {
       snapshots: options.snapshots,
       chunkBytes: options.snapshotChunkBytes ?? SNAPSHOT_CHUNK_BYTES,
       onWarning,
-      onDamage: this.damages.later,
+      onDamage,
       onStored: (index, sizeBytes) => turn(() => raft.snapshotStored(index, sizeBytes, clock.monotonicMs())),
       onArrived: (point) => this.#beginInstall(point),
       onFailure,
@@ -129,7 +132,7 @@ export class ReplicaLoop implements PeerEvents {
     this.#exchange = new Exchange({
       ...options,
       traffic: this.#traffic,
-      onDamage: this.damages.later,
+      onDamage,
     });
     this.#flusher = new Flusher({
       log,

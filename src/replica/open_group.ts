@@ -10,6 +10,7 @@ import { membershipsIn } from '../format/membership.ts';
 import { type LogIndex, logIndex, type Membership, type MembershipEntry } from '../raft/types.ts';
 import type { ColdLimits } from '../storage/cold_reads.ts';
 import { CommitLog } from '../storage/commit_log.ts';
+import { type Damage, describeDamage } from '../storage/damage.ts';
 import type { Disk } from '../storage/disk.ts';
 import { HardStateFile } from '../storage/hard_state.ts';
 import type { KeyIndexLayout } from '../storage/key_index_file.ts';
@@ -36,6 +37,8 @@ export interface OpenGroupOptions {
   /** How messages are made findable by key; they are not by default, and what there was of an index is removed. */
   readonly keyIndex?: KeyIndexLayout | 'off';
   readonly limits?: Partial<BrokerLimits>;
+  /** Derived data that was found damaged: it is made anew from the log. */
+  readonly damage?: Damage | undefined;
   /** Told of what was damaged and made anew. */
   readonly onWarning: (message: string) => void;
 }
@@ -80,6 +83,7 @@ export async function openGroup(options: OpenGroupOptions): Promise<OpenGroup> {
       },
       segmentSizeBytes,
       lastIndex: log.lastIndex,
+      distrust: distrustOf(options.damage),
       onWarning,
       keyIndex: keyIndexOf(options, log),
       ...(options.limits === undefined ? {} : { limits: options.limits }),
@@ -116,6 +120,12 @@ export function membershipsOf(log: CommitLog, broker: Broker, bootstrap: Members
     first = (lastIndex + 1) as LogIndex;
   }
   return entries;
+}
+
+/** The log's own index is looked at by the log. */
+function distrustOf(damage: Damage | undefined): string | undefined {
+  const isBroker = damage?.kind === 'derived' && (damage.what === 'consume queue' || damage.what === 'state');
+  return isBroker ? describeDamage(damage) : undefined;
 }
 
 function keyIndexOf({ disk, directory: group, keyIndex }: OpenGroupOptions, log: CommitLog): KeyIndexParts | undefined {

@@ -3,6 +3,7 @@
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import { type LogIndex, logIndex } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
+import { type Damage, damageOf } from '../storage/damage.ts';
 
 const PAGE_BYTES_MAX = 512 * 1024;
 
@@ -10,6 +11,15 @@ const PAGE_BYTES_MAX = 512 * 1024;
 export type PagedRecord =
   | { readonly index: LogIndex; readonly bytes: Buffer; readonly damage: null }
   | { readonly index: LogIndex; readonly bytes: null; readonly damage: string };
+
+/** What pages are made of. */
+export interface PagedLog {
+  readonly log: CommitLog;
+  /** The last record that may be shown. */
+  readonly applied: LogIndex;
+  /** Told of what is found damaged. */
+  readonly onDamage: (damage: Damage) => void;
+}
 
 /** Records of one replica. */
 export interface RecordPage {
@@ -23,13 +33,13 @@ export interface RecordPage {
 
 /**
  * Records from `from` on, or from the first one held when that is later.
- * @param applied the last record that may be shown. @param countMax above 0.
+ * @param countMax above 0.
  */
-export function recordPage(log: CommitLog, applied: LogIndex, from: LogIndex, countMax: number): RecordPage {
+export function recordPage({ log, applied, onDamage }: PagedLog, from: LogIndex, countMax: number): RecordPage {
   const records: PagedRecord[] = [];
   let next = Math.max(from, log.firstIndex);
   for (let bytes = 0; next <= applied && records.length < countMax && bytes < PAGE_BYTES_MAX; next++) {
-    const record = readOne(log, logIndex(next));
+    const record = readOne(log, logIndex(next), onDamage);
     bytes += record.bytes?.length ?? 0;
     records.push(record);
   }
@@ -48,12 +58,14 @@ export function indexAtPosition(log: CommitLog, applied: LogIndex, position: num
   return logIndex(low);
 }
 
-function readOne(log: CommitLog, index: LogIndex): PagedRecord {
+function readOne(log: CommitLog, index: LogIndex, onDamage: PagedLog['onDamage']): PagedRecord {
   try {
     const { buffer, start, end } = log.read(index, index);
     return { index, bytes: buffer.subarray(start, end), damage: null };
   } catch (error) {
     if (!(error instanceof TLedgerError) || error.code !== 'DATA_CORRUPTED') throw error;
+    const damage = damageOf(error);
+    if (damage !== null) onDamage(damage);
     return { index, bytes: null, damage: messageOf(error) };
   }
 }

@@ -92,7 +92,8 @@ export class Repairing {
         continue;
       }
       this.#says = `${describeDamage(damage)}; ${attempt.lack}`;
-      if (damage.kind === 'snapshot' && isDispensable === true) return this.#doWithout(damage.index);
+      if (attempt.isLogWhole && damage.kind === 'snapshot' && isDispensable === true)
+        return this.#doWithout(damage.index);
       if (peers.list().length === 0) throw new TLedgerError('DATA_CORRUPTED', `${this.#says}; ${ADVICE}`);
       if (attempt.lack !== said) onWarning(`${this.#says}; it is asked for again until somebody has it. ${ADVICE}`);
       said = attempt.lack;
@@ -142,7 +143,7 @@ export class Repairing {
     for (const source of this.#sources()) {
       if (await lacks.tried(source.peer, () => this.#takeCommitted(map, source))) return 'progress';
     }
-    return { lack: lacks.text };
+    return { lack: lacks.text, isLogWhole: false };
   }
 
   /** @returns whether the very records are in their place again. */
@@ -238,12 +239,12 @@ export class Repairing {
     } finally {
       snapshots.close();
     }
-    if (this.#options.isDispensable === true) return { lack: lacks.text };
+    if (this.#options.isDispensable === true) return { lack: lacks.text, isLogWhole: true };
     saveRepairMark(place.disk, place.directory, map.vouched);
     for (const source of this.#sources()) {
       if (await lacks.tried(source.peer, () => this.#takeSnapshot(map, source, null))) return 'whole';
     }
-    return { lack: lacks.text };
+    return { lack: lacks.text, isLogWhole: true };
   }
 
   /** A snapshot that nothing is restored from: followers that lag far behind are helped by the next one, or by others. */
@@ -278,7 +279,7 @@ export class Repairing {
   }
 }
 
-type Attempt = 'whole' | 'progress' | { readonly lack: string };
+type Attempt = 'whole' | 'progress' | { readonly lack: string; readonly isLogWhole: boolean };
 
 const ADVICE =
   'Start the other members; if no healthy one has these records any more, restore a backup, or remove this member and add it anew with an empty data directory';

@@ -237,14 +237,20 @@ export class Replica implements PeerEvents {
     if (index > appliedIndex || index < firstIndex) {
       throw new TLedgerError('OFFSET_OUT_OF_RANGE', `index ${index} is outside of ${firstIndex}..${appliedIndex}`);
     }
-    const { position, sizeBytes } = this.#log.locate(index);
-    const endPosition = (position + sizeBytes) as LogDigest['endPosition'];
-    return { index, chainCrc: this.#log.chainAt(index), endPosition };
+    return this.#loop.damages.looking(() => {
+      const { position, sizeBytes } = this.#log.locate(index);
+      const endPosition = (position + sizeBytes) as LogDigest['endPosition'];
+      return { index, chainCrc: this.#log.chainAt(index), endPosition };
+    });
   }
 
   /** Committed records, verified, a page at a time; what is damaged is said. @see recordPage */
   recordPage(from: LogIndex, countMax: number): RecordPage {
-    return recordPage(this.#log, this.broker.appliedIndex, from, countMax);
+    return recordPage(
+      { log: this.#log, applied: this.broker.appliedIndex, onDamage: this.#loop.damages.later },
+      from,
+      countMax,
+    );
   }
 
   /** The committed record at or behind a position of the log. */
@@ -296,8 +302,8 @@ export class Replica implements PeerEvents {
   /**
    * Tells of damage that was found while the replica runs: by a read, by the scrubber. With damage in the log, what this
    * replica vouched for is in doubt: whoever runs it is told to stop it (which hands leadership over), has it repaired and
-   * opens it anew. A damaged snapshot goes, and is taken or fetched anew. What is derived is made anew by whoever reads it,
-   * or by the next start.
+   * opens it anew. A damaged snapshot goes, and is taken or fetched anew. What is derived (but for the key index, which
+   * mends itself) is made anew when it is opened anew.
    */
   damaged(damage: Damage): void {
     this.#loop.damages.found(damage);

@@ -11,6 +11,7 @@ import { messageOf, TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { CommitLog } from '../storage/commit_log.ts';
+import { type Damage, damageOf } from '../storage/damage.ts';
 import type { SnapshotStore } from '../storage/snapshot_store.ts';
 import { endPositionOf } from './applying.ts';
 import { StoreTimes } from './store_times.ts';
@@ -44,6 +45,8 @@ interface RetentionOptions {
   readonly turn: (task: () => void) => void;
   /** The log was cut, in this turn. */
   readonly onCut: (base: LogIndex) => void;
+  /** The log turned out to be damaged. */
+  readonly onDamage?: (damage: Damage) => void;
   /** Something odd that the replica can live with, for the log. */
   readonly onWarning: (message: string) => void;
   /** Something rare that went as it should, for the log. */
@@ -158,7 +161,7 @@ export class Retention {
   }
 
   async #take(boundary: LogIndex): Promise<void> {
-    const { log, broker, onWarning, onEvent, onFailure } = this.#options;
+    const { log, broker, onWarning, onEvent, onDamage, onFailure } = this.#options;
     try {
       await broker.takeSnapshot(log.tipAt(boundary));
       this.#thin();
@@ -166,6 +169,8 @@ export class Retention {
       if (!(error instanceof TLedgerError)) return onFailure(error);
       // The snapshot alone is lost, unless the broker is: then its next checkpoint fails, too, and this is why.
       onWarning(`there is no snapshot at ${boundary}: ${messageOf(error)}`);
+      const damage = damageOf(error);
+      if (damage !== null) onDamage?.(damage);
       await broker.checkpoint().catch(() => onFailure(error));
       return;
     }

@@ -1,7 +1,7 @@
 // The door to a group: does here what this replica can do, and forwards to the leader what only the leader can.
 import type { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
-import type { Damage, TopicInfo, TopicWish } from '../broker/types.ts';
+import type { TopicInfo, TopicWish } from '../broker/types.ts';
 import type { LogIndex, NodeId, Role, Term } from '../raft/types.ts';
 import type { RecordPage } from '../replica/record_pages.ts';
 import type { ScrubStatus } from '../replica/scrub_status.ts';
@@ -147,8 +147,6 @@ export interface Gateway {
   changeMembership(order: MembershipOrder, deadlineMs: number): Promise<LogIndex>;
   /** Resolves when this replica has applied all that was committed when it was called (ReadIndex). */
   readBarrier(deadlineMs: number): Promise<LogIndex>;
-  /** Something stored here was found damaged: it is not served, and is repaired. */
-  damaged(damage: Damage): void;
   localStatus(): LocalStatus;
   clusterStatus(): Promise<MemberStatus[]>;
   /** How this node, if it leads, brings the others up to date: `probe`, `replicate`, `snapshot`. */

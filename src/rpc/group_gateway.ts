@@ -3,7 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
-import type { Damage, TopicInfo, TopicWish } from '../broker/types.ts';
+import type { TopicInfo, TopicWish } from '../broker/types.ts';
 import type { LogIndex, NodeId } from '../raft/types.ts';
 import type { RecordPage } from '../replica/record_pages.ts';
 import type { Replica } from '../replica/replica.ts';
@@ -191,10 +191,6 @@ export class GroupGateway implements Gateway {
     });
     await this.#replica.whenApplied(index, deadlineMs);
     return index;
-  }
-
-  damaged(damage: Damage): void {
-    this.#replica.damaged(damage);
   }
 
   localStatus(): LocalStatus {

@@ -1,7 +1,7 @@
 // The rule of reading on any replica: what is found is committed and may be shown at once; that something is *not* there
 // is only believed after this replica has caught up with the leader.
 import { TLedgerError } from '../base/errors.ts';
-import { damageOf, type PullRequest, type PullResult, type QueueRange, type TopicInfo } from '../broker/types.ts';
+import type { PullRequest, PullResult, QueueRange, TopicInfo } from '../broker/types.ts';
 import { type QueueOffset, queueOffset } from '../format/message.ts';
 import { int64ToNumber } from '../wire/int64.ts';
 import { PULL_BYTES_DEFAULT, PULL_COUNT_DEFAULT } from '../wire/limits.ts';
@@ -53,11 +53,7 @@ export async function checkOffset(
 export async function pullSome(gateway: Gateway, request: PullRequest): Promise<PullResult | null> {
   const { max } = rangeOf(gateway, request.topic, request.queueId);
   if (request.offset >= max) return null;
-  const result = await gateway.broker.read(request).catch((error: unknown) => {
-    const damage = damageOf(error);
-    if (damage !== null) gateway.damaged(damage);
-    throw error;
-  });
+  const result = await gateway.broker.read(request);
   return result.count === 0 ? null : result;
 }
 

@@ -99,9 +99,6 @@ export class RepairGateway implements Gateway {
     return Promise.reject(this.outside());
   }
 
-  /** Nothing is read here that could be. */
-  damaged(): void {}
-
   localStatus(): LocalStatus {
     const { term, facts, says } = this.#options;
     const none = logIndex(0);

@@ -58,7 +58,7 @@ export interface RunningNode {
 export async function startNode(config: NodeConfig, logger: Logger): Promise<RunningNode> {
   const facts = factsOf();
   return await NodeRun.start({
-    serve: (lifecycle) => compose(config, logger, lifecycle, facts),
+    serve: (lifecycle, damage) => compose(config, logger, lifecycle, { facts, damage }),
     repair: (lifecycle, found) =>
       repairNode({
         config,
@@ -79,9 +79,9 @@ async function compose(
   config: NodeConfig,
   logger: Logger,
   lifecycle: Lifecycle,
-  facts: () => NodeFacts,
+  { facts, damage: found }: { readonly facts: () => NodeFacts; readonly damage: Damage | null },
 ): Promise<Phase> {
-  const opened = await openStorage(config, logger, lifecycle);
+  const opened = await openStorage(config, logger, lifecycle, found);
   const { claimed, parts } = opened;
   const onWarning = (message: string): void => logger.warn(message);
   const memory = new Promises({
@@ -184,7 +184,8 @@ class Ending implements Phase {
 
   onFailure(error: Error): void {
     const damage = damageOf(error);
-    if (damage?.kind === 'log') return this.onDamage(damage);
+    // That of a snapshot is told by whoever finds it.
+    if (damage !== null && damage.kind !== 'snapshot') return this.onDamage(damage);
     this.#logger.error('the node cannot go on', { error: error.message });
     this.#end({ kind: 'failed', error });
   }
@@ -269,11 +270,11 @@ async function openDirectory(config: NodeConfig, logger: Logger, lifecycle: Life
 }
 
 /** Opens and recovers all that lies in the group's directory. */
-async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecycle) {
+async function openStorage(config: NodeConfig, logger: Logger, lifecycle: Lifecycle, damage: Damage | null) {
   const { claimed, ...held } = await openDirectory(config, logger, lifecycle);
   const onWarning = (message: string): void => logger.warn(message);
   makeRoom(spaceOf(config));
-  const parts = await openGroup({ ...held, onWarning, ...logSettingsOf(config) });
+  const parts = await openGroup({ ...held, onWarning, ...logSettingsOf(config), damage: damage ?? undefined });
   lifecycle.attach(() => parts.close());
   const { log, broker } = parts;
   logger.info('recovered', { ...log.recovery, lastIndex: log.lastIndex, appliedIndex: broker.appliedIndex });

@@ -1,5 +1,5 @@
 // A node from its start to its end: it serves; when its data turn out to be damaged, it stops serving, repairs them, and
-// serves again, in the same process.
+// serves again, in the same process. What is derived from the log is made anew by opening it: that needs no repair.
 //
 //   start ──► serve ──────────────────────► stop, failed
 //              │  ▲
@@ -35,7 +35,8 @@ export interface Phase {
 
 /** What a node does; each phase attaches what it opens, and is closed before the next one begins. */
 export interface Phases {
-  serve(lifecycle: Lifecycle): Promise<Phase>;
+  /** @param damage of derived data, which is made anew; null: none is known. */
+  serve(lifecycle: Lifecycle, damage: Damage | null): Promise<Phase>;
   repair(lifecycle: Lifecycle, found: Found): Promise<Phase>;
   /** Told of what happens, for the log. */
   readonly onTurn: (message: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -82,11 +83,12 @@ export class NodeRun {
       const lifecycle = new Lifecycle();
       this.#lifecycle = lifecycle;
       try {
-        this.#phase = found === null ? await serve(lifecycle) : await repair(lifecycle, found);
+        const isRepair = found !== null && found.damage.kind !== 'derived';
+        this.#phase = isRepair ? await repair(lifecycle, found!) : await serve(lifecycle, found?.damage ?? null);
         return;
       } catch (error) {
         await lifecycle.close().catch(() => {});
-        const damage = found === null ? damageOf(error) : null;
+        const damage = found === null || found.damage.kind === 'derived' ? damageOf(error) : null;
         if (damage === null || damage.kind === 'derived' || this.#isInVain(damage)) throw error;
         onTurn('the data are damaged: they are repaired before this node takes part', { damage: messageOf(error) });
         found = { damage, membership: null, isDispensable: false };

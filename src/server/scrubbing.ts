@@ -40,7 +40,8 @@ export function scrubberOf(
       for await (const _ of store.entries());
     },
     onFinding: (finding) => {
-      if (finding.kind === 'log' || finding.kind === 'snapshot' || finding.kind === 'derived') replica.damaged(finding);
+      if (finding.kind === 'log' || finding.kind === 'snapshot') replica.damaged(finding);
+      if (finding.kind === 'derived' && finding.isMended !== true) replica.damaged(finding);
       // Nobody can tell which of the two is right, and both go on: people have to look.
       if (finding.kind === 'divergence')
         logger.error('replicas differ', { index: finding.index, reason: finding.reason });

@@ -10,7 +10,7 @@ import { TLedgerError } from '../base/errors.ts';
 import { type PhysicalOffset, physicalOffset } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { Disk } from './disk.ts';
-import { KeyIndexBuild, type ReadSegment, SegmentScan } from './key_index_build.ts';
+import { type DamageAt, KeyIndexBuild, type ReadSegment, SegmentScan } from './key_index_build.ts';
 import { KeyIndexCheck } from './key_index_check.ts';
 import { KeyFile, type KeyFileHeader, type KeyFileState, type KeyIndexLayout } from './key_index_file.ts';
 import { KeyFiles } from './key_index_files.ts';
@@ -34,6 +34,7 @@ export interface KeyIndexOptions {
   readonly layout?: KeyIndexLayout | undefined;
   /** Reads the log where it holds committed records. */
   readonly readLog: ReadSegment;
+  readonly damageAt?: DamageAt | undefined;
   /** Told when the index is found damaged or lacking and is made anew from the log. */
   readonly onWarning?: ((message: string) => void) | undefined;
 }
@@ -254,6 +255,7 @@ export class KeyIndex implements SearchedIndex {
       files: this.#files,
       headers: closed?.headers ?? null,
       isCurrent: () => (closed === undefined ? isOpen() : find() === closed),
+      lost: (reason) => this.lost(segment, reason),
     });
   }
 

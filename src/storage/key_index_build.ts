@@ -15,11 +15,14 @@ import {
   sizeAt,
 } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
+import { type Damage, DamageError } from './damage.ts';
 import type { Disk, DiskFile } from './disk.ts';
 import type { KeyFileHeader, KeyIndexLayout } from './key_index_file.ts';
 import { addKeysOfRecords } from './key_index_records.ts';
 import { NEW_KEY_FILE_SUFFIX, SegmentKeys } from './key_index_segment.ts';
 
+/** What is wrong with the record of the log at a position; null when nothing is. */
+export type DamageAt = (position: PhysicalOffset) => Damage | null;
 /** Reads bytes of one segment. @throws TLedgerError DATA_CORRUPTED when the log does not hold them. */
 export type ReadSegment = (position: PhysicalOffset, sizeBytes: number) => Buffer;
 
@@ -37,6 +40,8 @@ export interface KeyIndexBuildOptions {
   readonly segment: PhysicalOffset;
   readonly segmentSizeBytes: number;
   readonly readLog: ReadSegment;
+  /** What is wrong with the record at a position; null when nothing is. */
+  readonly damageAt?: DamageAt | undefined;
 }
 
 /** The files of one closed segment, on their way. */
@@ -48,10 +53,11 @@ export class KeyIndexBuild {
   readonly #files = new Map<string, DiskFile>();
 
   constructor(options: KeyIndexBuildOptions) {
-    const { segment, segmentSizeBytes, layout, readLog } = options;
+    const { segment, segmentSizeBytes, layout, readLog, damageAt } = options;
     this.segment = segment;
     this.#options = options;
-    this.#scan = new SegmentScan(readLog, { from: segment, end: physicalOffset(segment + segmentSizeBytes) });
+    const range = { from: segment, end: physicalOffset(segment + segmentSizeBytes) };
+    this.#scan = new SegmentScan(readLog, range, damageAt);
     this.#keys = new SegmentKeys({ segment, layout, open: (name) => this.#outputOf(name) });
   }
 
@@ -120,12 +126,18 @@ export class KeyIndexBuild {
 /** Records of `[from, end)`, which begins with a record and lies inside one segment, piece by piece. */
 export class SegmentScan {
   readonly #read: ReadSegment;
+  readonly #damageAt: DamageAt | undefined;
   readonly #end: number;
   #position: number;
   #nextIndex = 0;
 
-  constructor(read: ReadSegment, range: { readonly from: PhysicalOffset; readonly end: PhysicalOffset }) {
+  constructor(
+    read: ReadSegment,
+    range: { readonly from: PhysicalOffset; readonly end: PhysicalOffset },
+    damageAt?: DamageAt,
+  ) {
     this.#read = read;
+    this.#damageAt = damageAt;
     this.#position = range.from;
     this.#end = range.end;
   }
@@ -180,7 +192,10 @@ export class SegmentScan {
   }
 
   #damaged(at: number): TLedgerError {
-    return new TLedgerError('DATA_CORRUPTED', `the log is damaged at or after position ${this.#position + at}`);
+    const position = physicalOffset(this.#position + at);
+    const damage = this.#damageAt?.(position) ?? null;
+    if (damage !== null) return new DamageError(damage);
+    return new TLedgerError('DATA_CORRUPTED', `the log is damaged at or after position ${position}`);
   }
 }
 

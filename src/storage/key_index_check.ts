@@ -19,6 +19,8 @@ export interface CheckedSegment {
   readonly headers: readonly KeyFileHeader[] | null;
   /** Whether the files are still those that the check began with. */
   isCurrent(): boolean;
+  /** They are damaged: they are to be made anew. */
+  lost(reason: string): void;
 }
 
 /** A check on its way; see `KeyIndex.verify`. */
@@ -56,7 +58,10 @@ export class KeyIndexCheck {
       this.#keys.close();
       this.#checkLengths(headers);
     }
-    return this.#difference === null ? null : { kind: 'derived', what: 'key index', ...this.#difference };
+    if (this.#difference === null) return null;
+    const { file, reason } = this.#difference;
+    this.#checked.lost(`${file}: ${reason}`);
+    return { kind: 'derived', what: 'key index', file, reason };
   }
 
   #compareWith(name: string): (bytes: Buffer, position: number) => void {

@@ -141,17 +141,18 @@ export class RecordUnits {
   }
 
   /** What was cut meanwhile is no damage. */
-  #judge({ stream, path, number, reason }: Mismatch): void {
+  #judge({ stream, path: file, number, reason, isMended }: Mismatch): void {
+    const found = { kind: 'derived', file, isMended } as const;
     const queue = this.#queueOf.get(stream);
     if (queue === undefined) {
       if (number + 1 <= this.#target.base().index) return;
-      this.#onFinding({ kind: 'derived', what: 'log index', file: path, reason: `${reason} (record ${number + 1})` });
+      this.#onFinding({ ...found, what: 'log index', reason: `${reason} (record ${number + 1})` });
       return;
     }
     const { topic, queueId } = queue;
     const min = this.#target.queueMin(topic, queueId);
     if (min === null || number < min) return;
     const which = `offset ${number} of queue ${queueId} of topic ${topic}`;
-    this.#onFinding({ kind: 'derived', what: 'consume queue', file: path, reason: `${reason} (${which})` });
+    this.#onFinding({ ...found, what: 'consume queue', reason: `${reason} (${which})` });
   }
 }

@@ -27,7 +27,8 @@ export interface ScrubTarget {
 
 /** Something that is not as it must be. */
 export type Finding =
-  | Damage
+  /** @see isMended: what is derived was wrong, and is right again. */
+  | (Damage & { readonly isMended?: boolean })
   /** A file that says one small thing (term and vote, base, checkpoint, identity): a slot of it, or all of it. */
   | { readonly kind: 'file'; readonly file: string; readonly reason: string }
   /** This replica and another one say different things of what both hold to be committed. */

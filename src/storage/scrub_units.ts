@@ -29,6 +29,8 @@ export interface Mismatch {
   /** Number of the unit, counted over all files. */
   readonly number: number;
   readonly reason: string;
+  /** It was written as it must be. */
+  readonly isMended: boolean;
 }
 
 /** How units lie in files. */
@@ -140,9 +142,9 @@ export class ExpectedUnits {
       // It may have been written or replaced just then.
       const difference = await this.#differenceIn(run);
       if (difference === null) continue;
-      const isRight = this.#rewrites && (await this.#rewrite(run));
-      const reason = isRight ? `${difference.reason}; it was written anew` : difference.reason;
-      found.push({ stream: run.stream, path: run.path, number: difference.number, reason });
+      const isMended = this.#rewrites && (await this.#rewrite(run));
+      const reason = isMended ? `${difference.reason}; it was written anew` : difference.reason;
+      found.push({ stream: run.stream, path: run.path, number: difference.number, reason, isMended });
     }
     return found;
   }

@@ -95,13 +95,14 @@ export const someDamage: Damage = {
 export function repairOf(
   disk: MemoryDisk,
   peers: RepairPeers,
-  damage: Damage = someDamage,
+  { damage = someDamage, isDispensable = false }: { damage?: Damage | undefined; isDispensable?: boolean } = {},
 ): { repair: Repairing; events: string[]; warnings: string[] } {
   const events: string[] = [];
   const warnings: string[] = [];
   const repair = new Repairing({
     place: place(disk),
     damage,
+    isDispensable,
     peers,
     clock: hastyClock,
     random: new SeededRandom(1),
@@ -114,21 +115,32 @@ export function repairOf(
 }
 
 /** Repairs to the end. */
-export async function repaired(disk: MemoryDisk, peers: RepairPeers, damage?: Damage): Promise<string[]> {
-  const { repair, events } = repairOf(disk, peers, damage);
+export async function repaired(
+  disk: MemoryDisk,
+  peers: RepairPeers,
+  damage?: Damage,
+  isDispensable = false,
+): Promise<string[]> {
+  const { repair, events } = repairOf(disk, peers, { damage, isDispensable });
   await repair.run();
   return events;
 }
 
 /** Asks `times` times in vain. @returns what was warned of. */
-export async function refused(disk: MemoryDisk, peers: RepairPeers, times = 3): Promise<string[]> {
-  const { repair, warnings } = repairOf(disk, {
+export async function refused(
+  disk: MemoryDisk,
+  peers: RepairPeers,
+  times = 3,
+  what: { damage?: Damage; isDispensable?: boolean } = {},
+): Promise<string[]> {
+  const counted: RepairPeers = {
     ...peers,
     list: () => {
       if (left-- === 0) repair.stop();
       return peers.list();
     },
-  });
+  };
+  const { repair, warnings } = repairOf(disk, counted, what);
   let left = 4 * times;
   await repair.run().then(
     () => {

@@ -2,6 +2,7 @@ import { expect } from 'chai';
 import { SeededRandom } from '../../src/base/random.ts';
 import { logIndex } from '../../src/raft/types.ts';
 import { CommitLog } from '../../src/storage/commit_log.ts';
+import type { Damage } from '../../src/storage/damage.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { SnapshotStore } from '../../src/storage/snapshot_store.ts';
 import { append, codeOf, contentOf, DIRECTORY, openLog, recordsOf, SEGMENT_BYTES } from '../storage/log_fixture.ts';
@@ -193,6 +194,24 @@ describe('replica: repairing a damaged log', () => {
     const failure = await repaired(disk, peersOf({})).catch((error: Error) => error);
     expect(failure).to.be.instanceOf(Error).and.have.property('code', 'DATA_CORRUPTED');
     expect(failure).to.have.property('message').that.includes('no other member').and.includes('restore a backup');
+  });
+
+  it('does without a snapshot that nobody has, but not while the log is damaged, too', async () => {
+    const disk = sound();
+    const index = logIndex(await snapshotAt(disk, 1));
+    const file = `${DIRECTORY}/snapshot/${String(index).padStart(20, '0')}`;
+    disk.corrupt(file, 30, Buffer.of(0xee));
+    flip(disk, 0, 700);
+    const damage: Damage = { kind: 'snapshot', file, index, reason: 'a test says so' };
+    const warnings = await refused(disk, peersOf({ n1: null }), 3, { damage, isDispensable: true });
+    expect(warnings.join()).to.include('n1 cannot be reached');
+    expect(
+      codeOf(() => openLog(disk.clone())),
+      'the mark is still there',
+    ).to.equal('DATA_CORRUPTED');
+    await repaired(disk, peersOf({ n1: peerOn(sound()) }), damage, true);
+    expect(SnapshotStore.open({ disk, directory: DIRECTORY }).list()).to.deep.equal([]);
+    openLog(disk);
   });
 
   describe('where peers hold other records', () => {

@@ -28,7 +28,6 @@ import type {
 } from '../../src/rpc/gateway.ts';
 import type { LeaderCall } from '../../src/rpc/leader_calls.ts';
 import type { GroupMembers, MembershipOrder } from '../../src/rpc/members.ts';
-import type { Damage } from '../../src/storage/damage.ts';
 
 /** The part of a broker that services use. */
 class FakeBroker {
@@ -225,13 +224,6 @@ export class FakeGateway implements Gateway {
     const member = this.members.members.find(({ nodeId }) => nodeId === (target ?? 'n2'));
     if (member === undefined) throw new TLedgerError('UNKNOWN_NODE', `no member ${target}`);
     return { nodeId: member.nodeId, clientAddress: member.clientAddress, term: term(4) };
-  }
-
-  /** What was found damaged. */
-  readonly damages: Damage[] = [];
-
-  damaged(damage: Damage): void {
-    this.damages.push(damage);
   }
 
   async readBarrier() {

@@ -3,7 +3,6 @@ import { status } from '@grpc/grpc-js';
 import { expect } from 'chai';
 import { decodeMessageRecord, encodeMessageRecord } from '../../src/format/message.ts';
 import { sizeAt } from '../../src/format/record.ts';
-import { type Damage, DamageError } from '../../src/storage/damage.ts';
 import {
   appendOf,
   ask,
@@ -26,14 +25,6 @@ describe('Pull', () => {
   const append = (body: string, more: object = {}) => ask(harness.client, ledgerService.append, appendOf(body, more));
   const pull = (more: object = {}) => ask(harness.client, ledgerService.pull, pullOf(more));
   const listeners = () => harness.gateway.fake.listenerCount;
-
-  it('hands over what it finds damaged, and refuses to serve it', async () => {
-    await append('x');
-    const damage: Damage = { kind: 'derived', file: 'f', what: 'consume queue', reason: 'r' };
-    harness.gateway.fake.read = () => Promise.reject(new DamageError(damage));
-    expect(await refusal(pull())).to.include({ code: 'DATA_CORRUPTED' });
-    expect(harness.gateway.damages).to.deep.equal([damage]);
-  });
 
   it('gives messages back as they were sent', async () => {
     const properties = { colour: 'blau', size: '4' };

@@ -1,5 +1,5 @@
 // A node whose derived data went bad while it was down: it comes up, says so, and serves what its log holds.
-import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -9,6 +9,7 @@ import { loadConfig, type NodeConfig } from '../../src/config/load.ts';
 import type { Logger } from '../../src/observe/logger.ts';
 import { startNode } from '../../src/server/node.ts';
 import { freePorts } from '../../src/server/ports.ts';
+import { until } from '../chaos/pause.ts';
 
 const BODIES = Array.from({ length: 40 }, (_, number) => `message ${number}`);
 
@@ -50,12 +51,16 @@ async function send(client: TLedgerClient): Promise<void> {
   for (const body of BODIES) await producer.send({ topic: 'orders', body: Buffer.from(body) });
 }
 
+async function all(client: TLedgerClient): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { body } of client.consume({ topic: 'orders', untilEnd: true })) found.push(body.toString());
+  return found;
+}
+
 /** Sends one more, which is answered when all before it is applied, and reads everything. */
 async function check(client: TLedgerClient): Promise<void> {
   await client.producer().send({ topic: 'orders', body: Buffer.from('afterwards') });
-  const found: string[] = [];
-  for await (const { body } of client.consume({ topic: 'orders', untilEnd: true })) found.push(body.toString());
-  expect(found.sort()).to.deep.equal([...BODIES, 'afterwards'].sort());
+  expect((await all(client)).sort()).to.deep.equal([...BODIES, 'afterwards'].sort());
 }
 
 describe('a node with damaged derived data', function () {
@@ -100,6 +105,47 @@ describe('a node with damaged derived data', function () {
         if (isDamage)
           expect(warnings[0]).to.include('is damaged and is made anew from the log').and.include('damaged-1');
         // Once is enough.
+        expect(await withNode(dataDir, async () => {})).to.deep.equal([]);
+      } finally {
+        rmSync(dataDir, { recursive: true });
+      }
+    });
+  }
+
+  const whileItRuns: readonly [string, (group: string) => void, RegExp][] = [
+    [
+      'a unit of a queue, found by a read',
+      (group) => {
+        const path = join(group, 'consumequeue', 'orders', '1', '0'.repeat(20));
+        const bytes = readFileSync(path);
+        bytes[3 * 20 + 7]! ^= 1;
+        writeFileSync(path, bytes);
+      },
+      /queues and state are made anew from the log: the consume queue in .*the log holds something else there/,
+    ],
+  ];
+  for (const [what, damage, warning] of whileItRuns) {
+    it(`makes it anew and goes on: ${what}`, async () => {
+      const dataDir = mkdtempSync(join(tmpdir(), 'tledger-derived-'));
+      try {
+        cpSync(whole, dataDir, { recursive: true });
+        const queues = (): Buffer[] =>
+          [0, 1].map((queue) =>
+            readFileSync(join(groupIn(dataDir), 'consumequeue', 'orders', `${queue}`, '0'.repeat(20))),
+          );
+        const before = queues();
+        const warnings = await withNode(dataDir, async (client) => {
+          damage(groupIn(dataDir));
+          // Who asked is refused, and asks again.
+          expect((await all(client)).sort()).to.deep.equal([...BODIES].sort());
+          expect(await until(async () => queues().every((bytes, at) => bytes.equals(before[at]!)), 10_000)).to.equal(
+            true,
+          );
+          await check(client);
+        });
+        expect(warnings.join('\n')).to.match(warning);
+        // Nothing is kept of what was made anew.
+        expect(readdirSync(groupIn(dataDir)).filter((name) => name.includes('damaged'))).to.deep.equal([]);
         expect(await withNode(dataDir, async () => {})).to.deep.equal([]);
       } finally {
         rmSync(dataDir, { recursive: true });

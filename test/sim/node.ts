@@ -232,7 +232,7 @@ export class SimNode {
     const { segmentSizeBytes, cacheBytesMax, indexUnitsPerFile, producerRunsMax } = plan;
     const onWarning = (message: string): void => this.#port.warned(this, message);
     let stored: { readonly index?: number } = {};
-    const open = (): Promise<OpenGroup> => {
+    const open = (damage?: Damage): Promise<OpenGroup> => {
       stored = JSON.parse(medium.durable.get('applied') ?? '{}') as { readonly index?: number };
       return openGroup({
         disk,
@@ -243,6 +243,7 @@ export class SimNode {
         indexUnitsPerFile,
         keyIndex: SIM_KEY_LAYOUT,
         limits: { producerRunsMax, openQueueFilesMax: 8 },
+        damage,
         onWarning,
       });
     };
@@ -277,12 +278,14 @@ export class SimNode {
   }
 
   /** As a node does: what is damaged is repaired first, be it known or found now. */
-  async #openWhole(life: Life, open: () => Promise<OpenGroup>): Promise<OpenGroup> {
+  async #openWhole(life: Life, open: (damage?: Damage) => Promise<OpenGroup>): Promise<OpenGroup> {
     let isDispensable = this.found?.kind === 'snapshot';
     for (;;) {
+      const derived = this.found?.kind === 'derived' ? this.found : undefined;
+      if (derived !== undefined) this.found = null;
       if (this.found !== null) await this.#repair(life, this.found, isDispensable);
       try {
-        return await open();
+        return await open(derived);
       } catch (error) {
         const damage = damageOf(error);
         if (damage === null || damage.kind === 'derived') throw error;
