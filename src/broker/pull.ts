@@ -27,7 +27,7 @@ import { isParkedAt } from '../format/record_flags.ts';
 import { isUint64Safe, readUint64 } from '../format/uint64.ts';
 import type { ColdLog } from '../storage/cold_reads.ts';
 import { UNIT_BYTES, unitPhysicalOffset, unitSizeBytes } from '../storage/consume_queue.ts';
-import { type Damage, DamageError } from '../storage/damage.ts';
+import { type Damage, DamageError, damageOf } from '../storage/damage.ts';
 import type { BrokerLimits } from './limits.ts';
 import { isTopic } from './message_check.ts';
 import { OffsetOutOfRange } from './offset_out_of_range.ts';
@@ -95,7 +95,7 @@ export function pull(queue: Queue, request: PullRequest, source: PullSource): Pu
     const found = plan.reads.map(({ position, sizeBytes }) => source.readLog(position, sizeBytes));
     return answer(queue, request, plan, plan.assemble(found));
   } catch (error) {
-    throw error instanceof Foreign ? error.explained(source) : error;
+    throw explained(error, queue, request, source);
   }
 }
 
@@ -118,7 +118,7 @@ export async function read(
   } catch (error) {
     // What was there when reading began may have been cut off meanwhile.
     checkRequest(queueNow(), request);
-    throw error instanceof Foreign ? error.explained(bounds) : error;
+    throw explained(error, queue, request, bounds);
   }
 }
 
@@ -314,6 +314,15 @@ function checkRecords(records: Buffer, queue: Queue, offset: QueueOffset, starts
 /** Whether the record at `at` carries on the chain of the one at `before`. */
 function continues(records: Buffer, before: number, at: number): boolean {
   return chainCrcOf(records, at, chainCrcAt(records, before)) === chainCrcAt(records, at);
+}
+
+/** An error that says what is damaged. A file of units that is missing, or a unit that leads out of the log: the queue. */
+function explained(error: unknown, queue: Queue, { offset }: PullRequest, bounds: PullBounds): unknown {
+  if (error instanceof Foreign) return error.explained(bounds);
+  if (!(error instanceof TLedgerError) || error.code !== 'DATA_CORRUPTED') return error;
+  if (damageOf(error) !== null || bounds.damageAt === undefined) return error;
+  const file = queue.units.fileOf(queueOffset(offset));
+  return new DamageError({ kind: 'derived', file, what: 'consume queue', reason: error.message }, error);
 }
 
 /** A unit leads to something that is not its message: one of the two is damaged. */

@@ -103,9 +103,8 @@ export class ReplicaLoop implements PeerEvents {
       onCut: (base) => this.#onCut(base),
       onDamage,
     });
-    const atBoundary = this.space.retention.isOn
-      ? (index: LogIndex): void => this.space.retention.atBoundary(index)
-      : null;
+    const { retention } = this.space;
+    const atBoundary = retention.isOn ? (index: LogIndex): void => retention.atBoundary(index) : null;
     this.#applying = new Applying({ ...options, atBoundary, onFailure });
     this.#keyBuilding = new KeyBuilding({ clock, index: broker.keys.index, onWarning, onDamage });
     const unappliedBytes = (): number => this.#applying.unappliedBytes;
@@ -129,11 +128,7 @@ export class ReplicaLoop implements PeerEvents {
       onArrived: (point) => this.#beginInstall(point),
       onFailure,
     });
-    this.#exchange = new Exchange({
-      ...options,
-      traffic: this.#traffic,
-      onDamage,
-    });
+    this.#exchange = new Exchange({ ...options, traffic: this.#traffic, onDamage });
     this.#flusher = new Flusher({
       log,
       policy: options.flush,

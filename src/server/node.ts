@@ -71,6 +71,7 @@ export async function startNode(config: NodeConfig, logger: Logger): Promise<Run
         identityOf: (claimed, memory) => identityOf(config, claimed, memory),
         openDirectory: () => openDirectory(config, logger, lifecycle),
       }),
+    clock: systemClock,
     onTurn: (message, fields) => logger.info(message, fields),
   });
 }

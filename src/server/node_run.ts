@@ -5,13 +5,15 @@
 //              │  ▲
 //      damage  ▼  │ whole again
 //             repair ─────────────────────► stop, failed
+import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import { Lifecycle } from '../base/lifecycle.ts';
 import type { Membership } from '../raft/types.ts';
 import { type Damage, damageOf, describeDamage } from '../storage/damage.ts';
 
-/** So often in a row the same damage is repaired; if it is found again then, the disk is to blame. */
+/** So often in a row, each soon after the one before, the same damage is repaired; found again then, the disk is to blame. */
 const REPAIRS_MAX = 3;
+const REPAIRED_FOR_GOOD_MS = 3_600_000;
 
 /** What made a node stop serving. */
 export interface Found {
@@ -38,6 +40,7 @@ export interface Phases {
   /** @param damage of derived data, which is made anew; null: none is known. */
   serve(lifecycle: Lifecycle, damage: Damage | null): Promise<Phase>;
   repair(lifecycle: Lifecycle, found: Found): Promise<Phase>;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
   /** Told of what happens, for the log. */
   readonly onTurn: (message: string, fields: Readonly<Record<string, unknown>>) => void;
 }
@@ -53,7 +56,7 @@ export class NodeRun {
   #turn: Promise<void> = Promise.resolve();
   #isStopping = false;
   /** Damage that was repaired last, and how often in a row. */
-  #repaired = { what: '', count: 0 };
+  #repaired = { what: '', count: 0, atMs: 0 };
 
   private constructor(phases: Phases) {
     this.#phases = phases;
@@ -125,7 +128,10 @@ export class NodeRun {
 
   #isInVain(damage: Damage): boolean {
     const what = describeDamage(damage);
-    this.#repaired = what === this.#repaired.what ? { what, count: this.#repaired.count + 1 } : { what, count: 1 };
+    const { what: before, count, atMs } = this.#repaired;
+    const nowMs = this.#phases.clock.monotonicMs();
+    const isAgain = what === before && nowMs - atMs < REPAIRED_FOR_GOOD_MS;
+    this.#repaired = { what, count: isAgain ? count + 1 : 1, atMs: nowMs };
     return this.#repaired.count > REPAIRS_MAX;
   }
 }

@@ -1,5 +1,5 @@
 // A node whose derived data went bad while it was down: it comes up, says so, and serves what its log holds.
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -122,6 +122,21 @@ describe('a node with damaged derived data', function () {
         writeFileSync(path, bytes);
       },
       /queues and state are made anew from the log: the consume queue in .*the log holds something else there/,
+    ],
+    [
+      'a queue that was cut off, found by a read',
+      (group) => truncateSync(join(group, 'consumequeue', 'orders', '1', '0'.repeat(20)), 50),
+      /queues and state are made anew from the log: the consume queue in .*ends before byte/,
+    ],
+    [
+      'a unit that leads out of the log',
+      (group) => {
+        const path = join(group, 'consumequeue', 'orders', '1', '0'.repeat(20));
+        const bytes = readFileSync(path);
+        bytes[3 * 20 + 3]! ^= 1;
+        writeFileSync(path, bytes);
+      },
+      /queues and state are made anew from the log: the consume queue in .*lie behind the log's end/,
     ],
   ];
   for (const [what, damage, warning] of whileItRuns) {
