@@ -50,7 +50,7 @@ export async function startClientServer(gateway: Gateway, options: ClientServerO
     // So that a body that is too large is refused with a word of the protocol, as its clients expect.
     limits: {
       ...clientPortOptions,
-      interceptors: [allowLargerRequests(MESSAGING_SERVICE, ROCKETMQ_REQUEST_BYTES_MAX, warn)],
+      interceptors: [allowLargerRequests(messagingService.sendMessage.path, ROCKETMQ_REQUEST_BYTES_MAX, warn)],
     },
     alsoLoopback: true,
     services: [
@@ -61,8 +61,8 @@ export async function startClientServer(gateway: Gateway, options: ClientServerO
     calls,
     reflect: ['tledger.v1.Ledger', 'tledger.v1.Admin', MESSAGING_SERVICE],
     warn,
-  }).catch((error: unknown) => {
-    messaging.close();
+  }).catch(async (error: unknown) => {
+    await messaging.close();
     throw error;
   });
   let wasOutside = true;
@@ -80,7 +80,7 @@ export async function startClientServer(gateway: Gateway, options: ClientServerO
     stop: async (timeoutMs) => {
       forget();
       await port.stop(timeoutMs);
-      messaging.close();
+      await messaging.close();
     },
   };
 }

@@ -1,6 +1,11 @@
 // How connections behave, on both ends. grpc-js leaves most of this unlimited or off.
 import type { ChannelOptions, ServerOptions } from '@grpc/grpc-js';
-import { CONCURRENT_STREAMS_MAX, FLOW_CONTROL_WINDOW_BYTES, GRPC_MESSAGE_BYTES_MAX } from './limits.ts';
+import {
+  CLIENT_STREAMS_MAX,
+  CONCURRENT_STREAMS_MAX,
+  FLOW_CONTROL_WINDOW_BYTES,
+  GRPC_MESSAGE_BYTES_MAX,
+} from './limits.ts';
 
 const KEEPALIVE_TIME_MS = 10_000;
 const KEEPALIVE_TIMEOUT_MS = 5_000;
@@ -40,5 +45,6 @@ export const peerPortOptions: ServerOptions = {
 /** Of a port that clients use: the same, but a connection without calls is closed after a while. */
 export const clientPortOptions: ServerOptions = {
   ...peerPortOptions,
+  'grpc.max_concurrent_streams': CLIENT_STREAMS_MAX,
   'grpc.max_connection_idle_ms': CONNECTION_IDLE_MS,
 };

@@ -12,8 +12,13 @@ export const GRPC_MESSAGE_BYTES_MAX = 8 * MIB;
 export const ROCKETMQ_REQUEST_BYTES_MAX = 130 * MIB;
 /** HTTP/2 window of a stream and of a connection, on both ends; the default of 64 KiB costs a factor of five. */
 export const FLOW_CONTROL_WINDOW_BYTES = 8 * MIB;
-/** Streams that one connection to a node may have open. */
+/** Streams that one connection between nodes may have open. */
 export const CONCURRENT_STREAMS_MAX = 128;
+/**
+ * Streams that one connection of a client may have open: RocketMQ's consumers of a group in order have one poll waiting for
+ * each queue, and their other calls must find room beside these.
+ */
+export const CLIENT_STREAMS_MAX = 1_024;
 /** Longest wait of a `Pull`, in milliseconds. */
 export const PULL_WAIT_MS_MAX = 60_000;
 /** What a `Pull` or `Consume` response holds unless the caller says otherwise. */

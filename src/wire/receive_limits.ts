@@ -1,4 +1,4 @@
-// The largest request of one service of a port. grpc-js knows one limit for all services of a server only, so this reaches for
+// The largest request of one method of a port. grpc-js knows one limit for all methods of a server only, so this reaches for
 // private fields of its calls, checks that they look as expected, and says so when they do not.
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 
@@ -8,19 +8,18 @@ interface CallInternals {
 }
 
 /**
- * Lets requests of the service `name` be larger than the port's limit; those of the others stay below it.
+ * Lets requests of the method of that path be larger than the port's limit; those of the others stay below it.
  * @param warn told, once, when this grpc-js keeps its fields elsewhere: then the port's limit holds for all.
  */
 export function allowLargerRequests(
-  name: string,
+  path: string,
   bytesMax: number,
   warn: (message: string) => void,
 ): ServerInterceptor {
-  const prefix = `/${name}/`;
   let isWarned = false;
   return (method, call) => {
     const wrapped = new ServerInterceptingCall(call);
-    if (!method.path.startsWith(prefix)) return wrapped;
+    if (method.path !== path) return wrapped;
     const internals = call as unknown as CallInternals;
     const { decoder } = internals;
     if (typeof internals.maxReceiveMessageSize === 'number' && typeof decoder?.maxReadMessageLength === 'number') {

@@ -5,6 +5,7 @@ import type { Gateway } from '../gateway.ts';
 import type { Clients } from './clients.ts';
 import type { LeaderAsks } from './leader_asks.ts';
 import type { Renewals } from './renewals.ts';
+import type { Returns } from './returns.ts';
 
 /** What all parts of the service share. */
 export interface Edge {
@@ -14,4 +15,5 @@ export interface Edge {
   readonly asks: LeaderAsks;
   readonly clients: Clients;
   readonly renewals: Renewals;
+  readonly returns: Returns;
 }

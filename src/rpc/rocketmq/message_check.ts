@@ -122,9 +122,11 @@ function checkTimes(system: SystemProperties, nowMs: number): void {
   }
 }
 
-/** Said when several messages in one call are more than one batch may hold. */
-export function checkBatch(records: readonly Buffer[]): void {
+/** The records of one call as one batch. @throws TLedgerError BATCH_TOO_LARGE when a batch may not hold so much. */
+export function checkBatch(records: readonly Buffer[]): Buffer {
   const sizeBytes = records.reduce((sum, record) => sum + record.length, 0);
-  if (records.length <= messageLimits.batchCountMax && sizeBytes <= messageLimits.batchBytesMax) return;
+  if (records.length <= messageLimits.batchCountMax && sizeBytes <= messageLimits.batchBytesMax) {
+    return records.length === 1 ? records[0]! : Buffer.concat(records, sizeBytes);
+  }
   throw new TLedgerError('BATCH_TOO_LARGE', `the batch has ${records.length} messages of ${sizeBytes} bytes`);
 }

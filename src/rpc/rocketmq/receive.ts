@@ -1,5 +1,6 @@
 // ReceiveMessage: a pop that waits (ROCKETMQ §4.9). All queues of the topic, whichever the client names. A client hears nothing
 // of changes of leaders: the pop is asked again until its time is over. What arrives for a client that has gone is given back.
+import { randomUUID } from 'node:crypto';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { TLedgerError } from '../../base/errors.ts';
 import { compileFilter, type FilterExpression as StoredFilter } from '../../broker/filter/filter.ts';
@@ -8,7 +9,7 @@ import type { FilterExpression, Resource } from '../../wire/rocketmq/definitions
 import type { ReceiveMessageRequest, ReceiveMessageResponse } from '../../wire/rocketmq/service_messages.ts';
 import { type Incoming, wellFormed } from '../../wire/services.ts';
 import { OpenCall } from '../calls.ts';
-import { popCall, verdictsCall } from '../consuming_calls.ts';
+import { popCall } from '../consuming_calls.ts';
 import { failureStatus } from './answering.ts';
 import { type Caller, callerOf } from './caller.ts';
 import type { Edge } from './edge.ts';
@@ -30,8 +31,6 @@ const POP_BYTES_MAX = 2 * 1_048_576;
 /** How long the leader may take to answer a poll whose time is over. */
 const ANSWER_MS = 2_000;
 const REQUEST_BYTES = 512;
-/** How long giving back may take. */
-const GIVE_BACK_MS = 10_000;
 
 /** Serves ReceiveMessage on one node. */
 export function receiveHandler(edge: Edge): (call: Call) => void {
@@ -86,13 +85,18 @@ class Receive {
       countMax: Math.min(Math.max(request.batchSize, 1), consumingLimits.popCountMax),
       bytesMax: POP_BYTES_MAX,
       invisibleMs: invisibleMsOf(request),
-      attemptId: request.attemptId ?? '',
+      attemptId: request.attemptId || this.#newAttempt(group),
     };
     const popped = await this.#pop(pop, nowMs + polling.waitMs, open);
     if (popped.length === 0) {
       return this.#end([{ status: statusOfCode('MESSAGE_NOT_FOUND', 'no new message') }, this.#time()]);
     }
     this.#deliver(popped, { group, topic }, named!, request.autoRenew ? caller.clientId : null);
+  }
+
+  /** What this node asks for again, in a group in order, must bring the same messages again: nobody else gets them. */
+  #newAttempt(group: string): string {
+    return this.#edge.gateway.broker.tables.groups.get(group)?.isFifo === true ? randomUUID() : '';
   }
 
   /** Asks until there is something, or the time is over. */
@@ -119,7 +123,7 @@ class Receive {
   /** @param renewFor the client for whom deliveries are prolonged; null when they are not. */
   #deliver(popped: readonly PoppedMessage[], of: GroupTopic, topic: Resource, renewFor: string | null): void {
     const { renewals, gateway, clock } = this.#edge;
-    if (this.#open!.isOver || this.#call.cancelled) return this.#giveBack(popped, of);
+    if (this.#open!.isOver || this.#call.cancelled) return this.#edge.returns.giveBack(popped, of);
     const sinceMs = clock.monotonicMs();
     const storeHost = gateway.self.clientAddress;
     const messages = popped.map((one) => {
@@ -131,7 +135,7 @@ class Receive {
     this.#open!.whenOver(() => {
       if (isSent) return;
       for (const one of popped) renewals.forget(of, one);
-      this.#giveBack(popped, of);
+      this.#edge.returns.giveBack(popped, of);
     });
     const responses = [{ status: okStatus }, ...messages];
     for (const response of responses) this.#call.write(response);
@@ -139,19 +143,6 @@ class Receive {
       isSent = true;
       this.#end([]);
     });
-  }
-
-  /** They never reached anybody: they can be had at once, and this does not count as an attempt. */
-  #giveBack(popped: readonly PoppedMessage[], of: GroupTopic): void {
-    const { asks, clock } = this.#edge;
-    const verdict = { kind: 'change', invisibleMs: 0, mode: 'uncounted' } as const;
-    const verdicts = popped.map(({ queueId, offset, handle }) => ({ receipt: { queueId, offset, handle }, verdict }));
-    const deadlineMs = clock.monotonicMs() + GIVE_BACK_MS;
-    asks
-      .ask(verdictsCall, () => ({ ...of, verdicts }), { sizeBytes: REQUEST_BYTES, deadlineMs })
-      .catch(() => {
-        // Then they come back when their invisible time is over.
-      });
   }
 
   #time(): ReceiveMessageResponse {

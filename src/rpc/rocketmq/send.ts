@@ -42,11 +42,15 @@ export class Sender {
     checkTypes(incoming, topic);
     const { flags, messageGroup } = incoming[0]!;
     const queueId = this.#queues.choose(topic.name, topic.queues, incoming.length === 1 ? messageGroup : '');
-    const recordsNow = (): Buffer[] => incoming.map((one) => recordOf(one, topic.name, queueId));
-    const once = recordsNow();
-    checkBatch(once);
-    const sizeBytes = once.reduce((sum, record) => sum + record.length, 0);
-    const request = () => ({ topic: topic.name, queueId, flags, records: Buffer.concat(recordsNow()) });
+    const encode = (): Buffer => checkBatch(incoming.map((one) => recordOf(one, topic.name, queueId)));
+    let encoded: Buffer | null = encode();
+    const sizeBytes = encoded.length;
+    const request = () => {
+      // Whoever got the bytes wrote into them: another asking needs its own.
+      const records = encoded ?? encode();
+      encoded = null;
+      return { topic: topic.name, queueId, flags, records };
+    };
     const result = await asks.ask(storeCall, request, { sizeBytes, deadlineMs: asked.deadlineMs });
     const entries = incoming.map((message, at) => entryOf(message, result, at));
     return { status: statusOfEntries(entries), entries };

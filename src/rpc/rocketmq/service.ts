@@ -3,7 +3,7 @@ import type { Status } from '../../wire/rocketmq/definitions.ts';
 import { MESSAGING_SERVICE, type MessagingHandlers } from '../../wire/rocketmq/service.ts';
 import type { CallContext } from '../calls.ts';
 import type { Gateway } from '../gateway.ts';
-import { type Asked, answering } from './answering.ts';
+import { type Asked, answering, failureStatus } from './answering.ts';
 import { Clients } from './clients.ts';
 import type { Edge } from './edge.ts';
 import { LeaderAsks } from './leader_asks.ts';
@@ -11,6 +11,7 @@ import { endTransaction, recallMessage } from './parked.ts';
 import { heartbeat, notifyClientTermination } from './presence.ts';
 import { receiveHandler } from './receive.ts';
 import { Renewals } from './renewals.ts';
+import { Returns } from './returns.ts';
 import { queryAssignment, queryRoute } from './routes.ts';
 import { Sender } from './send.ts';
 import { acknowledge, changeInvisibleDuration, forwardToDeadLetters } from './settle.ts';
@@ -22,8 +23,8 @@ import { notImplemented, notImplementedStream } from './unsupported.ts';
 export interface MessagingService {
   readonly handlers: MessagingHandlers;
   readonly clients: Clients;
-  /** Stops what it does by itself. */
-  close(): void;
+  /** Stops what it does by itself; resolves when what it gave back is given back, or cannot be. */
+  close(): Promise<void>;
 }
 
 /** Puts the service together. @param context shared with the other services of the port. */
@@ -31,17 +32,19 @@ export function newMessagingService(gateway: Gateway, context: CallContext): Mes
   const { clock } = context;
   const clients = new Clients(clock);
   const asks = new LeaderAsks(gateway, context);
-  const renewals = new Renewals(asks, clock, (error) => context.report('renewal', error));
-  const edge: Edge = { gateway, context, clock, asks, clients, renewals };
+  const renewals = new Renewals(asks, clock, (error) => void failureStatus(context, 'renewal', error));
+  const returns = new Returns(asks, clock);
+  const edge: Edge = { gateway, context, clock, asks, clients, renewals, returns };
   clients.onGone((clientId) => renewals.giveUp(clientId));
   const checks = new TransactionChecks(edge);
   return {
     handlers: handlersOf(edge),
     clients,
-    close: () => {
+    close: async () => {
       checks.close();
       renewals.close();
       clients.close();
+      await returns.settled();
     },
   };
 }

@@ -1,4 +1,5 @@
 // The clients of a node: how they introduce themselves, what they are told, how they live and go.
+import { Client, credentials } from '@grpc/grpc-js';
 import { expect } from 'chai';
 import { ManualClock } from '../../../src/base/clock.ts';
 import { encodeMessageRecord } from '../../../src/format/message.ts';
@@ -11,8 +12,9 @@ import { CLIENT_SILENCE_MS_MAX, Clients } from '../../../src/rpc/rocketmq/client
 import { LeaderAsks } from '../../../src/rpc/rocketmq/leader_asks.ts';
 import { Renewals, renewalTerms } from '../../../src/rpc/rocketmq/renewals.ts';
 import type { Settings } from '../../../src/wire/rocketmq/definitions.ts';
+import { messagingService } from '../../../src/wire/rocketmq/service.ts';
 import { FakeGateway } from '../fake_gateway.ts';
-import { until } from '../harness.ts';
+import { askRaw, until } from '../harness.ts';
 import type { Some } from './client.ts';
 import { errorOf, FakeLeader, putGroup, type RocketmqHarness, startRocketmq } from './harness.ts';
 
@@ -345,6 +347,15 @@ describe('clients of RocketMQ', () => {
       harness.leader.failing('RECALL', errorOf('OUTCOME_UNKNOWN'));
       expect((await recall(handle(1))).status?.code, 'it may have been delivered').to.equal('ILLEGAL_DELIVERY_TIME');
     });
+  });
+
+  it('are told that what they sent is none of the protocol', async () => {
+    const { queryRoute } = messagingService;
+    const bytes = Buffer.from([0x0a, 0xff, 0x01]);
+    const client = new Client(harness.address, credentials.createInsecure());
+    const response = queryRoute.responseDeserialize(await askRaw(client, queryRoute.path, bytes));
+    expect(response.status?.code).to.equal('BAD_REQUEST');
+    client.close();
   });
 
   it('are told what is not served', async () => {

@@ -11,7 +11,7 @@ import { pollingTime } from '../../../src/rpc/rocketmq/polling_time.ts';
 import type { ReceiveMessageRequest } from '../../../src/wire/rocketmq/service_messages.ts';
 import { until } from '../harness.ts';
 import type { Some } from './client.ts';
-import { errorOf, poppedOf, type RocketmqHarness, startRocketmq } from './harness.ts';
+import { errorOf, poppedOf, putGroup, type RocketmqHarness, startRocketmq } from './harness.ts';
 
 const of = { group: 'billing', topic: 'orders' };
 const named = { group: { name: 'billing' }, topic: { name: 'orders' } };
@@ -154,6 +154,34 @@ describe('consumers of RocketMQ', () => {
       expect(first?.status?.code).to.equal('MESSAGE_NOT_FOUND');
     });
 
+    it('asks for the same messages again where they are in order, whatever became of the first asking', async () => {
+      putGroup(harness.gateway, 'billing', { isFifo: true });
+      harness.leader.on('POP', () => {
+        if (harness.leader.pops.length < 3) throw errorOf('OUTCOME_UNKNOWN');
+        return [];
+      });
+      await harness.client.receive({ longPollingTimeout: seconds(1) });
+      await harness.client.receive();
+      await harness.client.receive({ attemptId: 'mine' });
+      const attempts = harness.leader.pops.map(({ attemptId }) => attemptId);
+      expect(attempts[0]).to.have.length(36);
+      expect(attempts.slice(1, 3)).to.deep.equal([attempts[0], attempts[0]]);
+      expect(attempts[3]).not.to.equal(attempts[0]);
+      expect(attempts[4]).to.equal('mine');
+    });
+
+    it('leaves room for other calls of the connection, however many wait', async () => {
+      harness.leader.on('POP', (_request, { signal }: AtLeaderOptions) => {
+        return new Promise((resolve) => signal!.addEventListener('abort', () => resolve([])));
+      });
+      const polls = Array.from({ length: 300 }, () => harness.client.openReceive({ longPollingTimeout: seconds(5) }));
+      for (const poll of polls) poll.on('error', () => {});
+      await until(() => harness.leader.pops.length === polls.length, 'all wait');
+      const { status } = await harness.client.ask('queryRoute', named, { deadline: Date.now() + 2_000 });
+      expect(status?.code).to.equal('OK');
+      for (const poll of polls) poll.cancel();
+    });
+
     it('says when too many wait', async () => {
       harness.leader.failing('POP', errorOf('OVERLOADED'));
       const [first] = await harness.client.receive();
@@ -191,6 +219,25 @@ describe('consumers of RocketMQ', () => {
             },
           ],
         });
+      });
+
+      it('has it all back before the node has stopped', async () => {
+        const pop = waiting();
+        const call = harness.client.openReceive({ longPollingTimeout: seconds(5) });
+        call.on('error', () => {});
+        await until(() => harness.leader.pops.length === 1, 'the leader is asked');
+        let isBack = false;
+        harness.leader.on('SETTLE', async () => {
+          await new Promise((resolve) => setTimeout(resolve, 100));
+          isBack = true;
+          return [];
+        });
+        call.cancel();
+        await until(pop.isAborted, 'the leader hears of it');
+        pop.answer();
+        await until(() => harness.leader.settles.length === 1, 'it is given back');
+        await harness.stop();
+        expect(isBack).to.equal(true);
       });
 
       it('ends the waiting when the node stops, too', async () => {
