@@ -16,9 +16,11 @@ import { recordFlag } from '../format/record_flags.ts';
 import { writeUint64 } from '../format/uint64.ts';
 import { type LogIndex, logIndex } from '../raft/types.ts';
 import { checkMessageRecord } from './message_check.ts';
+import type { ParkedTable } from './parked/parked.ts';
 import { knownCount, PendingProducers, type ProducerTable, recall, viewOf } from './producers.ts';
-import { messageIdsOf, PendingSent } from './sent/pending_sent.ts';
-import type { SentWindow } from './sent/sent_window.ts';
+import { PendingSent } from './sent/pending_sent.ts';
+import { checkStored } from './stored_check.ts';
+import type { Tables } from './tables.ts';
 import type { Queue, TopicTable } from './topics.ts';
 import type { Admission, PackedAppend, StoreRequest, TopicInfo } from './types.ts';
 
@@ -36,6 +38,8 @@ export class Admissions {
   readonly #producers: ProducerTable;
   readonly #pendingProducers = new PendingProducers();
   readonly #pendingSent: PendingSent;
+  readonly #parked: ParkedTable;
+  readonly #parkedMax: number;
   readonly #pendingTopics = new Map<string, TopicInfo>();
   readonly #parts: MessageParts = newParts();
   #lastIndex = logIndex(0);
@@ -45,10 +49,12 @@ export class Admissions {
   #count = 0;
   #start = 0;
 
-  constructor(topics: TopicTable, producers: ProducerTable, sent: SentWindow) {
+  constructor(topics: TopicTable, producers: ProducerTable, { sent, parked }: Tables, parkedMax: number) {
     this.#topics = topics;
     this.#producers = producers;
     this.#pendingSent = new PendingSent(sent);
+    this.#parked = parked;
+    this.#parkedMax = parkedMax;
   }
 
   get pendingTopics(): ReadonlyMap<string, TopicInfo> {
@@ -127,14 +133,15 @@ export class Admissions {
 
   /**
    * Numbers what a node made; see `Broker.admitStored`. What is held back gets no place in its queue.
-   * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE
+   * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, MESSAGE_CORRUPTED, INVALID_ARGUMENT, OVERLOADED (as many
+   * messages are held back as may be)
    */
   admitStored(request: StoreRequest, place: AppendPlace): Admission {
     const { records, flags, topic } = request;
     assert(place.firstIndex > this.#lastIndex, 'records are admitted in the order of the log');
     const queue = this.#topics.queue(topic, request.queueId);
-    const isRemembered = (flags & recordFlag.remembered) !== 0;
-    const ids = isRemembered ? messageIdsOf(records) : [];
+    const ids = checkStored(request);
+    const isRemembered = ids.length > 0;
     const before = isRemembered ? this.#pendingSent.find(topic, ids[0]!) : undefined;
     if (before !== undefined) {
       return {
@@ -143,6 +150,9 @@ export class Admissions {
       };
     }
     const isParked = (flags & recordFlag.parked) !== 0;
+    if (isParked && this.#parked.count >= this.#parkedMax) {
+      throw new TLedgerError('OVERLOADED', `${this.#parked.count} messages are held back, as many as may be`);
+    }
     const storedAtMs = Math.max(place.nowMs, this.#storedAtMs);
     this.#storedAtMs = storedAtMs;
     let count = 0;

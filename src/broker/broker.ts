@@ -69,7 +69,7 @@ export class Broker extends BrokerReads {
     const { disk, directory } = options;
     this.#files = new ConsumeQueues({ disk, directory, openFilesMax: this.limits.openQueueFilesMax });
     this.#producers = new ProducerTable(this.limits);
-    this.#admissions = new Admissions(this.topicTable, this.#producers, this.#tables.sent);
+    this.#admissions = new Admissions(this.topicTable, this.#producers, this.#tables, this.limits.parkedMax);
     this.keys = new MessageKeys(
       options,
       () => this.#applied,
@@ -166,8 +166,9 @@ export class Broker extends BrokerReads {
 
   /**
    * Numbers messages that a node made, and knows those that were remembered. What the result names must be appended at
-   * once, as with `admit`. Nothing of the messages is checked: whoever made them did.
-   * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE; nothing is assigned then.
+   * once, as with `admit`. Of the messages only that is checked which every replica must understand: whoever made them did
+   * the rest. @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE, MESSAGE_CORRUPTED, INVALID_ARGUMENT, OVERLOADED;
+   * nothing is assigned then.
    */
   admitStored(request: StoreRequest, place: AppendPlace): Admission {
     assert(this.#isLeading && !this.#checkpoints.hasFailed, 'only a leader admits');

@@ -78,6 +78,20 @@ function fieldsOf(command: Command): object {
   }
 }
 
+/**
+ * The body of a command record that every replica will understand: the leader's door.
+ * @throws TLedgerError INVALID_ARGUMENT for numbers and names that no state can hold, whoever let them through.
+ */
+export function encodeSoundCommand(command: Command): Buffer {
+  const body = encodeCommand(command);
+  try {
+    decodeCommand(body);
+  } catch (error) {
+    throw new TLedgerError('INVALID_ARGUMENT', `the command makes no sense: ${messageOf(error)}`, error);
+  }
+  return body;
+}
+
 /** The command in a committed record. @throws InvariantError for anything this version does not understand. */
 export function decodeCommand(body: Buffer): Command {
   const fields = parseObject(body.toString());
@@ -90,7 +104,7 @@ export function decodeCommand(body: Buffer): Command {
       return {
         type,
         group: readGroup(readName(fields), Object.fromEntries(fields)),
-        onlyNew: fields.get('onlyNew') === true,
+        ...(fields.get('onlyNew') === true ? { onlyNew: true } : {}),
       };
     case 'delete-group':
       return { type, name: readName(fields) };

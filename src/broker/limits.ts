@@ -17,6 +17,8 @@ export interface BrokerLimits {
   readonly producersMax: number;
   /** Runs of messages a producer's repeats are answered from with their offsets. The same on all members. */
   readonly producerRunsMax: number;
+  /** Messages that are held back (delayed, halves of transactions) beyond which the leader takes no further ones. */
+  readonly parkedMax: number;
   /** Open consume queue files. */
   readonly openQueueFilesMax: number;
   /** Most messages and most bytes one pull returns; one message may exceed the bytes. */
@@ -36,6 +38,7 @@ export const defaultBrokerLimits: BrokerLimits = {
   liteTopicsMax: 10_000,
   producersMax: 10_000,
   producerRunsMax: 128,
+  parkedMax: 2_000_000,
   openQueueFilesMax: 256,
   pullCountMax: 4_096,
   pullBytesMax: 4 * 1_048_576,

@@ -3,7 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
-import { type Command, encodeCommand } from '../broker/commands.ts';
+import { type Command, encodeSoundCommand } from '../broker/commands.ts';
 import type { StoreRequest, TopicType } from '../broker/types.ts';
 import { checkMember } from '../format/membership.ts';
 import type { Raft } from '../raft/raft.ts';
@@ -101,13 +101,15 @@ export class Replica implements PeerEvents {
   /**
    * Writes a command; only the leader can. Resolves with its index once it is applied. Whoever decided it answers for its
    * fitting the state it is applied to.
+   * @throws TLedgerError INVALID_ARGUMENT when no replica would understand it; as `append`.
    */
   async command(command: Command, deadlineMs: number): Promise<LogIndex> {
     this.#assertUp();
+    const body = encodeSoundCommand(command);
     return new Promise((resolve, reject) => {
       this.#loop.leading.enqueue({
         kind: 'command',
-        body: encodeCommand(command),
+        body,
         deadlineMs,
         done: (error, index) => (index === null ? reject(error) : resolve(index)),
       });

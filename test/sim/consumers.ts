@@ -2,8 +2,9 @@
 import { groupDefaults } from '../../src/broker/consuming/groups.ts';
 import { decodeMessageRecord } from '../../src/format/message.ts';
 import type { PoppedMessage, PopRequest, Settled, Verdict } from '../../src/replica/consuming/types.ts';
-import { type ClientShared, checkCode, Guess, readFailures, type Work } from './calls.ts';
+import { type ClientShared, checkCode, Guess, type Work } from './calls.ts';
 import { INVISIBLE_MS } from './consumption.ts';
+import { readFailuresOf } from './readers.ts';
 import { hold } from './truth.ts';
 
 /** A group of a run. */
@@ -12,9 +13,6 @@ export interface SimGroup {
   readonly isFifo: boolean;
   readonly attemptsMax: number;
 }
-
-/** What a disk that fails under a read makes of a pop, and a damaged log. */
-const popFailures = new Set([...readFailures, 'DATA_CORRUPTED']);
 
 /** Makes the group, however long it takes. */
 export function putGroup({ world }: ClientShared, group: SimGroup, done: () => void): void {
@@ -91,8 +89,9 @@ export class Consumer {
       const cancel = replica.consuming.pop(request, deadlineMs, reply);
       if (random.next() < 0.05) life.after(random.next() * 50, cancel);
     };
-    world.call(this.#guess.node, work, request.waitMs + world.load.timeoutMs * 1.5, (outcome) => {
-      checkCode(this.#name, outcome, popFailures);
+    const asked = world.nodes[this.#guess.node]!;
+    world.call(asked.number, work, request.waitMs + world.load.timeoutMs * 1.5, (outcome) => {
+      checkCode(this.#name, outcome, readFailuresOf(asked));
       this.#guess.learn(outcome);
       this.#again();
       if (outcome.result !== null) this.#received(topic, outcome.result);
@@ -141,9 +140,10 @@ export class Consumer {
       replica.consuming.settle(request, life.monotonicMs() + world.load.timeoutMs, reply);
     };
     this.#waiting++;
-    world.call(this.#guess.node, work, world.load.timeoutMs * 1.2, (outcome) => {
+    const asked = world.nodes[this.#guess.node]!;
+    world.call(asked.number, work, world.load.timeoutMs * 1.2, (outcome) => {
       this.#waiting--;
-      checkCode(this.#name, outcome, popFailures);
+      checkCode(this.#name, outcome, readFailuresOf(asked));
       this.#guess.learn(outcome);
       if (outcome.result === null) {
         // Consumers say it again until they are heard.

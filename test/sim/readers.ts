@@ -239,7 +239,7 @@ export function bodiesOf(records: Buffer): string[] {
 }
 
 /** What a disk that fails under a read makes of it, and a damaged one. */
-function readFailuresOf(node: SimNode): ReadonlySet<string> {
+export function readFailuresOf(node: SimNode): ReadonlySet<string> {
   return node.isDamaged ? damagedReadFailures : readFailures;
 }
 

@@ -5,14 +5,15 @@ import { encodeMessageRecord } from '../../src/format/message.ts';
 import { brokerProperty } from '../../src/format/message_properties.ts';
 import { recordFlag } from '../../src/format/record_flags.ts';
 import type { LogIndex } from '../../src/raft/types.ts';
-import { type ClientShared, checkCode, Guess, readFailures, type Work } from './calls.ts';
+import { type ClientShared, checkCode, Guess, type Work } from './calls.ts';
+import { readFailuresOf } from './readers.ts';
 import { hold } from './truth.ts';
 
 type Kind = 'plain' | 'delayed' | 'half';
 
 /** What such a call may be refused with, beside what every call may. */
 const recallRefusals = new Set(['ILLEGAL_DELIVERY_TIME']);
-const resolveRefusals = new Set([...readFailures, 'DATA_CORRUPTED', 'TRANSACTION_NOT_FOUND']);
+const resolveRefusals = new Set(['TRANSACTION_NOT_FOUND']);
 
 /** See the head of the file. */
 export class TimedSender {
@@ -118,6 +119,7 @@ export class TimedSender {
 
   #resolve(topic: string, body: string, isCommit: boolean): void {
     const { world } = this.#shared;
+    const asked = world.nodes[this.#guess.node]!;
     if (world.isClosing) return;
     const { consumption, bodies } = world.checker.truth;
     const { commits, rollbacks } = consumption.asked;
@@ -129,8 +131,12 @@ export class TimedSender {
         reply,
       );
     };
-    world.call(this.#guess.node, work, world.load.timeoutMs * 1.2, (outcome) => {
-      checkCode(`${this.#name}, who ends a transaction`, outcome, resolveRefusals);
+    world.call(asked.number, work, world.load.timeoutMs * 1.2, (outcome) => {
+      checkCode(
+        `${this.#name}, who ends a transaction`,
+        outcome,
+        new Set([...resolveRefusals, ...readFailuresOf(asked)]),
+      );
       this.#guess.learn(outcome);
       if (outcome.result === null) {
         if (outcome.code !== 'TRANSACTION_NOT_FOUND')
@@ -152,6 +158,7 @@ export class TimedSender {
   /** Asks for halves whose producers are to be asked, and answers for them. */
   #takeChecks(): void {
     const { world } = this.#shared;
+    const asked = world.nodes[this.#guess.node]!;
     const topics = world.topics.map(({ name }) => name);
     const work: Work<readonly string[]> = ({ replica, life }, reply) =>
       settle(
@@ -160,8 +167,8 @@ export class TimedSender {
           .then((halves) => halves.map(({ half }) => `${half.topic} ${half.id}`)),
         reply,
       );
-    world.call(this.#guess.node, work, world.load.timeoutMs * 1.2, (outcome) => {
-      checkCode(`${this.#name}, who asks for checks`, outcome, resolveRefusals);
+    world.call(asked.number, work, world.load.timeoutMs * 1.2, (outcome) => {
+      checkCode(`${this.#name}, who asks for checks`, outcome, new Set([...resolveRefusals, ...readFailuresOf(asked)]));
       this.#guess.learn(outcome);
       for (const half of outcome.result ?? []) {
         const [topic, id] = half.split(' ') as [string, string];

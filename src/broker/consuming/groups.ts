@@ -73,7 +73,10 @@ export function checkGroupName(name: string): void {
 /** Checks all that is said of a group. @throws TLedgerError ILLEGAL_GROUP, INVALID_ARGUMENT */
 export function checkGroup(group: GroupInfo): void {
   checkGroupName(group.name);
-  const { attemptsMax, retryPolicy } = group;
+  const { isFifo, attemptsMax, retryPolicy, createdAtMs } = group;
+  if (typeof isFifo !== 'boolean' || !Number.isSafeInteger(createdAtMs) || createdAtMs < 0) {
+    throw new TLedgerError('INVALID_ARGUMENT', 'a group is in order or not, and was made at some time');
+  }
   if (!Number.isInteger(attemptsMax) || attemptsMax < 1 || attemptsMax > groupLimits.attemptsMax) {
     throw new TLedgerError(
       'INVALID_ARGUMENT',

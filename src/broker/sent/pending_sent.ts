@@ -1,6 +1,4 @@
 // Message ids that the leader let into the log and that are not applied yet, in front of the window of those that are.
-import { decodeProperties, locateParts, newParts, property } from '../../format/message.ts';
-import { RECORD_HEADER_BYTES, sizeAt } from '../../format/record.ts';
 import type { LogIndex } from '../../raft/types.ts';
 import type { SentWindow } from './sent_window.ts';
 
@@ -44,18 +42,6 @@ export class PendingSent {
   clear(): void {
     this.#pending.clear();
   }
-}
-
-/** The message ids of records that a node made; each has one. */
-export function messageIdsOf(records: Buffer): string[] {
-  const parts = newParts();
-  const ids: string[] = [];
-  for (let at = 0; at < records.length; at += sizeAt(records, at)) {
-    locateParts(records, at + RECORD_HEADER_BYTES, at + sizeAt(records, at), parts);
-    const id = decodeProperties(records, parts.propertiesStart, parts.propertiesEnd).get(property.uniqueKey);
-    if (id !== undefined) ids.push(id);
-  }
-  return ids;
 }
 
 function nameOf(topic: string, id: string): string {

@@ -15,6 +15,7 @@ import { deadLetterRecord } from './dead_letter.ts';
 import { type Gathered, gather, Taken } from './gather.ts';
 import { type JudgedOrder, judge, type Order } from './judge.ts';
 import type { LeaderPort } from './port.ts';
+import { checkMove, checkPop, checkVerdicts } from './request_check.ts';
 import {
   consumingLimits,
   deadLetterTopic,
@@ -86,6 +87,7 @@ export class Lane {
    */
   pop(request: PopRequest, deadlineMs: number, done: Done<readonly PoppedMessage[]>): () => boolean {
     const filter = compileFilter(request.filter);
+    checkPop(request);
     if (this.#pops.length >= consumingLimits.waitingPopsMax) {
       throw new TLedgerError('OVERLOADED', `polling full: ${this.#pops.length} calls wait for ${this.#topic} already`);
     }
@@ -110,11 +112,15 @@ export class Lane {
     for (const { call } of dismissed) call.answer([]);
   }
 
+  /** @throws TLedgerError INVALID_ARGUMENT */
   settle(request: SettleRequest, deadlineMs: number, done: Done<readonly Settled[]>): void {
+    checkVerdicts(request);
     this.#order({ kind: 'settle', request, call: new Call(deadlineMs, done) });
   }
 
+  /** @throws TLedgerError INVALID_ARGUMENT */
   move(request: MoveRequest, deadlineMs: number, done: Done<LogIndex>): void {
+    checkMove(request);
     this.#order({ kind: 'move', request, call: new Call(deadlineMs, done) });
   }
 
@@ -208,7 +214,7 @@ export class Lane {
       await this.#port.ensureGroup(this.#group);
       const moved = positions.map(({ queueId, offset }) => {
         const { max } = this.#port.broker.range(this.#topic, queueId);
-        return { queueId, offset: Math.min(Math.max(0, offset), max) };
+        return { queueId, offset: Math.min(offset, max) };
       });
       order.call.answer(await this.#write({ moved }));
     } catch (error) {

@@ -83,6 +83,8 @@ export const consumingLimits = {
   scanCountMax: 2_048,
   groupsMax: 10_000,
   popCountMax: 32,
+  /** Characters. */
+  attemptIdMax: 256,
 } as const;
 
 /** The topic of a group's dead letters. */

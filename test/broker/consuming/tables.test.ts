@@ -72,12 +72,27 @@ describe('broker: tables of consumer groups', () => {
     expect(again.parked.firstIndex).to.equal(3);
   });
 
+  it('take nothing at all of a command about a group as it was before it was made anew', () => {
+    for (const command of [
+      consume({ settled: [{ queueId: 0, offset: 1 }], popped: [{ ...popped, from: 4 }] }),
+      consume({
+        settled: [{ queueId: 0, offset: 1 }],
+        again: [{ queueId: 0, offset: 2, untilMs: 1, isAttempt: true }],
+      }),
+      consume({ changed: [{ queueId: 1, offset: 1, untilMs: 1, mode: 'keep' }] }),
+    ]) {
+      const tables = busy();
+      rowsOf(tables);
+      tables.apply(command, logIndex(8));
+      expect([...rowsOf(tables)], JSON.stringify(command)).to.deep.equal([]);
+      expect(tables.progress.get('g', 't')!.lastIndex).to.equal(2);
+    }
+  });
+
   it('stop the replica when a command contradicts them', () => {
     const contradictions: readonly Parameters<Tables['apply']>[0][] = [
-      consume({ popped: [{ ...popped, from: 4 }] }),
       consume({ popped: [{ ...popped, from: 5, to: 6, offsets: [6] }] }),
-      consume({ again: [{ queueId: 0, offset: 2, untilMs: 1, isAttempt: true }] }),
-      consume({ changed: [{ queueId: 1, offset: 1, untilMs: 1, mode: 'keep' }] }),
+      consume({ popped: [{ ...popped, from: 5, to: 4, offsets: [] }] }),
       { type: 'drop-parked', index: logIndex(9) },
       { type: 'check-half', index: logIndex(4), nextMs: 1 },
     ];

@@ -2,6 +2,9 @@
 import { expect } from 'chai';
 import { TLedgerError } from '../../../src/base/errors.ts';
 import { groupDefaults } from '../../../src/broker/consuming/groups.ts';
+import { encodeMessageRecord } from '../../../src/format/message.ts';
+import { brokerProperty } from '../../../src/format/message_properties.ts';
+import { recordFlag } from '../../../src/format/record_flags.ts';
 import type { NodeId } from '../../../src/raft/types.ts';
 import type { PoppedMessage, PopRequest } from '../../../src/replica/consuming/types.ts';
 import { Group } from '../group.ts';
@@ -189,5 +192,42 @@ describe('replica: consumer groups in adversity', () => {
     expect(texts(await take())).to.deep.equal(['c']);
     const refused = await move(7, 0).catch((error: unknown) => codeOf(error));
     expect(refused).to.equal('QUEUE_OUT_OF_RANGE');
+  });
+
+  it('lets nothing into the log that the replicas would stumble over', async () => {
+    await send(group, leader, ['a']);
+    const [a] = await take();
+    const refused = (promise: Promise<unknown>) => answered(group, promise).then(() => 'none', codeOf);
+    expect(await refused(settle(group, leader, [change(a!, 0.5)]))).to.equal('INVALID_ARGUMENT');
+    expect(await refused(pop(group, leader, { invisibleMs: Number.NaN }))).to.equal('INVALID_ARGUMENT');
+    expect(await refused(pop(group, leader, { attemptId: 'x'.repeat(300) }))).to.equal('INVALID_ARGUMENT');
+    const replica = group.replica(leader);
+    const command = { type: 'check-half', index: 1 as never, nextMs: 0.5 } as const;
+    expect(await refused(replica.command(command, deadlineMs()))).to.equal('INVALID_ARGUMENT');
+    const store = (flags: number, properties: Record<string, string>, uniqueKey?: string) => {
+      const records = encodeMessageRecord({
+        topic: 't',
+        queueId: 0,
+        body: Buffer.from('b'),
+        uniqueKey,
+        properties,
+        bornAtMs: 1,
+      });
+      return refused(
+        new Promise((resolve, reject) => {
+          replica.store({ topic: 't', queueId: 0, flags, records }, deadlineMs(), (error, result) =>
+            result === null ? reject(error) : resolve(result),
+          );
+        }),
+      );
+    };
+    const { parked, effect, remembered } = recordFlag;
+    expect(await store(parked, { [brokerProperty.deliverAtMs]: 'soon' })).to.equal('INVALID_ARGUMENT');
+    expect(await store(parked, { [brokerProperty.recoverySeconds]: '-1' })).to.equal('INVALID_ARGUMENT');
+    expect(await store(parked, { [brokerProperty.recoverySeconds]: '9'.repeat(15) })).to.equal('INVALID_ARGUMENT');
+    expect(await store(effect, { [brokerProperty.effect]: 'explode' })).to.equal('INVALID_ARGUMENT');
+    expect(await store(remembered, {})).to.equal('INVALID_ARGUMENT');
+    expect(await store(1, {})).to.equal('INVALID_ARGUMENT');
+    expect(await store(parked | remembered, { [brokerProperty.deliverAtMs]: '1' }, 'x')).to.equal('none');
   });
 });

@@ -7,7 +7,7 @@ import type { LogIndex, NodeId } from '../../../src/raft/types.ts';
 import { parkedLimits } from '../../../src/replica/parked/parked_messages.ts';
 import type { AppendResult } from '../../../src/replica/types.ts';
 import { answered } from '../consuming/consumers.ts';
-import { Group } from '../group.ts';
+import { batchOf, Group } from '../group.ts';
 
 describe('replica: messages that are held back', () => {
   let group: Group;
@@ -245,6 +245,35 @@ describe('replica: messages that are held back', () => {
       await delay('a', 3_600_000);
       group.member(leader).clock.turnWallClock(3_600_000);
       await group.until('the message', () => bodies().length > 0, 2_000);
+    });
+  });
+
+  describe('when the log is cut', () => {
+    it('are there for whoever leads, also for one who came back behind the cut', async () => {
+      group = await Group.started({ retentionBytes: 1 });
+      await group.createTopic('t', 2);
+      leader = await group.elect();
+      const away = group.living().find((id) => id !== leader)!;
+      const fill = async (count: number): Promise<void> => {
+        for (let at = 0; at < count; at++)
+          await answered(group, group.append(leader, batchOf('t', ['x'.repeat(8_000)])));
+      };
+      await delay('first', 2_000);
+      group.crash(away, 'kill');
+      await fill(30);
+      const { lastIndex } = await delay('second', 10_000);
+      await group.until('the first', () => bodies().includes('first'), 5_000);
+      await fill(30);
+      await group.until('a cut', () => group.replica(leader).status().firstIndex > 12, 20_000);
+      expect(group.replica(leader).status().firstIndex).to.be.at.most(lastIndex);
+      await group.start(away);
+      const hasAll = (): boolean =>
+        group.replica(away).broker.appliedIndex === group.replica(leader).broker.appliedIndex;
+      await group.until('all of it', hasAll, 20_000);
+      expect(group.member(away).events.join()).to.include('took over a snapshot');
+      await answered(group, group.replica(leader).transferLeadership(away, deadlineMs()));
+      leader = away;
+      await group.until('the second', () => bodies().includes('second'), 15_000);
     });
   });
 });

@@ -121,6 +121,14 @@ export const consumingMutants: readonly Mutant[] = [
       breaks: 'Delayed messages that came before a change of leader are never shown.',
     },
   ]),
+  ...inFile('src/replica/retention.ts', [
+    {
+      name: 'what-is-held-back-is-cut',
+      original: 'index < heldFrom &&\n',
+      replacement: '\n',
+      breaks: 'A delayed message or half is gone when its time has come.',
+    },
+  ]),
   ...inFile('src/broker/sent/pending_sent.ts', [
     {
       name: 'pending-ids-forgotten',
