@@ -105,7 +105,7 @@ export class NodeRun {
       if (this.#isStopping) return;
       if (end.kind === 'failed') return this.#fail(end.error);
       const found = end.kind === 'damaged' ? end.found : null;
-      if (found !== null && this.#isInVain(found.damage)) {
+      if (found !== null && !found.isDispensable && this.#isInVain(found.damage)) {
         return this.#fail(new Error(`damaged again and again: ${describeDamage(found.damage)}`));
       }
       this.#turn = this.#turnTo(found);

@@ -9,7 +9,10 @@ const unit: Damage = { kind: 'derived', file: 'u', what: 'consume queue', reason
 const snapshot: Damage = { kind: 'snapshot', file: 's', index: logIndex(5), reason: 'r' };
 
 /** A node whose serving phases come to these ends, one after the other; the last one goes on. */
-async function run(ends: readonly (Damage | null)[], options: { apartMs?: number; refusal?: Damage } = {}) {
+async function run(
+  ends: readonly (Damage | null)[],
+  options: { apartMs?: number; refusal?: Damage; isDispensable?: boolean } = {},
+) {
   const turns: string[] = [];
   let nowMs = 0;
   let served = 0;
@@ -21,7 +24,8 @@ async function run(ends: readonly (Damage | null)[], options: { apartMs?: number
       const end = ends[served++] ?? null;
       nowMs += options.apartMs ?? 1_000;
       if (end === null) return forever;
-      const found: PhaseEnd = { kind: 'damaged', found: { damage: end, membership: null, isDispensable: false } };
+      const { isDispensable = false } = options;
+      const found: PhaseEnd = { kind: 'damaged', found: { damage: end, membership: null, isDispensable } };
       return { ended: Promise.resolve(found) };
     },
     repair: async (_, { damage }) => {
@@ -49,6 +53,11 @@ describe('the phases of a node', () => {
   it('repairs what turns out to be damaged when derived data are made anew', async () => {
     const { turns } = await run([unit], { refusal: snapshot });
     expect(turns).to.deep.equal(['serve', 'serve without derived', 'repair snapshot', 'serve']);
+  });
+
+  it('never gives up because of a snapshot that it can do without, as often as somebody asks for it', async () => {
+    const { failed, turns } = await run([snapshot, snapshot, snapshot, snapshot, snapshot], { isDispensable: true });
+    expect([failed, turns.length]).to.deep.equal(['goes on', 11]);
   });
 
   for (const damage of [log, unit]) {
