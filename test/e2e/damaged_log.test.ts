@@ -129,7 +129,7 @@ describe('a log with flipped bits', function () {
     await cluster.restart(one);
     await cluster.restart(two);
     for (const nodeId of [one, two]) {
-      expect(await until(async () => (await roleOf(nodeId)) === 'repairing', 15_000)).to.equal(true);
+      expect(await until(async () => (await roleOf(nodeId)) === 'repairing', 45_000)).to.equal(true);
     }
     await cluster.restart(leader);
     for (const nodeId of [one, two]) {
@@ -147,7 +147,7 @@ describe('a log with flipped bits', function () {
     for (const { nodeId } of cluster.members) await cluster.restart(nodeId);
     const isRepairing = async (): Promise<boolean> =>
       (await client.admin.clusterStatus()).nodes.every(({ role }) => role === 'repairing');
-    expect(await until(isRepairing, 15_000)).to.equal(true);
+    expect(await until(isRepairing, 45_000)).to.equal(true);
     await pause(2_000);
     expect(await isRepairing()).to.equal(true);
     const hasty = new TLedgerClient({ endpoints: cluster.endpoints, timeoutMs: 1_500 });
