@@ -38,7 +38,7 @@ export async function recallMessage(
 
 /** @throws TLedgerError ILLEGAL_TOPIC, INVALID_TRANSACTION_ID, TRANSACTION_NOT_FOUND; of the way there. */
 export async function endTransaction(
-  { asks }: Edge,
+  { asks, gateway }: Edge,
   { topic: resource, transactionId: id, resolution }: EndTransactionRequest,
   { caller, deadlineMs }: Asked,
 ): Promise<EndTransactionResponse> {
@@ -46,7 +46,11 @@ export async function endTransaction(
   if (id.trim() === '') throw new TLedgerError('INVALID_TRANSACTION_ID', 'transaction id cannot be empty');
   if (resolution === 'COMMIT' || resolution === 'ROLLBACK') {
     const request = { topic, id, resolution: resolution === 'COMMIT' ? ('commit' as const) : ('rollback' as const) };
-    await asks.ask(resolveCall, () => request, { sizeBytes: REQUEST_BYTES, deadlineMs });
+    const wasOpen = gateway.broker.tables.parked.half(topic, id) !== undefined;
+    // It was open, and an asking whose answer was lost may have resolved it: saying so twice is right.
+    const wasUs = (error: unknown) =>
+      wasOpen && error instanceof TLedgerError && error.code === 'TRANSACTION_NOT_FOUND' ? true : undefined;
+    await asks.askKnowing(resolveCall, () => request, { sizeBytes: REQUEST_BYTES, deadlineMs }, wasUs);
   }
   return { status: okStatus };
 }

@@ -19,6 +19,8 @@ import { durationOf } from './times.ts';
 export const POLLING_MS_MAX = 20_000;
 /** Topics in the settings of one client. */
 export const SETTINGS_TOPICS_MAX = 1_000;
+/** Characters of all that a client says of itself: it is kept for as long as the client lives. */
+export const SETTINGS_CHARACTERS_MAX = 256 * 1_024;
 
 const LITE = { subscriptionQuota: 2_000, topicSizeMax: 64 } as const;
 const PRODUCER_ATTEMPTS_MAX = 3;
@@ -38,6 +40,13 @@ type Topic = NonNullable<Settings['publishing']>['topics'][number];
 
 /** What a client is, by its settings. @throws TLedgerError UNRECOGNIZED_CLIENT, ILLEGAL_TOPIC, ILLEGAL_GROUP, INVALID_ARGUMENT */
 export function roleOf(settings: Settings, caller: Caller): ClientRole {
+  const size = JSON.stringify(settings).length;
+  if (size > SETTINGS_CHARACTERS_MAX) {
+    throw new TLedgerError(
+      'INVALID_ARGUMENT',
+      `settings of ${size} characters; at most ${SETTINGS_CHARACTERS_MAX} are allowed`,
+    );
+  }
   const { publishing, subscription, clientType: type = 'CLIENT_TYPE_UNSPECIFIED' } = settings;
   if (publishing !== undefined) {
     checkCount(publishing.topics.length);

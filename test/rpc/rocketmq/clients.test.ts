@@ -35,6 +35,24 @@ const caller = (clientId: string) => ({
   authority: '',
 });
 
+/** An open transaction: where it is held back, and how the leader tells of it. */
+function halfOf({ gateway }: RocketmqHarness, index: number, id: string, topic = 'orders') {
+  const position = physicalOffset(0);
+  const dueMs = Date.now() - 1;
+  const parked = { index: logIndex(index), kind: 'half', position, sizeBytes: 1, dueMs, checks: 0, topic, id } as const;
+  gateway.fake.tables.parked.add(parked);
+  const properties = { TRAN_MSG: 'true', colour: 'red' };
+  const record = encodeMessageRecord({
+    topic,
+    queueId: 0,
+    body: Buffer.from(id),
+    uniqueKey: id,
+    properties,
+    bornAtMs: 1,
+  });
+  return { id, topic, record };
+}
+
 describe('clients of RocketMQ', () => {
   let harness: RocketmqHarness;
 
@@ -148,6 +166,7 @@ describe('clients of RocketMQ', () => {
         { subscription: { group: { name: 'g' }, subscriptions: [{ topic: { name: 'a b' } }] } },
         'ILLEGAL_TOPIC',
       ],
+      ['more words than reason', { ...producer, userAgent: { platform: 'p'.repeat(262_144) } }, 'BAD_REQUEST'],
       ['more topics than reason', { publishing: { topics: Array(1_001).fill({ name: 'a' }) } }, 'BAD_REQUEST'],
     ];
     it('refuses settings on the stream, which stays open', async () => {
@@ -247,26 +266,7 @@ describe('clients of RocketMQ', () => {
   });
 
   describe('with open transactions', () => {
-    const half = (index: number, id: string, topic = 'orders') => {
-      const position = physicalOffset(0);
-      const dueMs = Date.now() - 1;
-      const parked = {
-        index: logIndex(index),
-        kind: 'half',
-        position,
-        sizeBytes: 1,
-        dueMs,
-        checks: 0,
-        topic,
-        id,
-      } as const;
-      harness.gateway.fake.tables.parked.add(parked);
-      const properties = { TRAN_MSG: 'true', colour: 'red' };
-      const record = encodeMessageRecord({
-        ...{ topic, queueId: 0, body: Buffer.from(id), uniqueKey: id, properties, bornAtMs: 1 },
-      });
-      return { id, topic, record };
-    };
+    const half = (index: number, id: string, topic = 'orders') => halfOf(harness, index, id, topic);
 
     it('are asked about them, one of them each time', async () => {
       const asked: TakeChecksRequest[] = [];
@@ -323,8 +323,14 @@ describe('clients of RocketMQ', () => {
       ]);
       expect(await end({ transactionId: ' ' })).to.equal('INVALID_TRANSACTION_ID');
       expect(await end({ topic: { name: '' } })).to.equal('ILLEGAL_TOPIC');
-      harness.leader.failing('RESOLVE', errorOf('OUTCOME_UNKNOWN'), errorOf('TRANSACTION_NOT_FOUND'));
-      expect(await end({})).to.equal('NOT_FOUND');
+      const lost = () => [errorOf('OUTCOME_UNKNOWN'), errorOf('TRANSACTION_NOT_FOUND')];
+      harness.leader.failing('RESOLVE', ...lost());
+      expect(await end({}), 'there never was one').to.equal('NOT_FOUND');
+      halfOf(harness, 9, 't');
+      harness.leader.failing('RESOLVE', ...lost());
+      expect(await end({}), 'the first asking was heard').to.equal('OK');
+      harness.leader.failing('RESOLVE', errorOf('TRANSACTION_NOT_FOUND'));
+      expect(await end({}), 'somebody else was faster').to.equal('NOT_FOUND');
     });
 
     it('hear once that a message is recalled, even when the first answer was lost', async () => {
