@@ -6,9 +6,10 @@ import type { Popped, PoppedAgain, QueuedMessage } from '../../broker/consuming/
 import type { GroupInfo } from '../../broker/consuming/groups.ts';
 import type { QueueProgress } from '../../broker/consuming/progress.ts';
 import type { MessageFilter } from '../../broker/filter/filter.ts';
+import { isWanted } from '../../broker/filter/record_filter.ts';
 import type { TopicInfo } from '../../broker/types.ts';
-import { decodeProperties, locateParts, newParts, queueOffset } from '../../format/message.ts';
-import { RECORD_HEADER_BYTES, sizeAt } from '../../format/record.ts';
+import { queueOffset } from '../../format/message.ts';
+import { sizeAt } from '../../format/record.ts';
 import type { LeaderPort } from './port.ts';
 import { consumingLimits, type PopRequest } from './types.ts';
 
@@ -89,8 +90,6 @@ export async function gather(place: GatherPlace): Promise<Gathered> {
   await (isInOrder ? gathering.inOrder() : gathering.inAnyOrder());
   return gathering;
 }
-
-const parts = newParts();
 
 class Gathering implements Gathered {
   readonly chosen: Chosen[] = [];
@@ -264,12 +263,4 @@ class Gathering implements Gathered {
 function nullIfCut(error: unknown): null {
   if (error instanceof TLedgerError && error.code === 'OFFSET_OUT_OF_RANGE') return null;
   throw error;
-}
-
-/** Whether the filter takes the message of a whole record. */
-function isWanted(record: Buffer, filter: MessageFilter): boolean {
-  if (filter.takesAll) return true;
-  locateParts(record, RECORD_HEADER_BYTES, record.length, parts);
-  const properties = decodeProperties(record, parts.propertiesStart, parts.propertiesEnd);
-  return filter.matches((name) => properties.get(name));
 }

@@ -91,7 +91,6 @@ export class Lane {
     if (this.#pops.length >= consumingLimits.waitingPopsMax) {
       throw new TLedgerError('OVERLOADED', `polling full: ${this.#pops.length} calls wait for ${this.#topic} already`);
     }
-    if (request.poller !== undefined) this.#dismiss(request.poller);
     const untilMs = Math.min(this.#port.clock.monotonicMs() + request.waitMs, deadlineMs);
     const pop = { request, filter, untilMs, call: new Call(deadlineMs, done) };
     this.#pops.push(pop);
@@ -103,13 +102,6 @@ export class Lane {
       this.#rest();
       return isWaiting;
     };
-  }
-
-  /** What this step has chosen for it already is dropped with it. */
-  #dismiss(poller: string): void {
-    const dismissed = this.#pops.filter(({ request }) => request.poller === poller);
-    this.#pops = this.#pops.filter(({ request }) => request.poller !== poller);
-    for (const { call } of dismissed) call.answer([]);
   }
 
   /** @throws TLedgerError INVALID_ARGUMENT */

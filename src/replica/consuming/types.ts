@@ -22,8 +22,6 @@ export interface PopRequest {
    * count as soon as they do.
    */
   readonly lite?: readonly string[] | undefined;
-  /** Whoever waits under the same name gets nothing any more: it asks for something else now. */
-  readonly poller?: string | undefined;
 }
 
 /** Stands for one delivery of one message: `Receipt`s of earlier deliveries are not valid any more. */

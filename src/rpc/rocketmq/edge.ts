@@ -4,6 +4,7 @@ import type { CallContext } from '../calls.ts';
 import type { Gateway } from '../gateway.ts';
 import type { Clients } from './clients.ts';
 import type { LeaderAsks } from './leader_asks.ts';
+import type { LiteSubscriptions } from './lite_subscriptions.ts';
 import type { Renewals } from './renewals.ts';
 import type { Returns } from './returns.ts';
 
@@ -16,4 +17,5 @@ export interface Edge {
   readonly clients: Clients;
   readonly renewals: Renewals;
   readonly returns: Returns;
+  readonly lite: LiteSubscriptions;
 }

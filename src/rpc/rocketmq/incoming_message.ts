@@ -1,5 +1,6 @@
 // A message of RocketMQ's protocol on its way in: what is stored of it (format/message_properties.ts names the properties).
 import { TLedgerError } from '../../base/errors.ts';
+import { checkLiteName } from '../../broker/lite/lite_table.ts';
 import { encodeMessageRecord, type OutgoingMessage } from '../../format/message.ts';
 import { brokerProperty } from '../../format/message_properties.ts';
 import { recordFlag } from '../../format/record_flags.ts';
@@ -13,6 +14,10 @@ export interface IncomingMessage {
   readonly id: string;
   /** '' for none: any queue will do. */
   readonly messageGroup: string;
+  /** Of a message of type PRIORITY: the higher, the sooner. */
+  readonly priority: number;
+  /** Of a message of type LITE. */
+  readonly liteTopic: string;
   /** When it is due; null unless it is a delayed one. */
   readonly dueMs: number | null;
   /** Of its record (format/record_flags.ts). */
@@ -36,6 +41,11 @@ export function incomingMessage(message: CheckedMessage, { nowMs, peer }: Origin
   if (type === 'TRANSACTION' && (messageGroup !== '' || system.deliveryTimestamp !== undefined)) {
     throw new TLedgerError('MESSAGE_TYPE_MISMATCH', 'a transactional message has neither message group nor delay');
   }
+  const { priority = 0, liteTopic = '' } = system;
+  if (type === 'PRIORITY' && priority < 0) {
+    throw new TLedgerError('INVALID_ARGUMENT', `the priority ${priority} is negative`);
+  }
+  if (type === 'LITE') checkLiteName(liteTopic);
   const isParked = type === 'TRANSACTION' || (dueMs !== null && dueMs > nowMs);
   const content = {
     body,
@@ -50,7 +60,7 @@ export function incomingMessage(message: CheckedMessage, { nowMs, peer }: Origin
   };
   checkSize(content.properties, message);
   const flags = recordFlag.remembered | (isParked ? recordFlag.parked : 0);
-  return { type, id: system.messageId, messageGroup, dueMs, flags, content };
+  return { type, id: system.messageId, messageGroup, priority, liteTopic, dueMs, flags, content };
 }
 
 /** The record of a message for a queue. A fresh one each time: whoever stores it writes into it. */

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { TLedgerError } from '../../base/errors.ts';
 import { compileFilter, type FilterExpression as StoredFilter } from '../../broker/filter/filter.ts';
+import type { TopicInfo } from '../../broker/types.ts';
 import { consumingLimits, type PoppedMessage, type PopRequest } from '../../replica/consuming/types.ts';
 import type { FilterExpression, Resource } from '../../wire/rocketmq/definitions.ts';
 import type { ReceiveMessageRequest, ReceiveMessageResponse } from '../../wire/rocketmq/service_messages.ts';
@@ -77,7 +78,7 @@ class Receive {
     });
     const group = groupKey(request.group, caller);
     const named = request.messageQueue?.topic ?? null;
-    const { name: topic } = await findTopic(gateway, named, { caller, deadlineMs: open.stepDeadlineMs });
+    const { name: topic, messageType } = await findTopic(gateway, named, { caller, deadlineMs: open.stepDeadlineMs });
     const pop = {
       group,
       topic,
@@ -85,24 +86,58 @@ class Receive {
       countMax: Math.min(Math.max(request.batchSize, 1), consumingLimits.popCountMax),
       bytesMax: POP_BYTES_MAX,
       invisibleMs: invisibleMsOf(request),
-      attemptId: request.attemptId || this.#newAttempt(group),
+      attemptId: request.attemptId || this.#newAttempt(group, messageType),
     };
-    const popped = await this.#pop(pop, nowMs + polling.waitMs, open);
+    const untilMs = nowMs + polling.waitMs;
+    const popped =
+      messageType === 'lite'
+        ? await this.#popLite(pop, untilMs, open, caller.clientId)
+        : await this.#pop(pop, untilMs, open, new AbortController());
     if (popped.length === 0) {
       return this.#end([{ status: statusOfCode('MESSAGE_NOT_FOUND', 'no new message') }, this.#time()]);
     }
     this.#deliver(popped, { group, topic }, named!, request.autoRenew ? caller.clientId : null);
   }
 
-  /** What this node asks for again, in a group in order, must bring the same messages again: nobody else gets them. */
-  #newAttempt(group: string): string {
-    return this.#edge.gateway.broker.tables.groups.get(group)?.isFifo === true ? randomUUID() : '';
+  /** What this node asks for again, in order, must bring the same messages again: nobody else gets them. */
+  #newAttempt(group: string, topicType: TopicInfo['messageType']): string {
+    const isInOrder = topicType === 'lite' || this.#edge.gateway.broker.tables.groups.get(group)?.isFifo === true;
+    return isInOrder ? randomUUID() : '';
   }
 
-  /** Asks until there is something, or the time is over. */
-  async #pop(pop: Omit<PopRequest, 'waitMs'>, untilMs: number, open: OpenCall): Promise<readonly PoppedMessage[]> {
+  /** Of a topic of type lite: only what the client wants, which may change while it waits. */
+  async #popLite(
+    pop: Omit<PopRequest, 'waitMs'>,
+    untilMs: number,
+    open: OpenCall,
+    clientId: string,
+  ): Promise<readonly PoppedMessage[]> {
+    const { lite, clock } = this.#edge;
+    for (;;) {
+      const withdrawal = new AbortController();
+      let hasChanged = false;
+      const forget = lite.onChange(clientId, () => {
+        hasChanged = true;
+        withdrawal.abort();
+      });
+      try {
+        const popped = await this.#pop({ ...pop, lite: [...lite.of(clientId, pop)] }, untilMs, open, withdrawal);
+        const isOver = open.isOver || this.#isDraining || clock.monotonicMs() >= untilMs;
+        if (popped.length > 0 || !hasChanged || isOver) return popped;
+      } finally {
+        forget();
+      }
+    }
+  }
+
+  /** Asks until there is something, the time is over, or the question is withdrawn. */
+  async #pop(
+    pop: Omit<PopRequest, 'waitMs'>,
+    untilMs: number,
+    open: OpenCall,
+    withdrawal: AbortController,
+  ): Promise<readonly PoppedMessage[]> {
     const { asks, clock } = this.#edge;
-    const withdrawal = new AbortController();
     open.whenOver(() => withdrawal.abort());
     open.onDrain(() => {
       this.#isDraining = true;
@@ -114,7 +149,7 @@ class Receive {
       return await asks.ask(popCall, request, options);
     } catch (error) {
       // No leader was found in all that time: nothing is wrong with the call, and the next one may have more luck.
-      const isTimeOver = clock.monotonicMs() >= untilMs || this.#isDraining || open.isOver;
+      const isTimeOver = clock.monotonicMs() >= untilMs || withdrawal.signal.aborted;
       if (isTimeOver && error instanceof TLedgerError && error.code !== 'INTERNAL') return [];
       throw error;
     }

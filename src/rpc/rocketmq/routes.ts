@@ -29,7 +29,9 @@ export async function queryRoute(
 ): Promise<QueryRouteResponse> {
   const topic = await findTopic(gateway, resource, asked);
   const queue = queueMaker(gateway, topic, resource!, endpointsFor(gateway, endpoints, asked.caller));
-  const messageQueues = Array.from({ length: topic.queues }, (_, id) => queue(id));
+  // Lite topics are queues, which are nothing for clients to choose from.
+  const count = topic.messageType === 'lite' ? 1 : topic.queues;
+  const messageQueues = Array.from({ length: count }, (_, id) => queue(id));
   return { status: okStatus, messageQueues };
 }
 
@@ -43,7 +45,8 @@ export async function queryAssignment(
   const topic = await findTopic(gateway, resource, asked);
   const queue = queueMaker(gateway, topic, resource!, endpointsFor(gateway, endpoints, asked.caller));
   const isFifo = gateway.broker.tables.groups.get(group)?.isFifo === true;
-  const ids = isFifo ? Array.from({ length: topic.queues }, (_, id) => id) : [WHOLE_BROKER];
+  const ids =
+    isFifo && topic.messageType !== 'lite' ? Array.from({ length: topic.queues }, (_, id) => id) : [WHOLE_BROKER];
   return { status: okStatus, assignments: ids.map((id) => ({ messageQueue: queue(id) })) };
 }
 

@@ -6,7 +6,7 @@ import type { TopicInfo } from '../../broker/types.ts';
 import type { AppendResult } from '../../replica/types.ts';
 import type { Message, Status } from '../../wire/rocketmq/definitions.ts';
 import type { SendMessageRequest, SendMessageResponse, SendResultEntry } from '../../wire/rocketmq/service_messages.ts';
-import { storeCall } from '../consuming_calls.ts';
+import { addLiteCall, storeCall } from '../consuming_calls.ts';
 import type { Asked } from './answering.ts';
 import type { Edge } from './edge.ts';
 import { recallHandle } from './handles.ts';
@@ -17,6 +17,8 @@ import { topicKey } from './namespaces.ts';
 import { QueueChoice } from './queue_choice.ts';
 import { okStatus, statusOfEntries } from './status.ts';
 import { findTopic } from './topics.ts';
+
+const LITE_REQUEST_BYTES = 256;
 
 /** Serves SendMessage on one node. */
 export class Sender {
@@ -40,8 +42,8 @@ export class Sender {
     });
     const topic = await findTopic(gateway, first.topic, asked);
     checkTypes(incoming, topic);
-    const { flags, messageGroup } = incoming[0]!;
-    const queueId = this.#queues.choose(topic.name, topic.queues, incoming.length === 1 ? messageGroup : '');
+    const { flags } = incoming[0]!;
+    const queueId = await this.#queueFor(incoming, topic, asked);
     const encode = (): Buffer => checkBatch(incoming.map((one) => recordOf(one, topic.name, queueId)));
     let encoded: Buffer | null = encode();
     const sizeBytes = encoded.length;
@@ -54,6 +56,19 @@ export class Sender {
     const result = await asks.ask(storeCall, request, { sizeBytes, deadlineMs: asked.deadlineMs });
     const entries = incoming.map((message, at) => entryOf(message, result, at));
     return { status: statusOfEntries(entries), entries };
+  }
+
+  /** @throws TLedgerError LITE_TOPIC_QUOTA_EXCEEDED; of the way to the leader. */
+  async #queueFor(incoming: readonly IncomingMessage[], topic: TopicInfo, { deadlineMs }: Asked): Promise<number> {
+    const { type, messageGroup, priority, liteTopic } = incoming[0]!;
+    if (type === 'PRIORITY') return Math.min(priority, topic.queues - 1);
+    if (type !== 'LITE')
+      return this.#queues.choose(topic.name, topic.queues, incoming.length === 1 ? messageGroup : '');
+    const { gateway, asks } = this.#edge;
+    const known = gateway.broker.tables.lite.queueOf(topic.name, liteTopic);
+    if (known !== undefined) return known;
+    const request = { topic: topic.name, lite: liteTopic };
+    return asks.ask(addLiteCall, () => request, { sizeBytes: LITE_REQUEST_BYTES, deadlineMs });
   }
 
   /** The answer when nothing was stored: one entry a message all the same. */
@@ -96,7 +111,6 @@ function checkSameTopic(messages: readonly Message[], { caller }: Asked): Messag
 function checkTypes(incoming: readonly IncomingMessage[], topic: TopicInfo): void {
   for (const { type } of incoming) {
     checkMessageType(type, topic);
-    if (type === 'LITE' || type === 'PRIORITY') throw new TLedgerError('NOT_IMPLEMENTED', `messages of type ${type}`);
     if (incoming.length > 1 && type !== 'NORMAL') {
       throw new TLedgerError('MESSAGE_TYPE_MISMATCH', `several messages in one call are NORMAL ones, not ${type}`);
     }

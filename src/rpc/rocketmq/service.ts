@@ -7,8 +7,12 @@ import { type Asked, answering, failureStatus } from './answering.ts';
 import { Clients } from './clients.ts';
 import type { Edge } from './edge.ts';
 import { LeaderAsks } from './leader_asks.ts';
+import { syncLiteSubscription } from './lite.ts';
+import { LiteSubscriptions } from './lite_subscriptions.ts';
+import { getOffset, queryOffset, updateOffset } from './offsets.ts';
 import { endTransaction, recallMessage } from './parked.ts';
 import { heartbeat, notifyClientTermination } from './presence.ts';
+import { pullHandler } from './pull.ts';
 import { receiveHandler } from './receive.ts';
 import { Renewals } from './renewals.ts';
 import { Returns } from './returns.ts';
@@ -17,7 +21,6 @@ import { Sender } from './send.ts';
 import { acknowledge, changeInvisibleDuration, forwardToDeadLetters } from './settle.ts';
 import { telemetryHandler } from './telemetry.ts';
 import { TransactionChecks } from './transaction_checks.ts';
-import { notImplemented, notImplementedStream } from './unsupported.ts';
 
 /** The service of one node. */
 export interface MessagingService {
@@ -34,8 +37,12 @@ export function newMessagingService(gateway: Gateway, context: CallContext): Mes
   const asks = new LeaderAsks(gateway, context);
   const renewals = new Renewals(asks, clock, (error) => void failureStatus(context, 'renewal', error));
   const returns = new Returns(asks, clock);
-  const edge: Edge = { gateway, context, clock, asks, clients, renewals, returns };
-  clients.onGone((clientId) => renewals.giveUp(clientId));
+  const lite = new LiteSubscriptions();
+  const edge: Edge = { gateway, context, clock, asks, clients, renewals, returns, lite };
+  clients.onGone((clientId) => {
+    renewals.giveUp(clientId);
+    lite.forget(clientId);
+  });
   const checks = new TransactionChecks(edge);
   return {
     handlers: handlersOf(edge),
@@ -87,10 +94,10 @@ function handlersOf(edge: Edge): MessagingHandlers {
       receiptHandle: request?.receiptHandle ?? '',
     })),
     forwardMessageToDeadLetterQueue: call('ForwardMessageToDeadLetterQueue', forwardToDeadLetters, onlyStatus),
-    pullMessage: notImplementedStream(context),
-    updateOffset: call('UpdateOffset', notImplemented, onlyStatus),
-    getOffset: call('GetOffset', notImplemented, (status) => ({ status, offset: '0' })),
-    queryOffset: call('QueryOffset', notImplemented, (status) => ({ status, offset: '0' })),
-    syncLiteSubscription: call('SyncLiteSubscription', notImplemented, onlyStatus),
+    pullMessage: pullHandler(edge),
+    updateOffset: call('UpdateOffset', updateOffset, onlyStatus),
+    getOffset: call('GetOffset', getOffset, (status) => ({ status, offset: '0' })),
+    queryOffset: call('QueryOffset', queryOffset, (status) => ({ status, offset: '0' })),
+    syncLiteSubscription: call('SyncLiteSubscription', syncLiteSubscription, onlyStatus),
   };
 }

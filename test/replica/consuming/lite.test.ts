@@ -107,19 +107,5 @@ describe('replica: topics of special types', () => {
       await send(await addLite('later'), 'wanted');
       expect(texts(await answered(group, waiting))).to.deep.equal(['wanted']);
     });
-
-    it('leave whoever asks for something else now at once', async () => {
-      const beforeMs = group.clock.monotonicMs();
-      const before = pop(group, leader, { lite: ['a'], waitMs: 5_000, poller: 'one' });
-      const other = pop(group, leader, { lite: ['a'], waitMs: 60_000, poller: 'other' });
-      await group.run(100);
-      const after = pop(group, leader, { lite: ['a', 'b'], waitMs: 5_000, poller: 'one' });
-      expect(await answered(group, before)).to.deep.equal([]);
-      expect(group.clock.monotonicMs() - beforeMs).to.be.lessThan(1_000);
-      await send(await addLite('b'), 'b1');
-      expect(texts(await answered(group, after))).to.deep.equal(['b1']);
-      await send(await addLite('a'), 'a1');
-      expect(texts(await answered(group, other))).to.deep.equal(['a1']);
-    });
   });
 });

@@ -2,7 +2,11 @@
 import { type CallOptions, Client, credentials, Metadata } from '@grpc/grpc-js';
 import type { Message, Settings, SystemProperties } from '../../../src/wire/rocketmq/definitions.ts';
 import { messagingService } from '../../../src/wire/rocketmq/service.ts';
-import type { ReceiveMessageResponse, TelemetryCommand } from '../../../src/wire/rocketmq/service_messages.ts';
+import type {
+  PullMessageResponse,
+  ReceiveMessageResponse,
+  TelemetryCommand,
+} from '../../../src/wire/rocketmq/service_messages.ts';
 import type { Method } from '../../../src/wire/services.ts';
 
 /** Any part of a message; the rest is as if it had not been sent. */
@@ -89,6 +93,25 @@ export class RawClient implements AsyncDisposable {
     const elements: ReceiveMessageResponse[] = [];
     return new Promise((resolve, reject) => {
       stream.on('data', (element: ReceiveMessageResponse) => elements.push(element));
+      stream.on('error', reject);
+      stream.on('end', () => resolve(elements));
+    });
+  }
+
+  /** All elements of the answer to PullMessage. */
+  pull(request: Some<RequestOf<'pullMessage'>>, timeoutMs = 10_000): Promise<PullMessageResponse[]> {
+    const { path, requestSerialize, responseDeserialize } = messagingService.pullMessage;
+    const stream = this.#client.makeServerStreamRequest(
+      path,
+      requestSerialize as (request: object) => Buffer,
+      responseDeserialize,
+      { group: { name: 'billing' }, batchSize: 32, ...request },
+      this.metadata,
+      { deadline: Date.now() + timeoutMs },
+    );
+    const elements: PullMessageResponse[] = [];
+    return new Promise((resolve, reject) => {
+      stream.on('data', (element: PullMessageResponse) => elements.push(element));
       stream.on('error', reject);
       stream.on('end', () => resolve(elements));
     });

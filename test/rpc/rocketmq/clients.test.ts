@@ -363,12 +363,6 @@ describe('clients of RocketMQ', () => {
     expect(response.status?.code).to.equal('BAD_REQUEST');
     client.close();
   });
-
-  it('are told what is not served', async () => {
-    for (const name of ['updateOffset', 'getOffset', 'queryOffset', 'syncLiteSubscription'] as const) {
-      expect((await harness.client.ask(name, {})).status?.code).to.equal('NOT_IMPLEMENTED');
-    }
-  });
 });
 
 describe('deliveries to clients that work on them', () => {
