@@ -1,6 +1,7 @@
 // `tledger index rebuild`: everything derived, made anew from the log of a stopped node.
 import { TLedgerError } from '../base/errors.ts';
 import { logIndex } from '../raft/types.ts';
+import { refuseUnderRepair } from '../storage/repair_mark.ts';
 import { type OfflineOptions, surveyDirectory, withOffline } from './offline.ts';
 import { knownCommitted, rebuildOffline } from './repair.ts';
 
@@ -25,6 +26,7 @@ export function rebuildDirectory(
 ): Promise<RebuiltDirectory> {
   return withOffline(options, async (opened) => {
     const survey = await surveyDirectory(opened, options.onProgress);
+    refuseUnderRepair(opened.group.disk, opened.group.directory);
     const gap = survey.gaps.find(({ isVouched }) => isVouched);
     if (gap !== undefined) {
       throw new TLedgerError(

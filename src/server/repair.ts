@@ -82,7 +82,9 @@ export function repairDirectory(options: RepairOptions): Promise<Repaired> {
     const loss = first === undefined ? null : await lossFrom(opened.group, first.firstIndex, survey);
     const plan = { report: reportOf(opened, survey), steps: stepsFor(opened, survey, options.cutFrom), loss };
     options.onPlan(plan);
-    const isHopeless = first !== undefined && options.cutFrom === null;
+    // What a repair has left half-way is no log that anything could be made of.
+    const isUnfinished = survey.findings.some(({ kind }) => kind === 'log');
+    const isHopeless = isUnfinished || (first !== undefined && options.cutFrom === null);
     const isNothing = plan.steps.every(({ action }) => action === 'none');
     if (options.dryRun || isHopeless || isNothing) return { ...plan, after: null };
     await carryOut(opened, survey, options.cutFrom === null ? null : first!.firstIndex);
@@ -119,7 +121,9 @@ function stepsFor({ group }: OfflineDirectory, survey: Survey, cutFrom: number |
   });
   for (const finding of survey.findings) {
     const { file, kind, reason } = finding;
-    if (kind === 'derived') {
+    if (kind === 'log') {
+      steps.push({ action: 'none', what: file, why: `${reason}: start the node in its group, which goes on with it` });
+    } else if (kind === 'derived') {
       steps.push({ action: 'rebuild', what: `the ${finding.what} in ${file}`, why: 'made anew from the log' });
     } else if (kind === 'file') {
       const isHalf = reason.startsWith('one of') || file.endsWith('/checkpoint');

@@ -3,6 +3,7 @@ import { type LogIndex, logIndex } from '../raft/types.ts';
 import { EMPTY_TIP } from './log_tip.ts';
 import type { WalkTip } from './log_walk.ts';
 import { type LogGap, type OfflineGroup, walkLog } from './offline.ts';
+import { unfinishedRepair } from './repair_mark.ts';
 import { checkSnapshots } from './scrub.ts';
 import { type RecordCounts, RecordUnits } from './scrub_derived.ts';
 import { type Pace, unhurried } from './scrub_pace.ts';
@@ -67,5 +68,7 @@ export async function surveyOffline(
   await units.compare();
   const snapshots = await checkSnapshots(disk, directory, pace, onFinding);
   findings.push(...damagedSlots(disk, directory));
+  const unfinished = unfinishedRepair(disk, directory);
+  if (unfinished !== null) findings.push(unfinished);
   return { ...units.counts, whole, last, gaps, findings, snapshots };
 }

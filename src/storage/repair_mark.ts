@@ -4,7 +4,7 @@ import { TLedgerError } from '../base/errors.ts';
 import { physicalOffset } from '../format/record.ts';
 import { readUint64, writeUint64 } from '../format/uint64.ts';
 import { type LogIndex, logIndex, type Term, term } from '../raft/types.ts';
-import { DamageError } from './damage.ts';
+import { type Damage, DamageError } from './damage.ts';
 import type { Disk } from './disk.ts';
 import { SlotFile } from './slots.ts';
 
@@ -51,12 +51,18 @@ export function isUnderRepair(disk: Disk, directory: string): boolean {
   return disk.exists(pathOf(directory));
 }
 
-/** @throws DamageError when a repair has not ended: the log may lack what was vouched for, and must not be used. */
-export function refuseUnderRepair(disk: Disk, directory: string): void {
+/** What the mark itself says: the log may lack what was vouched for, and must not be used. Null when there is none. */
+export function unfinishedRepair(disk: Disk, directory: string): (Damage & { readonly kind: 'log' }) | null {
   const file = pathOf(directory);
-  if (!disk.exists(file)) return;
+  if (!disk.exists(file)) return null;
   const reason = 'a repair of this log has not ended';
-  throw new DamageError({ kind: 'log', file, position: physicalOffset(0), index: logIndex(1), reason });
+  return { kind: 'log', file, position: physicalOffset(0), index: logIndex(1), reason };
+}
+
+/** @throws DamageError when a repair has not ended. */
+export function refuseUnderRepair(disk: Disk, directory: string): void {
+  const damage = unfinishedRepair(disk, directory);
+  if (damage !== null) throw new DamageError(damage);
 }
 
 /** Durable, and as a whole, when it returns. */

@@ -8,8 +8,11 @@ import { expect } from 'chai';
 import { TLedgerClient } from '../../src/client/client.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Logger } from '../../src/observe/logger.ts';
+import { logIndex, term } from '../../src/raft/types.ts';
 import { startNode } from '../../src/server/node.ts';
 import { freePorts } from '../../src/server/ports.ts';
+import { RealDisk } from '../../src/storage/real_disk.ts';
+import { saveRepairMark } from '../../src/storage/repair_mark.ts';
 import { type Run, run } from '../cli/harness.ts';
 
 const COUNT = 60;
@@ -267,6 +270,23 @@ describe('tools for a stopped node', function () {
       expect(json(rebuilt)).to.include({ firstIndex: 1, lastIndex, topics: 1, bytesCut: 0 });
       expect(units()).to.deep.equal(before);
       expect((await verify()).exitCode).to.equal(0);
+    });
+
+    it('and all other tools, leave alone what a repair has left half-way', async () => {
+      saveRepairMark(new RealDisk(), directory, { index: logIndex(1_000), term: term(1) });
+      const before = contentOf(directory);
+      const said = 'a repair of this log has not ended';
+      for (const outcome of [await run(['index', 'rebuild', '--data-dir', dataDir]), await verify(), await repair()]) {
+        expect(outcome.exitCode).to.equal(1);
+        expect(outcome.stdout.toString() + outcome.stderr)
+          .to.include(said)
+          .and.not.include('nothing is damaged');
+        expect(contentOf(directory)).to.deep.equal(before);
+      }
+      const { steps } = json(await repair('--dry-run', '--format', 'json'));
+      expect(steps).to.have.length(1);
+      expect(steps[0].action).to.equal('none');
+      expect(steps[0].why).to.include('start the node');
     });
 
     it('changes nothing when the log is damaged', async () => {
