@@ -1,6 +1,8 @@
 // Repairs the files of a stopped node as far as that is possible without its peers: what is derived is made anew, a small
 // file with one good slot gets two, an unfinished write goes. Records that the node vouched for are cut only when it is
 // told to, from exactly the record on that is damaged; what that loses is counted before.
+import { copyFileSync, existsSync, renameSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { TLedgerError } from '../base/errors.ts';
 import { decodeMessageRecord } from '../format/message.ts';
 import { indexAt, magicAt, recordMagic, sizeAt } from '../format/record.ts';
@@ -13,6 +15,7 @@ import { LevelStateStore } from '../storage/level_state_store.ts';
 import { EMPTY_TIP, type LogTip } from '../storage/log_tip.ts';
 import { type OfflineGroup, walkLog } from '../storage/offline.ts';
 import type { Survey } from '../storage/offline_survey.ts';
+import { Segments } from '../storage/segment.ts';
 import { type OfflineDirectory, type OfflineOptions, surveyDirectory, withOffline } from './offline.ts';
 import { type DirectoryReport, reportOf } from './offline_report.ts';
 
@@ -155,6 +158,7 @@ async function carryOut(opened: OfflineDirectory, survey: Survey, cutFrom: LogIn
     const { whole } = survey;
     if (whole.chainCrc === null) throw new TLedgerError('DATA_CORRUPTED', 'where the log begins is not known');
     upTo = logIndex(Math.min(committed, whole.index));
+    unlinkSegment(`${directory}/commitlog`, whole.end - (whole.end % opened.group.identity.segmentSizeBytes));
     const store = await openStore(directory);
     await store.load().catch(() => store.reset().then(() => store.load()));
     await store.replace([]);
@@ -164,6 +168,15 @@ async function carryOut(opened: OfflineDirectory, survey: Survey, cutFrom: LogIn
     checkpoint.close();
   }
   await rebuildOffline(opened, survey, upTo);
+}
+
+/** A backup may hold the very file that is cut, by a link: what it holds stays as it is. */
+function unlinkSegment(directory: string, start: number): void {
+  const path = join(directory, Segments.nameOf(start));
+  if (!existsSync(path) || statSync(path).nlink === 1) return;
+  const copy = `${path}.unlinked`;
+  copyFileSync(path, copy);
+  renameSync(copy, path);
 }
 
 async function surveyAgain(opened: OfflineDirectory, options: RepairOptions): Promise<DirectoryReport> {

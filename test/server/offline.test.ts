@@ -1,7 +1,17 @@
 // The tools for the files of a stopped node, by their commands: what they find, what they repair, what they refuse.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -242,7 +252,9 @@ describe('tools for a stopped node', function () {
       expect(wrong.exitCode).to.equal(1);
       expect(wrong.stderr).to.include(`the first damaged record is ${bad.index}`);
       expect(readFileSync(segmentPath).equals(before)).to.equal(true);
+      linkSync(segmentPath, join(dataDir, 'backup'));
       const cut = await repair('--cut-from', String(bad.index), '--format', 'json');
+      expect(readFileSync(join(dataDir, 'backup')).equals(before), 'a backup keeps what it holds').to.equal(true);
       expect(cut.exitCode, cut.stderr).to.equal(0);
       const { after, loss } = json(cut);
       expect(after).to.include({ lastIndex: bad.index - 1, flushedIndex: bad.index - 1, appliedIndex: bad.index - 1 });
