@@ -76,18 +76,26 @@ describe("RocketMQ's service of real nodes", function () {
     expect(offsets.size).to.equal(1);
   });
 
-  /** A node that does not lead, and its client. */
+  /** A node that starts again. */
+  let restarting: { readonly nodeId: string; readonly done: Promise<unknown> } | null = null;
+
+  /** The clients of a node that does not lead, and of another one that runs. */
   const follower = async () => {
-    const leader = await cluster.waitForLeader();
-    const at = cluster.endpoints.findIndex((_, index) => `n${index}` !== leader.nodeId);
-    return { leader: leader.nodeId, client: clients[at]!, other: clients[(at + 1) % 3]! };
+    const { nodeId: leader } = await cluster.waitForLeader();
+    const running = clients.filter((_, at) => `n${at}` !== restarting?.nodeId);
+    const client = running.find((one) => one !== clients[Number(leader.slice(1))])!;
+    return { leader, client, other: running.find((one) => one !== client)! };
+  };
+  /** Hands a group all that is there already. */
+  const drain = async (client: RawClient, name: string): Promise<void> => {
+    const request = { group: { name }, longPollingTimeout: { seconds: '0', nanos: 500_000_000 } };
+    while ((await client.messages(request)).length > 0);
   };
   const group = (name: string) => ({ group: { name }, longPollingTimeout: { seconds: '5' } });
 
   it('leaves nothing with a consumer that went while it waited', async () => {
     const { client, other } = await follower();
-    // What is there already is not meant.
-    while ((await client.messages({ group: { name: 'leaving' } })).length > 0);
+    await drain(client, 'leaving');
     const polls = Array.from({ length: 4 }, () => client.openReceive(group('leaving')));
     for (const poll of polls) poll.on('error', () => {});
     await pause(200);
@@ -98,6 +106,23 @@ describe("RocketMQ's service of real nodes", function () {
     const [message] = await other.messages(group('leaving'));
     expect(message?.systemProperties).to.include({ messageId: 'after', deliveryAttempt: 1 });
     expect(Date.now() - startMs, 'at once').to.be.below(2_000);
+  });
+
+  it('leaves nothing with a node that died while its consumers waited', async () => {
+    const { client, other } = await follower();
+    await drain(other, 'dying');
+    const polls = Array.from({ length: 4 }, () => client.openReceive(group('dying')));
+    for (const poll of polls) poll.on('error', () => {});
+    await pause(200);
+    const nodeId = `n${cluster.endpoints.indexOf(client.address)}`;
+    await cluster.kill(nodeId);
+    await pause(100);
+    await other.send(messageOf('orphan'));
+    const startMs = Date.now();
+    const [message] = await other.messages(group('dying'));
+    expect(message?.systemProperties).to.include({ messageId: 'orphan', deliveryAttempt: 1 });
+    expect(Date.now() - startMs, 'at once').to.be.below(2_000);
+    restarting = { nodeId, done: cluster.restart(nodeId) };
   });
 
   it('asks a producer about a transaction that it left open, on whatever node it is', async () => {
@@ -122,8 +147,10 @@ describe("RocketMQ's service of real nodes", function () {
   });
 
   it('goes on with a poll, and with all else, when the leader dies', async () => {
+    await restarting?.done;
+    restarting = null;
     const { leader, client, other } = await follower();
-    while ((await client.messages({ group: { name: 'lasting' } })).length > 0);
+    await drain(client, 'lasting');
     const alive = [client, other].filter((one) => one.address !== cluster.endpoints[Number(leader.slice(1))]);
     const poll = client.messages({ ...group('lasting'), longPollingTimeout: { seconds: '10' } }, 13_000);
     await pause(200);
