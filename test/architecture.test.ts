@@ -220,9 +220,11 @@ describe('architecture', () => {
     const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
       scripts: Record<string, string>;
     };
-    const named = ['test:units', 'test:nodes'].flatMap((script) => {
+    expect(scripts['test:slow']).to.include("'test/slow/**/*.test.ts'");
+    const quick = ['test:units', 'test:nodes'].flatMap((script) => {
       return [...scripts[script]!.matchAll(/test\/\{([^}]+)\}/g)].flatMap(([, folders]) => folders!.split(','));
     });
+    const named = [...quick, 'slow'];
     const withTests = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
       .filter((path) => path.endsWith('.test.ts') && path.includes(sep))
       .map((path) => path.split(sep)[0]!);
