@@ -4,6 +4,8 @@ import { createRequire } from 'node:module';
 import {
   ConsumeResult,
   FilterExpression,
+  type LitePushConsumer,
+  LitePushConsumerBuilder,
   type Message,
   type MessageOptions,
   type MessageView,
@@ -164,6 +166,22 @@ export class Stage {
     const subscriptions = new Map([[topic, filter]]);
     const own = { consumerGroup: `g-${randomUUID()}`, messageListener: { consume }, subscriptions };
     return this.#begin(new PushConsumer({ ...this.#common, ...own, ...options }), [topic]);
+  }
+
+  /** A push consumer of lite topics of a parent; it has subscribed to none yet. Before it leaves, its poll has to end. */
+  async lite(
+    topic: string,
+    consume: (message: MessageView) => Promise<ConsumeResult>,
+    consumerGroup: string,
+  ): Promise<LitePushConsumer & OfficialClient> {
+    const builder = new LitePushConsumerBuilder()
+      .setClientConfiguration(this.#common)
+      .setConsumerGroup(consumerGroup)
+      .bindTopic(topic)
+      .setMessageListener({ consume });
+    const consumer = (await builder.build()) as LitePushConsumer & OfficialClient;
+    this.#running.set(consumer, []);
+    return consumer;
   }
 
   get #common() {

@@ -45,14 +45,24 @@ const nameOf = ({ group, topic }: GroupTopic, { queueId, offset }: DeliveryRecei
 export class Renewals {
   readonly #asks: LeaderAsks;
   readonly #clock: Clock;
+  readonly #isAlive: (clientId: string) => boolean;
   readonly #report: (error: unknown) => void;
   readonly #tracked = new Map<string, Tracked>();
   #timer: Timer | null = null;
 
-  /** @param report told of what should not have happened. */
-  constructor(asks: LeaderAsks, clock: Clock, report: (error: unknown) => void) {
+  /**
+   * @param isAlive whether a client is here, by now: some ask for messages before they say what they are.
+   * @param report told of what went wrong.
+   */
+  constructor(
+    asks: LeaderAsks,
+    clock: Clock,
+    isAlive: (clientId: string) => boolean,
+    report: (error: unknown) => void,
+  ) {
     this.#asks = asks;
     this.#clock = clock;
+    this.#isAlive = isAlive;
     this.#report = report;
   }
 
@@ -106,7 +116,8 @@ export class Renewals {
     const due: Tracked[] = [];
     for (const [name, one] of this.#tracked) {
       if (one.untilMs - nowMs > renewalTerms.aheadMs) continue;
-      if (one.untilMs >= one.sinceMs + renewalTerms.totalMsMax) this.#tracked.delete(name);
+      const isOver = one.untilMs >= one.sinceMs + renewalTerms.totalMsMax;
+      if (isOver || !this.#isAlive(one.clientId)) this.#tracked.delete(name);
       else due.push(one);
     }
     for (const batch of batches(due)) void this.#prolong(batch, nowMs);

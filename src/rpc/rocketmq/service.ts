@@ -35,7 +35,12 @@ export function newMessagingService(gateway: Gateway, context: CallContext): Mes
   const { clock } = context;
   const clients = new Clients(clock);
   const asks = new LeaderAsks(gateway, context);
-  const renewals = new Renewals(asks, clock, (error) => void failureStatus(context, 'renewal', error));
+  const renewals = new Renewals(
+    asks,
+    clock,
+    (clientId) => clients.get(clientId) !== undefined,
+    (error) => void failureStatus(context, 'renewal', error),
+  );
   const returns = new Returns(asks, clock);
   const lite = new LiteSubscriptions();
   const edge: Edge = { gateway, context, clock, asks, clients, renewals, returns, lite };

@@ -375,7 +375,9 @@ describe('deliveries to clients that work on them', () => {
     const leader = new FakeLeader(gateway);
     const reported: unknown[] = [];
     const context = { clock, calls: new OpenCalls(), report: () => {} };
-    const renewals = new Renewals(new LeaderAsks(gateway, context), clock, (error) => reported.push(error));
+    const asks = new LeaderAsks(gateway, context);
+    const isAlive = (clientId: string): boolean => clientId !== 'unheard';
+    const renewals = new Renewals(asks, clock, isAlive, (error) => reported.push(error));
     /** What was asked for since, as `offset for how long`. */
     const settled = (): string[] =>
       leader.settles
@@ -417,6 +419,13 @@ describe('deliveries to clients that work on them', () => {
     ]);
     expect(await pass(60_000)).to.deep.equal(['1 keep 60 s', '2 keep 60 s']);
     expect(renewals.count).to.equal(1);
+  });
+
+  it('are not prolonged for a client that never said what it is', async () => {
+    const { clock, renewals, pass } = start();
+    renewals.track('unheard', of, receiptOf(0), clock.monotonicMs());
+    expect(await pass(60_000)).to.deep.equal([]);
+    expect(renewals.count).to.equal(0);
   });
 
   it('come back soon when their client is gone', async () => {
