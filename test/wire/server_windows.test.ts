@@ -4,7 +4,7 @@ import { connect } from 'node:http2';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { expect } from 'chai';
 import { clientPortOptions } from '../../src/wire/channel_options.ts';
-import { FLOW_CONTROL_WINDOW_BYTES } from '../../src/wire/limits.ts';
+import { CLIENT_STREAMS_MAX, FLOW_CONTROL_WINDOW_BYTES } from '../../src/wire/limits.ts';
 import { bindWithWideWindows } from '../../src/wire/server_windows.ts';
 
 const insecure = ServerCredentials.createInsecure();
@@ -48,7 +48,7 @@ describe('wire: windows of a server', () => {
       const settings = await new Promise<{ maxConcurrentStreams?: number }>((resolve) => {
         session.once('remoteSettings', resolve);
       });
-      expect(settings.maxConcurrentStreams).to.equal(128);
+      expect(settings.maxConcurrentStreams).to.equal(CLIENT_STREAMS_MAX);
     } finally {
       session.destroy();
       server.forceShutdown();
