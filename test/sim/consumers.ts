@@ -152,10 +152,59 @@ export class Consumer {
       }
       for (const [at, { receipt, verdict }] of verdicts.entries()) {
         if (!outcome.result[at]!.isDone || verdict.kind === 'change') continue;
+        if (consumption.isResetAfter(this.#group, topic, receipt.handle)) continue;
         hold(consumption.isSettled(this.#group, topic, receipt), () => {
           return `${this.#name} is told that ${topic}/${receipt.queueId}:${receipt.offset} is settled, and it is not`;
         });
       }
+    });
+  }
+}
+
+/** Has a group go on elsewhere now and then, and deletes it and makes it anew. */
+export class GroupOperator {
+  readonly #shared: ClientShared;
+  readonly #guess: Guess;
+  readonly #group: SimGroup;
+
+  constructor(shared: ClientShared, group: SimGroup) {
+    this.#shared = shared;
+    this.#guess = new Guess(shared.world);
+    this.#group = group;
+    this.#again();
+  }
+
+  #again(): void {
+    const { world } = this.#shared;
+    world.later(world.load.thinkMs * (20 + 60 * world.random.next()), () => this.#step());
+  }
+
+  #step(): void {
+    const { world } = this.#shared;
+    const { random, topics } = world;
+    if (world.isClosing) return;
+    const topic = topics[random.between(0, Math.max(0, topics.length - 1))];
+    if (topic === undefined) return this.#again();
+    const isDeletion = random.next() < 0.4;
+    const { name } = this.#group;
+    const work: Work<unknown> = ({ replica, life }, reply) => {
+      const deadlineMs = life.monotonicMs() + world.load.timeoutMs;
+      if (isDeletion) {
+        replica.consuming.deleteGroup(name, deadlineMs).then(
+          (result) => reply(null, result),
+          (error: unknown) => reply(error, null),
+        );
+        return;
+      }
+      const queueId = random.between(0, topic.queues - 1);
+      const positions = [{ queueId, offset: random.between(0, world.checker.truth.queue(topic.name, queueId).length) }];
+      replica.consuming.move({ group: name, topic: topic.name, positions }, deadlineMs, reply);
+    };
+    world.call(this.#guess.node, work, world.load.timeoutMs * 1.2, (outcome) => {
+      checkCode('who operates groups', outcome);
+      this.#guess.learn(outcome);
+      if (isDeletion) putGroup(this.#shared, this.#group, () => {});
+      this.#again();
     });
   }
 }

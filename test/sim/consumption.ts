@@ -78,14 +78,21 @@ export class Consumption {
   readonly #progress = new Map<string, TrueProgress>();
   readonly #deliveries = new Map<string, number>();
   readonly #ids = new Map<string, number>();
-  readonly #deadLetters = new Set<string>();
+  readonly #deadLetters = new Map<string, number>();
+  /** When a group was deleted last, and when it was last moved in a topic or decided about there. */
+  readonly #deletedAt = new Map<string, number>();
+  readonly #movedAt = new Map<string, number>();
+  readonly #decidedAt = new Map<string, number>();
 
   /** A command of record `index`. */
   apply(command: Command, index: number): void {
     if (command.type === 'consume') this.#consume(command, index);
     if (command.type === 'put-group' && !(command.onlyNew === true && this.groups.has(command.group.name))) {
-      this.groups.set(command.group.name, command.group);
+      const { name, isFifo, attemptsMax } = command.group;
+      // What was decided before a group was described anew may still be by the old description.
+      this.groups.set(name, { isFifo, attemptsMax: Math.max(attemptsMax, this.groups.get(name)?.attemptsMax ?? 0) });
     }
+    if (command.type === 'delete-group') this.#delete(command.name, index);
     if (command.type === 'drop-parked') this.#drop(command.index);
     if (command.type === 'check-half') {
       const half = this.parked.get(command.index);
@@ -113,7 +120,7 @@ export class Consumption {
     if ((flags & recordFlag.effect) !== 0) {
       const [what, ...words] = properties.get(brokerProperty.effect)!.split(' ');
       if (what === 'release') this.#release(Number(words[0]), body, storedAtMs);
-      else this.#deadLetter(words as [string, string, string, string]);
+      else this.#deadLetter(words as [string, string, string, string], index);
     }
     return true;
   }
@@ -121,6 +128,11 @@ export class Consumption {
   /** Which attempt a delivery was, by its receipt; undefined when there was no such delivery. */
   attemptOf(group: string, topic: string, { queueId, offset, handle }: Receipt): number | undefined {
     return this.#deliveries.get(`${group}/${topic}/${queueId}/${offset}/${handle}`);
+  }
+
+  /** Whether what a group has consumed was forgotten after record `index`. */
+  isResetAfter(group: string, topic: string, index: number): boolean {
+    return Math.max(this.#deletedAt.get(group) ?? 0, this.#movedAt.get(`${group}/${topic}`) ?? 0) > index;
   }
 
   /** Whether a message was handed out and is with no consumer any more. */
@@ -132,6 +144,26 @@ export class Consumption {
   /** Messages that are due before `wallMs` and still held back. */
   overdue(wallMs: number): TrueParked[] {
     return [...this.parked.values()].filter(({ kind, dueMs }) => kind === 'delayed' && dueMs < wallMs);
+  }
+
+  #delete(group: string, index: number): void {
+    this.groups.delete(group);
+    for (const name of this.#progress.keys()) if (name.startsWith(`${group}/`)) this.#progress.delete(name);
+    this.#deletedAt.set(group, index);
+    this.marks?.reach('a group is deleted and made anew');
+  }
+
+  /** One decision may have been under way when the group was deleted. */
+  #isStale({ group, topic, popped, again, changed }: Consume, index: number): boolean {
+    const name = `${group}/${topic}`;
+    const isFirst = (this.#decidedAt.get(name) ?? 0) <= (this.#deletedAt.get(group) ?? 0);
+    this.#decidedAt.set(name, index);
+    if (!isFirst) return false;
+    const isStale =
+      [...again, ...changed].some(({ queueId, offset }) => !this.#at(group, topic, queueId).inFlight.has(offset)) ||
+      popped.some(({ queueId, from }) => this.#at(group, topic, queueId).next < from);
+    if (isStale) this.marks?.reach('a decision about a deleted group has no effect');
+    return isStale;
   }
 
   #at(group: string, topic: string, queueId: number): TrueProgress {
@@ -147,13 +179,17 @@ export class Consumption {
   #consume(command: Consume, index: number): void {
     const { group, topic } = command;
     const info = this.groups.get(group);
-    if (info === undefined) return;
+    if (info === undefined || this.#isStale(command, index)) return;
     const what = (queueId: number, offset: number) => `record ${index}: ${group} in ${topic}/${queueId}:${offset}`;
     for (const { queueId, offset } of command.settled) {
       const wasInFlight = this.#at(group, topic, queueId).inFlight.delete(offset);
       const isAsked = this.asked.acknowledgements.has(`${group}/${topic}/${queueId}/${offset}`);
       const mayBeCut = this.indexOf(topic, queueId, offset) <= this.cutIndex;
-      hold(wasInFlight && (isAsked || mayBeCut), () => `${what(queueId, offset)} is settled, and nobody asked for it`);
+      const wasDeleted = this.#deletedAt.has(group);
+      hold(
+        (wasInFlight && (isAsked || mayBeCut)) || wasDeleted,
+        () => `${what(queueId, offset)} is settled, and nobody asked for it`,
+      );
     }
     for (const { queueId, offset, untilMs, mode } of command.changed) {
       const delivery = this.#at(group, topic, queueId).inFlight.get(offset);
@@ -162,6 +198,11 @@ export class Consumption {
       if (mode === 'keep') continue;
       delivery.handle = index;
       delivery.isGivenBack = mode === 'uncounted';
+    }
+    for (const { queueId, offset } of command.moved) {
+      this.#progress.set(`${group}/${topic}/${queueId}`, { next: offset, inFlight: new Map() });
+      this.#movedAt.set(`${group}/${topic}`, index);
+      this.marks?.reach('a group goes on elsewhere');
     }
     for (const { queueId, offset, untilMs, isAttempt } of command.again) {
       const { inFlight } = this.#at(group, topic, queueId);
@@ -258,12 +299,14 @@ export class Consumption {
     this.marks?.reach(parked.kind === 'delayed' ? 'a delayed message is recalled' : 'a transaction is rolled back');
   }
 
-  #deadLetter([group, topic, queueId, offset]: [string, string, string, string]): void {
+  #deadLetter([group, topic, queueId, offset]: [string, string, string, string], index: number): void {
     const name = `${group}/${topic}/${queueId}/${offset}`;
-    hold(!this.#deadLetters.has(name), () => `${name} is a dead letter twice`);
-    this.#deadLetters.add(name);
+    const before = this.#deadLetters.get(name);
+    const isOnce = before === undefined || this.isResetAfter(group, topic, before);
+    hold(isOnce, () => `${name} is a dead letter twice`);
+    this.#deadLetters.set(name, index);
     const wasInFlight = this.#at(group, topic, Number(queueId)).inFlight.delete(Number(offset));
-    hold(wasInFlight, () => `${name} becomes a dead letter, and is not in flight`);
+    hold(wasInFlight || this.#deletedAt.has(group), () => `${name} becomes a dead letter, and is not in flight`);
     this.marks?.reach('a message becomes a dead letter');
   }
 }

@@ -1,7 +1,7 @@
 // All clients of a run: who is started, who still waits, and what they hold the group to in the end.
 import { type ClientCounts, type ClientShared, Floors } from './calls.ts';
 import { createTopic, Producer, Sender } from './clients.ts';
-import { Consumer, putGroup, type SimGroup } from './consumers.ts';
+import { Consumer, GroupOperator, putGroup, type SimGroup } from './consumers.ts';
 import { HISTORY_TOPIC, QueueHistorian, TopicHistorian } from './historians.ts';
 import { checkLinearizable, logModel, type Model, namesModel, type Operation } from './linearizability.ts';
 import { checkLogOrder } from './log_order.ts';
@@ -40,6 +40,7 @@ export class Crowd {
     this.#producers = Array.from({ length: producers }, (_, number) => new Producer(shared, number));
     this.#senders = [new Sender(shared, 0), new Sender(shared, 1)];
     this.#timers = Array.from({ length: timers }, (_, number) => new TimedSender(shared, number));
+    if (consumers > 0 && world.random.next() < 0.5) new GroupOperator(shared, groups[0]!);
     if (consumers > 0) for (const group of groups) this.#join(shared, group, consumers);
     new Tail(shared);
     new BarrierReader(shared);

@@ -122,6 +122,9 @@ export const markGroups = {
     'a transaction is rolled back',
     'the producer of a half is asked',
     'a message id is known again',
+    'a group goes on elsewhere',
+    'a group is deleted and made anew',
+    'a decision about a deleted group has no effect',
   ],
   clients: [
     'a batch is repeated after a change of leader',

@@ -68,11 +68,7 @@ export class Consuming {
 
   /** Has a group go on elsewhere. */
   move(request: MoveRequest, deadlineMs: number, done: Done<LogIndex>): void {
-    const move = (): void => this.#with(request, done, (lane) => lane.move(request, deadlineMs, done));
-    if (request.makesGroup !== true) return move();
-    withDeadline(this.#port.clock, this.#ensureGroup(request.group), deadlineMs).then(move, (error: Error) =>
-      done(error, null),
-    );
+    this.#with(request, done, (lane) => lane.move(request, deadlineMs, done));
   }
 
   /**

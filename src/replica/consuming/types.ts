@@ -65,8 +65,6 @@ export interface MoveRequest {
   readonly group: string;
   readonly topic: string;
   readonly positions: readonly { readonly queueId: number; readonly offset: number }[];
-  /** The group is made with the defaults if it is not there; it has no effect otherwise. */
-  readonly makesGroup?: boolean | undefined;
 }
 
 /** Bounds of what may wait. */

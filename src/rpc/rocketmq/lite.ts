@@ -62,7 +62,7 @@ async function moveTo(
     if (queueId !== undefined) positions.push({ queueId, offset: await offsetOf(gateway, of.topic, queueId, option) });
   }
   if (positions.length === 0) return;
-  const move = { ...of, positions, makesGroup: true };
+  const move = { ...of, positions };
   await asks.ask(moveCall, () => move, { sizeBytes: REQUEST_BYTES * positions.length, deadlineMs });
 }
 

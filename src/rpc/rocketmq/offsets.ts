@@ -81,7 +81,7 @@ export async function updateOffset(
   // A consumer may commit what was deleted meanwhile, but not what is not there yet.
   const { min } = rangeOf(gateway, topic, queueId);
   await checkOffset(gateway, { topic, queueId, offset: Math.max(offset, min) }, deadlineMs);
-  const move = { group, topic, positions: [{ queueId, offset }], makesGroup: true };
+  const move = { group, topic, positions: [{ queueId, offset }] };
   await asks.ask(moveCall, () => move, { sizeBytes: REQUEST_BYTES, deadlineMs });
   return { status: okStatus };
 }

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { TLedgerError } from '../../base/errors.ts';
 import { compileFilter, type FilterExpression as StoredFilter } from '../../broker/filter/filter.ts';
+import { LITE_TOPIC_BYTES_MAX } from '../../broker/lite/lite_table.ts';
 import type { TopicInfo } from '../../broker/types.ts';
 import { consumingLimits, type PoppedMessage, type PopRequest } from '../../replica/consuming/types.ts';
 import type { FilterExpression, Resource } from '../../wire/rocketmq/definitions.ts';
@@ -32,6 +33,8 @@ const POP_BYTES_MAX = 2 * 1_048_576;
 /** How long the leader may take to answer a poll whose time is over. */
 const ANSWER_MS = 2_000;
 const REQUEST_BYTES = 512;
+/** What naming one lite topic takes at most. */
+const LITE_NAME_BYTES = LITE_TOPIC_BYTES_MAX + 3;
 
 /** Serves ReceiveMessage on one node. */
 export function receiveHandler(edge: Edge): (call: Call) => void {
@@ -144,7 +147,8 @@ class Receive {
       withdrawal.abort();
     });
     const request = (nowMs: number): PopRequest => ({ ...pop, waitMs: Math.max(0, Math.floor(untilMs - nowMs)) });
-    const options = { sizeBytes: REQUEST_BYTES, deadlineMs: untilMs + ANSWER_MS, signal: withdrawal.signal };
+    const sizeBytes = REQUEST_BYTES + LITE_NAME_BYTES * (pop.lite?.length ?? 0);
+    const options = { sizeBytes, deadlineMs: untilMs + ANSWER_MS, signal: withdrawal.signal };
     try {
       return await asks.ask(popCall, request, options);
     } catch (error) {

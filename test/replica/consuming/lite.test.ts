@@ -1,11 +1,18 @@
 import { expect } from 'chai';
 import { TLedgerError } from '../../../src/base/errors.ts';
+import type { Broker } from '../../../src/broker/broker.ts';
 import type { TopicType } from '../../../src/broker/types.ts';
 import { encodeMessageRecord } from '../../../src/format/message.ts';
-import type { NodeId } from '../../../src/raft/types.ts';
+import { logIndex, type NodeId } from '../../../src/raft/types.ts';
+import { LiteTopics } from '../../../src/replica/consuming/lite_topics.ts';
 import type { PoppedMessage, PopRequest } from '../../../src/replica/consuming/types.ts';
 import { Group } from '../group.ts';
 import { acknowledge, answered, pop, settle, textOf } from './consumers.ts';
+
+function fieldOf(broker: Broker, name: string | symbol): unknown {
+  const value: unknown = Reflect.get(broker, name);
+  return typeof value === 'function' ? value.bind(broker) : value;
+}
 
 const texts = (messages: readonly PoppedMessage[]): string[] => messages.map(textOf);
 
@@ -107,5 +114,55 @@ describe('replica: topics of special types', () => {
       await send(await addLite('later'), 'wanted');
       expect(texts(await answered(group, waiting))).to.deep.equal(['wanted']);
     });
+
+    it('reach whoever wants them, beside others that wait for something else', async () => {
+      const other = pop(group, leader, { lite: ['a'], waitMs: 60_000 });
+      const waiting = pop(group, leader, { lite: ['b'], waitMs: 60_000 });
+      await group.run(100);
+      await send(await addLite('b'), 'b1');
+      expect(texts(await answered(group, waiting))).to.deep.equal(['b1']);
+      await send(await addLite('a'), 'a1');
+      expect(texts(await answered(group, other))).to.deep.equal(['a1']);
+    });
+
+    it('have a limit, which those that are there already do not meet', async () => {
+      const { lite, broker } = group.replica(leader);
+      const few = new LiteTopics({
+        broker: new Proxy(broker, {
+          get: (_, name) => (name === 'limits' ? { ...broker.limits, liteTopicsMax: 2 } : fieldOf(broker, name)),
+        }),
+        clock: group.clock,
+        isServing: true,
+        command: async ({ type, ...command }) => {
+          expect(type).to.equal('add-lite');
+          const { name, lite: added } = command as { name: string; lite: string };
+          await lite.add({ topic: name, lite: added }, deadline());
+          return logIndex(1);
+        },
+      });
+      const add = (name: string) => codeOf(answered(group, few.add({ topic: 't', lite: name }, deadline())));
+      // Three at once: those under way count.
+      expect(await Promise.all(['a', 'b', 'c'].map(add))).to.deep.equal(['none', 'none', 'LITE_TOPIC_QUOTA_EXCEEDED']);
+      expect(await add('b')).to.equal('none');
+    });
+  });
+
+  it('a group that nobody made is there once it was moved', async () => {
+    await start('normal', 1);
+    await send(0, 'a', 'b', 'c');
+    const move = (offset: number): Promise<unknown> => {
+      const request = { group: 'g', topic: 't', positions: [{ queueId: 0, offset }] };
+      return answered(
+        group,
+        new Promise((resolve, reject) => {
+          group.replica(leader).consuming.move(request, deadline(), (error, index) => {
+            if (error === null) resolve(index);
+            else reject(error);
+          });
+        }),
+      );
+    };
+    await move(2);
+    expect(texts(await take())).to.deep.equal(['c']);
   });
 });

@@ -132,7 +132,7 @@ describe('special ways of consuming through RocketMQ', () => {
       const update = (offset: string) => client.ask('updateOffset', { ...group, ...queueOf(0), offset });
       expect((await update('2')).status?.code).to.equal('OK');
       const positions = [{ queueId: 0, offset: 2 }];
-      expect(moves).to.deep.equal([{ group: 'billing', topic: 'orders', positions, makesGroup: true }]);
+      expect(moves).to.deep.equal([{ group: 'billing', topic: 'orders', positions }]);
       expect(await get()).to.deep.include({ offset: '2' });
       expect((await update('3')).status?.code).to.equal('ILLEGAL_OFFSET');
       expect((await update('-1')).status?.code).to.equal('ILLEGAL_OFFSET');
@@ -293,7 +293,7 @@ describe('special ways of consuming through RocketMQ', () => {
       expect(await begin({ tailN: '3' })).to.equal(1);
       expect(await begin({ tailN: '99' })).to.equal(0);
       expect(await begin({ timestamp: '99999999999999' })).to.equal(4);
-      expect(moves[0]).to.include({ group: 'billing', topic: 'chat', makesGroup: true });
+      expect(moves[0]).to.include({ group: 'billing', topic: 'chat' });
       expect(await begin({ policy: 'MAX' }, 'later')).to.equal(undefined);
     });
 

@@ -75,6 +75,18 @@ export const consumingMutants: readonly Mutant[] = [
       breaks: 'A group in order gets a batch again without its first messages.',
     },
   ]),
+  ...inFile('src/broker/consuming/consume_command.ts', [
+    {
+      name: 'stale-decision-is-carried-out',
+      original: 'if (!fits(command, index, table.get(command.group, command.topic)?.queues)) return false;',
+      replacement: '',
+      breaks: 'What was decided about a group that was deleted befalls the one that took its place.',
+      directed: {
+        reason: 'it takes a deletion that overtakes a decision, once in dozens of seeds',
+        test: 'test/replica/consuming/adversity.test.ts',
+      },
+    },
+  ]),
   ...inFile('src/broker/consuming/progress.ts', [
     {
       name: 'attempts-not-stored',

@@ -131,8 +131,8 @@ export const storageMutants: readonly Mutant[] = [
     },
     {
       name: 'log-under-repair-is-used',
-      original: '  if (!disk.exists(file)) return;\n  const reason',
-      replacement: '  if (disk.exists(file) || !disk.exists(file)) return;\n  const reason',
+      original: '  if (damage !== null) throw new DamageError(damage);\n',
+      replacement: '',
       breaks: 'A replica votes and acknowledges before it holds what it vouched for.',
       directed: {
         reason: 'it takes a crash between the cut and the last record that takes its place',
