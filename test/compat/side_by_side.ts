@@ -4,6 +4,7 @@ import { pause } from '../chaos/pause.ts';
 /** Cases of one suite, begun together. */
 export class SideBySide {
   readonly #cases: { readonly run: () => Promise<void>; begin: (outcome: Promise<void>) => void }[] = [];
+  readonly #outcomes: Promise<void>[] = [];
   readonly #spacingMs: number;
 
   /** @param spacingMs from one's begin to the next, so that not all start up at the same moment. */
@@ -26,11 +27,17 @@ export class SideBySide {
     void this.#beginAll();
   }
 
+  /** Resolves when all that began have ended. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#outcomes);
+  }
+
   async #beginAll(): Promise<void> {
     for (const { run, begin } of this.#cases) {
       const outcome = run();
       // Mocha hears of it when the test's turn comes.
       outcome.catch(() => {});
+      this.#outcomes.push(outcome);
       begin(outcome);
       await pause(this.#spacingMs);
     }
