@@ -102,7 +102,7 @@ describe('cli: commands', () => {
     const same = await cli('log verify');
     expect([same.exitCode, same.stdout.toString()]).to.deep.equal([
       0,
-      'NODE     CHAIN  BYTES\nn0    00000001  4,096\nn1    00000001  4,096\nn2    00000001  4,096\nall replicas are byte-identical up to record 0\n',
+      'NODE     CHAIN  BYTES  CHECKED\nn0    00000001  4,096\nn1    00000001  4,096\nn2    00000001  4,096\nall replicas are byte-identical up to record 0\n',
     ]);
     group.divergedNode = 1;
     const other = await cli('log verify --format json');
