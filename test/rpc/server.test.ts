@@ -37,7 +37,7 @@ describe('client port', () => {
 
   it('bounds what grpc-js leaves unlimited', () => {
     expect(clientPortOptions).to.include({
-      'grpc.max_concurrent_streams': 128,
+      'grpc.max_concurrent_streams': 1_024,
       'grpc.max_receive_message_length': 8 * 1024 * 1024,
       'grpc.keepalive_time_ms': 10_000,
       'grpc.keepalive_timeout_ms': 5_000,
