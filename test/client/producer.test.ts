@@ -426,7 +426,7 @@ describe('client: producer', () => {
       group.decide = () => (++tries === 1 ? { kind: 'drop', applied: true } : later);
       for (later of last) {
         tries = 0;
-        expect((await send(client.producer({ sendTimeoutMs: 100 }), later.kind)).error?.code).to.equal(
+        expect((await send(client.producer({ sendTimeoutMs: 500 }), later.kind)).error?.code).to.equal(
           'OUTCOME_UNKNOWN',
         );
         expect(tries).to.be.greaterThan(1);

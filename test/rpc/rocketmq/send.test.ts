@@ -74,7 +74,7 @@ const cases: readonly [what: string, message: Some<Message>, code: string][] = [
   ['a delay of just 24 hours', messageOf('m', { deliveryTimestamp: inMs(86_400_000 - 5) }), 'OK'],
   [
     'a delay of more than 24 hours',
-    messageOf('m', { deliveryTimestamp: inMs(86_400_000 + 60_000) }),
+    messageOf('m', { deliveryTimestamp: inMs(86_400_000 + 3_600_000) }),
     'ILLEGAL_DELIVERY_TIME',
   ],
   ['a delivery time in the past', messageOf('m', { deliveryTimestamp: { seconds: '1', nanos: 0 } }), 'OK'],
