@@ -105,7 +105,7 @@ export class Consumer {
     for (const { queueId, offset, handle, attempt, record } of messages) {
       const known = truth.consumption.attemptOf(this.#group, topic, { queueId, offset, handle });
       // What the model takes for a decision about a deleted group may have had an effect after all.
-      const isDoubtful = known === undefined && truth.consumption.isResetAfter(this.#group, topic, 0);
+      const isDoubtful = known === undefined;
       hold(known === attempt || isDoubtful, () => {
         return `${this.#name} gets ${topic}/${queueId}:${offset} by ${handle} as attempt ${attempt}, not ${known}`;
       });
