@@ -104,9 +104,7 @@ export class Consumer {
     const { truth } = checker;
     for (const { queueId, offset, handle, attempt, record } of messages) {
       const known = truth.consumption.attemptOf(this.#group, topic, { queueId, offset, handle });
-      // What the model takes for a decision about a deleted group may have had an effect after all.
-      const isDoubtful = known === undefined;
-      hold(known === attempt || isDoubtful, () => {
+      hold(known === attempt, () => {
         return `${this.#name} gets ${topic}/${queueId}:${offset} by ${handle} as attempt ${attempt}, not ${known}`;
       });
       const body = decodeMessageRecord(record, 0, record.length)!.body.toString('latin1');

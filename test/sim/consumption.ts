@@ -156,12 +156,20 @@ export class Consumption {
   /** One decision may have been under way when the group was deleted. */
   #isStale({ group, topic, popped, again, changed }: Consume, index: number): boolean {
     const name = `${group}/${topic}`;
-    const isFirst = (this.#decidedAt.get(name) ?? 0) <= (this.#deletedAt.get(group) ?? 0);
+    const deletedAt = this.#deletedAt.get(group);
+    const isFirst = deletedAt !== undefined && (this.#decidedAt.get(name) ?? 0) <= deletedAt;
     this.#decidedAt.set(name, index);
     if (!isFirst) return false;
+    // Several calls of one decision go on from each other in a queue.
+    const next = new Map<number, number>();
+    const isAhead = ({ queueId, from, to }: Consume['popped'][number]): boolean => {
+      const known = next.get(queueId) ?? this.#at(group, topic, queueId).next;
+      next.set(queueId, to);
+      return known < from;
+    };
     const isStale =
       [...again, ...changed].some(({ queueId, offset }) => !this.#at(group, topic, queueId).inFlight.has(offset)) ||
-      popped.some(({ queueId, from }) => this.#at(group, topic, queueId).next < from);
+      popped.some(isAhead);
     if (isStale) this.marks?.reach('a decision about a deleted group has no effect');
     return isStale;
   }

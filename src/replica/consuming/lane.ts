@@ -282,12 +282,7 @@ export class Lane {
     try {
       const index = await this.#write(command);
       for (const { pop, gathered } of receivers) {
-        // The group may have been deleted before, or moved since: then nothing of it was handed out.
-        const progress = this.#port.broker.tables.progress.get(this.#group, this.#topic);
-        const handed = gathered.chosen.filter(({ queueId, offset }) => {
-          return progress?.queues.get(queueId)?.inFlight.get(offset)?.handle === index;
-        });
-        pop.call.answer(handed.map((one) => ({ ...one, handle: index })));
+        pop.call.answer(gathered.chosen.map((one) => ({ ...one, handle: index })));
       }
     } catch (error) {
       for (const { pop } of receivers) pop.call.refuse(error as Error);
