@@ -40,10 +40,12 @@ export interface PullOptions {
 
 /** A part of a queue. */
 export interface PullResult {
+  /** Empty only if the group had nothing more when it was asked. */
   readonly messages: readonly StoredMessage[];
   /** Where to go on. */
   readonly nextOffset: number;
   readonly minOffset: number;
+  /** As far as the node that answered had caught up. */
   readonly maxOffset: number;
 }
 

@@ -112,7 +112,7 @@ export class Checker {
 
   /** A process is ending: what it knew to be committed may be known to nobody else, but was perhaps answered for. */
   beforeEnd(node: SimNode): void {
-    if (node.process === null) return;
+    if (node.process === null || node.isClosing) return;
     lookAt(node, ({ replica, log }) => {
       const { committedIndex, term } = replica.status();
       const seen = this.#seen[node.number]!;
@@ -215,7 +215,7 @@ export class Checker {
 
   /** After each event of a node. */
   afterEvent(node: SimNode, nowMs: number): void {
-    if (node.process === null) return;
+    if (node.process === null || node.isClosing) return;
     this.counts.checks++;
     if (lookAt(node, () => this.#look(node, nowMs))) return;
     // What lies behind the damage can still be read; if this node leads, nobody else knows yet that it is committed.

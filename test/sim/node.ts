@@ -57,6 +57,8 @@ export interface NodePort {
   repaired(node: SimNode, damage: Damage): void;
   /** The replica runs and can be asked. */
   started(node: SimNode): void;
+  /** The replica has stopped, and its files are about to be closed: afterwards they can not be looked at. */
+  closing(node: SimNode): void;
   warned(node: SimNode, message: string): void;
   diskFailed(node: SimNode, operation: DiskOperation, effect: DiskFailure): void;
   /** A step of the disk by which the process dies. */
@@ -114,6 +116,8 @@ export class SimNode {
   isObserved = false;
   /** Ends by itself soon: it must not be started again before. */
   isStopping = false;
+  /** Has stopped, and closes its files. */
+  isClosing = false;
   lives = 0;
 
   /** @param bootstrap whom its configuration names: the founders, or nobody for a node that waits to be added. */
@@ -172,6 +176,7 @@ export class SimNode {
     this.process = null;
     this.fuse = null;
     this.isStopping = false;
+    this.isClosing = false;
     this.isRepairing = false;
     if (mode === 'kill') return;
     this.disk.crash({ mode, random });
@@ -184,6 +189,9 @@ export class SimNode {
     if (process === null) return;
     this.isStopping = true;
     await process.replica.stop(graceMs);
+    if (!process.life.isAlive) return;
+    this.#port.closing(this);
+    this.isClosing = true;
     await process.group.close();
   }
 

@@ -245,6 +245,10 @@ export class World implements ClientWorld {
     this.checker.afterEvent(node, this.#nowMs);
   }
 
+  closing(node: SimNode): void {
+    this.#learnFrom(node);
+  }
+
   ended(node: SimNode, how: 'failed' | 'died' | 'refused', error: Error): void {
     this.trace.say(() => `${node.id} ${how}: ${messageOf(error)}`);
     const damage = damageOf(error);
