@@ -219,10 +219,16 @@ export class Checker {
     this.counts.checks++;
     if (lookAt(node, () => this.#look(node, nowMs))) return;
     // What lies behind the damage can still be read; if this node leads, nobody else knows yet that it is committed.
-    lookAt(node, ({ replica }) => {
-      const { committedIndex, term } = replica.status();
-      if (committedIndex > this.truth.last) this.#commit(node, committedIndex, term);
-    });
+    // Where it can not, whoever holds its last record, which is of the leader's own term, holds all before it, too.
+    const { committedIndex, term } = node.process.replica.status();
+    const holdsAll = ({ process }: SimNode): boolean => {
+      if (process === null || process.log.lastIndex < committedIndex) return false;
+      return process.log.base.index < committedIndex && process.log.termAt(committedIndex) === term;
+    };
+    for (const one of [node, ...this.#options.nodes.filter(holdsAll)]) {
+      if (committedIndex <= this.truth.last) return;
+      lookAt(one, () => this.#commit(one, committedIndex, term));
+    }
   }
 
   /** Every message that the node shows of a queue is the one that was committed there. @returns how many it showed. */
