@@ -221,8 +221,9 @@ describe('architecture', () => {
       scripts: Record<string, string>;
     };
     expect(scripts['test:slow']).to.include("'test/slow/**/*.test.ts'");
-    const quick = ['test:units', 'test:nodes'].flatMap((script) => {
-      return [...scripts[script]!.matchAll(/test\/\{([^}]+)\}/g)].flatMap(([, folders]) => folders!.split(','));
+    const quick = ['test:units', 'test:nodes', 'test:share'].flatMap((script) => {
+      const folders = [...scripts[script]!.matchAll(/test\/\{?([\w,]+)\}?\/\*\*/g)];
+      return folders.flatMap(([, names]) => names!.split(','));
     });
     const named = [...quick, 'slow'];
     const withTests = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })

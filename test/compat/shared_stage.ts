@@ -1,4 +1,5 @@
-// The group that the cases of several files share, and the cases themselves: all of them begin when the first file does.
+// The group that the cases of several files share, and the cases themselves: those of all files that this process has loaded
+// begin when the first file does.
 
 import { Stage } from './clients.ts';
 import { SideBySide } from './side_by_side.ts';
@@ -24,7 +25,10 @@ export function useStage(): () => Stage {
     if (isFirst) cases.begin();
   });
   after(async () => {
-    if (--users === 0) await (await starting)?.stop();
+    if (--users > 0) return;
+    const started = await starting;
+    starting = null;
+    await started?.stop();
   });
   return () => stage;
 }

@@ -22,7 +22,7 @@ export class SideBySide {
     it(name, () => begun);
   };
 
-  /** Begins them all; in the `before` of the suite. */
+  /** Begins all that were registered since the last time; in the `before` of the suite. */
   begin(): void {
     void this.#beginAll();
   }
@@ -33,7 +33,7 @@ export class SideBySide {
   }
 
   async #beginAll(): Promise<void> {
-    for (const { run, begin } of this.#cases) {
+    for (const { run, begin } of this.#cases.splice(0)) {
       const outcome = run();
       // Mocha hears of it when the test's turn comes.
       outcome.catch(() => {});
