@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import * as backup from './commands/backup.ts';
+import * as client from './commands/client.ts';
 import * as cluster from './commands/cluster.ts';
 import * as config from './commands/config.ts';
 import * as consume from './commands/consume.ts';
@@ -28,6 +29,7 @@ const commandModules = [
   up,
   topic,
   group,
+  client,
   message,
   produce,
   consume,

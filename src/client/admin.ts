@@ -10,6 +10,7 @@ import type {
   TransferLeadershipResponse,
   VerifyLogResponse,
 } from '../wire/admin_messages.ts';
+import type { AskedNode, ConnectedClient } from '../wire/client_messages.ts';
 import type {
   ConsumerGroup,
   DeleteGroupResponse,
@@ -51,6 +52,12 @@ export interface ReadCallOptions extends AdminCallOptions {
    * topics too. Default false: the answer shows all that was committed when the question came, or fails.
    */
   readonly stale?: boolean | undefined;
+}
+
+/** Clients by id, and the nodes that were asked for them. */
+export interface ClientList {
+  readonly clients: readonly ConnectedClient[];
+  readonly nodes: readonly AskedNode[];
 }
 
 /** Waits of the node that is asked, for the members it asks in turn, fit into this. */
@@ -112,6 +119,26 @@ export class Admin {
     options: AdminCallOptions = {},
   ): Promise<ResendDeadLettersResponse> {
     return this.#repeatable(adminService.resendDeadLetters, request, options);
+  }
+
+  /**
+   * Clients of RocketMQ's protocol: all, or the consumers of a group. Works as long as any node answers.
+   * @returns nodes that could not be asked, too: their clients are missing.
+   */
+  async listClients(group = '', options: AdminCallOptions = {}): Promise<ClientList> {
+    const call = { timeoutMs: options.timeoutMs, attemptTimeoutMs: STATUS_ATTEMPT_MS };
+    const clients: ConnectedClient[] = [];
+    const nodes = new Map<string, AskedNode>();
+    for (let after: ConnectedClient | undefined; ; ) {
+      const { clientId: afterClientId = '', nodeId: afterNodeId = '' } = after ?? {};
+      const request = { group, localOnly: false, afterClientId, afterNodeId };
+      const page = await this.#cluster.call(adminService.listClients, request, call);
+      clients.push(...page.clients);
+      // Who did not answer once may have clients that are missing.
+      for (const node of page.nodes) if ((nodes.get(node.nodeId)?.error ?? '') === '') nodes.set(node.nodeId, node);
+      after = page.clients.at(-1);
+      if (page.complete || after === undefined) return { clients, nodes: [...nodes.values()] };
+    }
   }
 
   #repeatable<Request, Response>(

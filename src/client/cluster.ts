@@ -47,9 +47,13 @@ export type CallEffects = 'none' | 'repeatable' | 'once';
 
 /** Methods that only ask. A call of any other is taken to have effects unless it says how they are to be treated. */
 const questions: ReadonlySet<string> = new Set(
-  [ledgerService.pull, ledgerService.metadata, adminService.clusterStatus, adminService.verifyLog].map(
-    ({ path }) => path,
-  ),
+  [
+    ledgerService.pull,
+    ledgerService.metadata,
+    adminService.clusterStatus,
+    adminService.verifyLog,
+    adminService.listClients,
+  ].map(({ path }) => path),
 );
 
 /** How one call behaves. */

@@ -14,7 +14,7 @@ export type {
   VerifyLogResponse,
 } from '../wire/admin_messages.ts';
 export type { Leader, Member, MemberRole, MetadataResponse, QueueRange, Topic } from '../wire/ledger_messages.ts';
-export { Admin, type AdminCallOptions, type ReadCallOptions } from './admin.ts';
+export { Admin, type AdminCallOptions, type ClientList, type ReadCallOptions } from './admin.ts';
 export type { BackupWish } from './backup.ts';
 export type { Done } from './batch.ts';
 export { TLedgerClient } from './client.ts';

@@ -17,6 +17,7 @@ import type {
   VerifyLogRequest,
   VerifyLogResponse,
 } from '../wire/admin_messages.ts';
+import type { ListClientsRequest } from '../wire/client_messages.ts';
 import type {
   DeleteGroupRequest,
   DescribeGroupsRequest,
@@ -42,6 +43,7 @@ export const QUEUES_DEFAULT = 4;
 /** Handlers for `adminService`. */
 export function adminHandlers(gateway: Gateway, context: CallContext): AdminHandlers {
   return {
+    listClients: unary(context, 'ListClients', (request: ListClientsRequest) => gateway.clients.page(request)),
     clusterStatus: unary(context, 'ClusterStatus', (request: ClusterStatusRequest) => clusterStatus(gateway, request)),
     createTopic: unary(context, 'CreateTopic', (request: CreateTopicRequest, open) =>
       createTopic(gateway, request, open),

@@ -7,6 +7,7 @@ import type { RecordPage } from '../replica/record_pages.ts';
 import type { ScrubStatus } from '../replica/scrub_status.ts';
 import type { AppendDone, LogDigest, PackedAppend, ReplicaStatus } from '../replica/types.ts';
 import type { MembershipRole } from '../wire/admin_messages.ts';
+import type { ConnectedClients } from './connected_clients.ts';
 import type { LeaderCall } from './leader_calls.ts';
 import type { GroupMembers, MemberInfo, MembershipOrder } from './members.ts';
 
@@ -165,6 +166,8 @@ export interface Gateway {
   /** The same on every member that can be reached. */
   scrub(bytesPerSecond: number | null): Promise<ScrubBegun[]>;
   readonly backups: BackupDoor;
+  /** Clients of RocketMQ's protocol, here and on the other members. */
+  readonly clients: ConnectedClients;
   /** Called after each change of leader, term, role, members or topics, until the returned function is called. */
   onChange(listener: () => void): () => void;
 }

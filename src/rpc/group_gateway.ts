@@ -11,6 +11,7 @@ import type { ScrubStatus } from '../replica/scrub_status.ts';
 import type { OtherCopy } from '../replica/scrubber.ts';
 import type { Transferred } from '../replica/transfer.ts';
 import type { AppendDone, PackedAppend } from '../replica/types.ts';
+import { ConnectedClients } from './connected_clients.ts';
 import type {
   AtLeaderOptions,
   BackupDoor,
@@ -34,6 +35,7 @@ import {
 } from './leader_calls.ts';
 import { LeaderRoute } from './leader_route.ts';
 import { type GroupMembers, groupMembersOf, type MembershipOrder, membershipRoleOf } from './members.ts';
+import type { PeerLink } from './peer_link.ts';
 import type { GrpcPeerTransport } from './peer_transport.ts';
 
 /** What a gateway stands on. */
@@ -74,6 +76,7 @@ export class GroupGateway implements Gateway {
   readonly group: string;
   readonly nodeId: NodeId;
   readonly backups: BackupDoor;
+  readonly clients: ConnectedClients;
   readonly #configured: NodeAddresses;
   readonly #standing: Standing;
   readonly #replica: Replica;
@@ -96,17 +99,23 @@ export class GroupGateway implements Gateway {
     this.#facts = options.facts;
     this.#scrubber = options.scrubber;
     this.#route = new LeaderRoute({ replica, clock, linkTo: (peer) => transport.link(peer) });
+    const linkTo = (peer: NodeId): PeerLink => {
+      const link = transport.link(peer);
+      if (link === undefined) throw new TLedgerError('UNKNOWN_NODE', `no link to "${peer}"`);
+      return link;
+    };
+    this.clients = new ConnectedClients({
+      nodeId: this.nodeId,
+      members: () => this.members.members,
+      ask: async (peer, request, timeoutMs) => linkTo(peer).listClients(request, timeoutMs),
+    });
     this.#inspection = new Inspection({
       nodeId: this.nodeId,
       members: () => this.members.members,
       localStatus: () => this.localStatus(),
       localDigest: (index) => replica.digest(index),
       scrubLocally: (bytesPerSecond) => this.scrubLocally(bytesPerSecond),
-      inspect: async (peer, request, timeoutMs) => {
-        const link = transport.link(peer);
-        if (link === undefined) throw new TLedgerError('UNKNOWN_NODE', `no link to "${peer}"`);
-        return link.inspect(request, timeoutMs);
-      },
+      inspect: async (peer, request, timeoutMs) => linkTo(peer).inspect(request, timeoutMs),
     });
   }
 

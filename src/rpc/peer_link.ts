@@ -6,6 +6,7 @@ import { messageOf } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
 import type { AppendResponse, NodeId, SnapshotResponse } from '../raft/types.ts';
 import { clientChannelOptions } from '../wire/channel_options.ts';
+import type { ListClientsRequest, ListClientsResponse } from '../wire/client_messages.ts';
 import { decodeResponseFrame } from '../wire/peer_frames.ts';
 import type {
   FetchRecordsRequest,
@@ -119,6 +120,10 @@ export class PeerLink {
 
   inspect(request: InspectRequest, timeoutMs: number): Promise<InspectResponse> {
     return this.#call(peerService.inspect, request, timeoutMs);
+  }
+
+  listClients(request: ListClientsRequest, timeoutMs: number): Promise<ListClientsResponse> {
+    return this.#call(peerService.listClients, request, timeoutMs);
   }
 
   fetchRecords(request: FetchRecordsRequest, timeoutMs: number): Promise<FetchRecordsResponse> {

@@ -3,6 +3,7 @@ import type { Metadata, ServerDuplexStream, ServerUnaryCall, sendUnaryData, Unty
 import { TLedgerError } from '../base/errors.ts';
 import { type LogIndex, logIndex, type NodeId, term } from '../raft/types.ts';
 import type { Replica } from '../replica/replica.ts';
+import type { ListClientsRequest } from '../wire/client_messages.ts';
 import { uint64ToNumber } from '../wire/int64.ts';
 import { decodeRequestFrame } from '../wire/peer_frames.ts';
 import type {
@@ -48,6 +49,9 @@ export function peerHandlers(options: PeerServiceOptions): PeerHandlers & Record
       if (request.scrub === true) options.gateway.scrubLocally(rate === 0 ? null : rate);
       return inspect(options, logIndex(uint64ToNumber(request.index, 'index')));
     }),
+    listClients: unary(options, 'ListClients', (request: ListClientsRequest) =>
+      options.gateway.clients.localPage(request),
+    ),
     fetchRecords: unary(options, 'FetchRecords', (request: FetchRecordsRequest) =>
       toRecordsResponse(
         replica.fetchRecords(logIndex(uint64ToNumber(request.firstIndex, 'first_index')), request.maxBytes),

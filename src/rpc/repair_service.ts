@@ -6,6 +6,7 @@ import { physicalOffset } from '../format/record.ts';
 import { logIndex, type NodeId, type Term } from '../raft/types.ts';
 import { codecs, type PeerHandlers } from '../wire/services.ts';
 import { statusOf } from '../wire/status.ts';
+import { ConnectedClients } from './connected_clients.ts';
 import type { Gateway, LocalStatus, MemberStatus, NodeAddresses, NodeFacts } from './gateway.ts';
 import { Inspection } from './inspection.ts';
 import type { GroupMembers } from './members.ts';
@@ -35,6 +36,7 @@ export class RepairGateway implements Gateway {
   readonly nodeId: NodeId;
   readonly self: NodeAddresses;
   readonly members: GroupMembers;
+  readonly clients: ConnectedClients;
   readonly #options: RepairGatewayOptions;
   readonly #inspection: Inspection;
 
@@ -46,6 +48,11 @@ export class RepairGateway implements Gateway {
     this.self = self;
     this.members = members;
     this.#options = options;
+    this.clients = new ConnectedClients({
+      nodeId: self.nodeId,
+      members: () => members.members,
+      ask: (peer, request, timeoutMs) => linkTo(peer).listClients(request, timeoutMs),
+    });
     this.#inspection = new Inspection({
       nodeId: self.nodeId,
       members: () => members.members,
@@ -169,6 +176,7 @@ export function repairPeerHandlers(options: {
   return {
     vote: unary(options, 'Vote', refuse),
     timeoutNow: unary(options, 'TimeoutNow', refuse),
+    listClients: unary(options, 'ListClients', refuse),
     fetchRecords: unary(options, 'FetchRecords', refuse),
     fetchSnapshot: unary(options, 'FetchSnapshot', refuse),
     inspect: unary(options, 'Inspect', (request: { index: string }) => ({

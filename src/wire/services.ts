@@ -29,6 +29,7 @@ import type {
   VerifyLogResponse,
 } from './admin_messages.ts';
 import { decodeAppendRequest, encodeAppendRequest, type OutgoingAppend } from './append_codec.ts';
+import type { ListClientsRequest, ListClientsResponse } from './client_messages.ts';
 import type {
   DeleteGroupRequest,
   DeleteGroupResponse,
@@ -133,6 +134,7 @@ export const ledgerService = {
 
 /** Handlers of `tledger.v1.Admin`. */
 export interface AdminHandlers extends UntypedServiceImplementation {
+  listClients: handleUnaryCall<Incoming<ListClientsRequest>, ListClientsResponse>;
   clusterStatus: handleUnaryCall<Incoming<ClusterStatusRequest>, ClusterStatusResponse>;
   createTopic: handleUnaryCall<Incoming<CreateTopicRequest>, CreateTopicResponse>;
   transferLeadership: handleUnaryCall<Incoming<TransferLeadershipRequest>, TransferLeadershipResponse>;
@@ -150,6 +152,7 @@ export interface AdminHandlers extends UntypedServiceImplementation {
 
 /** `tledger.v1.Admin`. */
 export const adminService = {
+  listClients: method<ListClientsRequest, ListClientsResponse>('Admin', 'ListClients'),
   clusterStatus: method<ClusterStatusRequest, ClusterStatusResponse>('Admin', 'ClusterStatus'),
   createTopic: method<CreateTopicRequest, CreateTopicResponse>('Admin', 'CreateTopic'),
   transferLeadership: method<TransferLeadershipRequest, TransferLeadershipResponse>('Admin', 'TransferLeadership'),
@@ -172,6 +175,7 @@ export interface PeerHandlers extends UntypedServiceImplementation {
   timeoutNow: handleUnaryCall<Incoming<TimeoutNowRequest>, TimeoutNowResponse>;
   forward: handleBidiStreamingCall<Incoming<ForwardRequest>, ForwardResponse>;
   inspect: handleUnaryCall<Incoming<InspectRequest>, InspectResponse>;
+  listClients: handleUnaryCall<Incoming<ListClientsRequest>, ListClientsResponse>;
   fetchRecords: handleUnaryCall<Incoming<FetchRecordsRequest>, FetchRecordsResponse>;
   fetchSnapshot: handleUnaryCall<Incoming<FetchSnapshotRequest>, FetchSnapshotResponse>;
 }
@@ -191,6 +195,7 @@ export const peerService = {
   timeoutNow: method<TimeoutNowRequest, TimeoutNowResponse>('Peer', 'TimeoutNow'),
   forward: method<ForwardRequest, ForwardResponse>('Peer', 'Forward'),
   inspect: method<InspectRequest, InspectResponse>('Peer', 'Inspect'),
+  listClients: method<ListClientsRequest, ListClientsResponse>('Peer', 'ListClients'),
   fetchRecords: method<FetchRecordsRequest, FetchRecordsResponse>('Peer', 'FetchRecords'),
   fetchSnapshot: method<FetchSnapshotRequest, FetchSnapshotResponse>('Peer', 'FetchSnapshot'),
 } as const;

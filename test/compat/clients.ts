@@ -80,6 +80,11 @@ export class Stage {
     return new Stage(started, killEveryMs);
   }
 
+  /** Leaders are killed all the time; only one node is spared. */
+  get isKilling(): boolean {
+    return this.#killer !== null;
+  }
+
   /** Leaders killed so far. */
   get kills(): number {
     return this.#killer?.kills ?? 0;

@@ -18,6 +18,7 @@ import { physicalOffset, RECORD_HEADER_BYTES, sizeAt } from '../../src/format/re
 import { writeUint64 } from '../../src/format/uint64.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
 import type { AppendDone } from '../../src/replica/types.ts';
+import { ConnectedClients } from '../../src/rpc/connected_clients.ts';
 import type {
   AtLeaderOptions,
   BackupDoor,
@@ -159,6 +160,13 @@ export class FakeGateway implements Gateway {
   get broker(): Broker {
     return this.fake as unknown as Broker;
   }
+
+  /** The others do not answer, unless a test says otherwise. */
+  clients = new ConnectedClients({
+    nodeId: this.nodeId,
+    members: () => this.members.members,
+    ask: () => Promise.reject(new TLedgerError('UNREACHABLE', 'gone')),
+  });
 
   /** Whether this node belongs to the group. */
   isOutside = false;

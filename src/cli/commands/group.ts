@@ -1,10 +1,12 @@
 // tledger group create | list | describe | delete | reset-offset | resend
 import { type Command, InvalidArgumentError } from 'commander';
+import type { ClientList } from '../../client/admin.ts';
 import { parseQuantity } from '../../config/quantity.ts';
 import type { ConsumerGroup, GroupDescription } from '../../wire/group_messages.ts';
 import { type CliContext, withSession } from '../context.ts';
 import { duration, grouped, table } from '../output.ts';
 import { integer, list, time } from '../parsing.ts';
+import { clientsDocument, clientTable, differingSubscriptions, missingLines } from './client.ts';
 
 interface CreateOptions {
   readonly fifo?: boolean;
@@ -75,14 +77,17 @@ export function register(program: Command, context: CliContext): void {
     );
   group
     .command('describe')
-    .description('show a consumer group, and what it has consumed of each queue')
+    .description('show a consumer group, what it has consumed of each queue, and who is connected')
     .argument('<group>', 'the name')
     .addHelpText('after', '\nExample:\n  tledger group describe billing')
     .action((name: string, _options: object, command: Command) =>
       withSession(command, context, async ({ client, output, timeoutMs }) => {
         const { groups } = await client.admin.describeGroups([name], { timeoutMs });
         const one = groups[0]!;
-        await output.result(document(one), () => described(one));
+        const consumers = await client.admin.listClients(name, { timeoutMs });
+        const differing = differingSubscriptions(consumers.clients);
+        const whole = { ...document(one), ...clientsDocument(consumers), differingSubscriptions: differing };
+        await output.result(whole, () => [described(one), '', ...connected(consumers, differing)].join('\n'));
       }),
     );
   registerChanges(group, context);
@@ -161,6 +166,16 @@ function described(one: GroupDescription): string {
     lines.push('', `${topic}: lag ${grouped(lag)}`, table(head, rows));
   }
   return lines.join('\n');
+}
+
+function connected(consumers: ClientList, differing: readonly string[]): string[] {
+  const { clients } = consumers;
+  const warning = 'warning: the consumers of this group do not all subscribe to the same, so messages go to nobody:';
+  return [
+    clients.length === 0 ? 'no consumers are connected' : clientTable(clients),
+    ...missingLines(consumers),
+    ...(differing.length === 0 ? [] : ['', warning, ...differing.map((line) => `  ${line}`)]),
+  ];
 }
 
 function document(one: GroupDescription): object {

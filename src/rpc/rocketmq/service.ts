@@ -4,6 +4,7 @@ import { MESSAGING_SERVICE, type MessagingHandlers } from '../../wire/rocketmq/s
 import type { CallContext } from '../calls.ts';
 import type { Gateway } from '../gateway.ts';
 import { type Asked, answering, failureStatus } from './answering.ts';
+import { clientEntry } from './client_entry.ts';
 import { Clients } from './clients.ts';
 import type { Edge } from './edge.ts';
 import { LeaderAsks } from './leader_asks.ts';
@@ -48,6 +49,7 @@ export function newMessagingService(gateway: Gateway, context: CallContext): Mes
     renewals.giveUp(clientId);
     lite.forget(clientId);
   });
+  gateway.clients.known(() => clients.list().map((client) => clientEntry(client, clock)));
   const checks = new TransactionChecks(edge);
   return {
     handlers: handlersOf(edge),
