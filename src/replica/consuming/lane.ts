@@ -176,11 +176,7 @@ export class Lane {
       const nowMs = clock.monotonicMs();
       for (const call of this.#inStep) call.expire(nowMs);
       this.#expire();
-      const late = this.#orders.filter(({ call }) => call.deadlineMs <= nowMs);
-      this.#orders = this.#orders.filter(({ call }) => call.deadlineMs > nowMs);
-      for (const { call } of late) {
-        call.refuse(new TLedgerError('NO_LEADER', 'the leader could not take the request before its deadline'));
-      }
+      this.#refuseLate();
       timer = clock.after(SWEEP_MS, look);
     };
     let timer = clock.after(SWEEP_MS, look);
@@ -189,7 +185,7 @@ export class Lane {
 
   /** @returns whether there may be more to do at once. */
   async #step(): Promise<boolean> {
-    if (!this.#port.isServing) return false;
+    if (!this.#port.isServing) return this.#refuseLate();
     this.#term = this.#port.term;
     const order = this.#orders[0];
     if (order?.kind === 'move') await this.#move(order);
@@ -300,6 +296,20 @@ export class Lane {
     return false;
   }
 
+  /** Refuses what nothing was begun of by its deadline. @returns false: nothing more is to be done at once. */
+  #refuseLate(): boolean {
+    const nowMs = this.#port.clock.monotonicMs();
+    const isLate = ({ call }: { readonly call: { readonly deadlineMs: number } }): boolean => call.deadlineMs <= nowMs;
+    const late: Call<never>[] = [...this.#pops, ...this.#orders].filter(isLate).map(({ call }) => call);
+    if (late.length === 0) return false;
+    this.#pops = this.#pops.filter((pop) => !isLate(pop));
+    this.#orders = this.#orders.filter((order) => !isLate(order));
+    for (const call of late) {
+      call.refuse(new TLedgerError('NO_LEADER', 'the leader could not take the request before its deadline'));
+    }
+    return false;
+  }
+
   /** A message that cannot be put away must not keep the others from their consumers. */
   async #buryOrPutOff(one: QueuedMessage & { readonly record: Buffer }): Promise<void> {
     try {
@@ -375,10 +385,11 @@ export class Lane {
     if (this.#pops.length === 0) {
       for (const forget of this.#forgets) forget();
       this.#forgets = [];
-      this.#timer?.cancel();
-      this.#timer = null;
     }
-    if (this.isIdle) this.#onIdle();
+    if (!this.isIdle) return;
+    this.#timer?.cancel();
+    this.#timer = null;
+    this.#onIdle();
   }
 }
 

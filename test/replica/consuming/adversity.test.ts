@@ -194,6 +194,37 @@ describe('replica: consumer groups in adversity', () => {
     expect(refused).to.equal('QUEUE_OUT_OF_RANGE');
   });
 
+  it('carries out a verdict that reached a leader before its term had begun, with nobody else there', async () => {
+    await send(group, leader, ['a']);
+    const [a] = await take();
+    group.crash(leader, 'kill');
+    await group.until('a leader that does not serve yet', () => {
+      return group.ids.some((id) => id !== leader && group.replica(id).isLeader);
+    });
+    leader = group.ids.find((id) => id !== leader && group.replica(id).isLeader)!;
+    const askedMs = group.clock.monotonicMs();
+    expect(await areDone(settle(group, leader, [acknowledge(a!)]))).to.deep.equal([true]);
+    expect(group.clock.monotonicMs() - askedMs).to.be.lessThan(1_000);
+  });
+
+  it('refuses a verdict in time when its term does not begin', async () => {
+    await send(group, leader, ['a']);
+    const [a] = await take();
+    const others = group.ids.filter((id) => id !== leader);
+    group.crash(leader, 'kill');
+    await group.until('a leader that does not serve yet', () => others.some((id) => group.replica(id).isLeader));
+    leader = others.find((id) => group.replica(id).isLeader)!;
+    for (const id of others) if (id !== leader) group.crash(id, 'kill');
+    let code = '';
+    const { consuming } = group.replica(leader);
+    const request = { group: 'g', topic: 't', verdicts: [acknowledge(a!)] };
+    consuming.settle(request, group.clock.monotonicMs() + 50, (error) => {
+      code = codeOf(error);
+    });
+    await group.until('a refusal', () => code !== '', 100);
+    expect(code).to.equal('NO_LEADER');
+  });
+
   it('lets nothing into the log that the replicas would stumble over', async () => {
     await send(group, leader, ['a']);
     const [a] = await take();
