@@ -68,6 +68,7 @@ export const errorTable = {
   ),
   // The same, where only RocketMQ's protocol knows the thing.
   ILLEGAL_MESSAGE_GROUP: kind('The message group is not legal.', grpc.invalidArgument, 40006, false),
+  ILLEGAL_ACCESS_POINT: kind('The address by which the client came is none.', grpc.invalidArgument, 40001, false),
   ILLEGAL_MESSAGE_ID: kind('The message id is not legal.', grpc.invalidArgument, 40009, false),
   INVALID_TRANSACTION_ID: kind('The transaction id is not legal.', grpc.invalidArgument, 40008, false),
   ILLEGAL_INVISIBLE_TIME: kind('The invisible time is not legal.', grpc.invalidArgument, 40011, false),

@@ -2,6 +2,7 @@
 // that need nothing but the value. Used by whoever makes messages (clients, the edge) and by the broker, which checks
 // encoded records by the same numbers.
 import { TLedgerError } from '../base/errors.ts';
+import { quoted } from '../base/quoted.ts';
 import { NO_PRODUCER, type OutgoingMessage, PRODUCER_ID_DIGITS, property, SEQUENCE_DIGITS } from './message.ts';
 
 const MIB = 1_048_576;
@@ -87,10 +88,7 @@ export function checkTopicName(name: string): void {
     );
   }
   if (!TOPIC_PATTERN.test(name)) {
-    throw new TLedgerError(
-      'ILLEGAL_TOPIC',
-      `the topic name ${JSON.stringify(name)} has characters beside %|a-zA-Z0-9_-`,
-    );
+    throw new TLedgerError('ILLEGAL_TOPIC', `the topic name ${quoted(name)} has characters beside %|a-zA-Z0-9_-`);
   }
   if (isSystemTopic(name)) {
     throw new TLedgerError('ILLEGAL_TOPIC', `${name} is a system topic`);
@@ -154,16 +152,16 @@ export function validateMessage(message: OutgoingMessage): void {
   }
   const tag = message.tag ?? '';
   if (tag !== '' && (tag.trim() === '' || tag.includes('|') || CONTROL_CHARACTER.test(tag))) {
-    throw new TLedgerError('ILLEGAL_TAG', `the tag ${JSON.stringify(tag)} is blank or has a | or control character`);
+    throw new TLedgerError('ILLEGAL_TAG', `the tag ${quoted(tag)} is blank or has a | or control character`);
   }
   const keys = message.keys ?? [];
   for (const key of keys) {
     if (key === '' || (key.trim() !== '' && !CONTROL_CHARACTER.test(key))) continue;
-    throw new TLedgerError('ILLEGAL_KEY', `the key ${JSON.stringify(key)} is blank or has a control character`);
+    throw new TLedgerError('ILLEGAL_KEY', `the key ${quoted(key)} is blank or has a control character`);
   }
   const uniqueKey = message.uniqueKey ?? '';
   if (uniqueKey !== '' && (uniqueKey.trim() === '' || CONTROL_CHARACTER.test(uniqueKey))) {
-    throw new TLedgerError('ILLEGAL_KEY', `the id ${JSON.stringify(uniqueKey)} is blank or has a control character`);
+    throw new TLedgerError('ILLEGAL_KEY', `the id ${quoted(uniqueKey)} is blank or has a control character`);
   }
   const properties = Object.entries(message.properties ?? {});
   let sizeBytes = Buffer.byteLength(tag) + Buffer.byteLength(keys.join(' ')) + Buffer.byteLength(uniqueKey);
@@ -178,6 +176,6 @@ function checkProperty(name: string, value: string): void {
   if (name === '') throw new TLedgerError('ILLEGAL_PROPERTY', 'a property has no name');
   if (reservedProperties.has(name)) throw new TLedgerError('ILLEGAL_PROPERTY', `the property name ${name} is reserved`);
   if (CONTROL_CHARACTER.test(name) || CONTROL_CHARACTER.test(value)) {
-    throw new TLedgerError('ILLEGAL_PROPERTY', `the property ${JSON.stringify(name)} has a control character`);
+    throw new TLedgerError('ILLEGAL_PROPERTY', `the property ${quoted(name)} has a control character`);
   }
 }

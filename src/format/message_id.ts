@@ -4,6 +4,7 @@
 //   0000000000000000 000000000001A2B8
 //   address 4, port 4  physical offset 8
 import { TLedgerError } from '../base/errors.ts';
+import { quoted } from '../base/quoted.ts';
 import { type PhysicalOffset, physicalOffset } from './record.ts';
 
 const HEX_DIGITS = 16;
@@ -25,7 +26,7 @@ export function isMessageId(text: string): boolean {
  * @throws TLedgerError INVALID_ARGUMENT for what is no message id.
  */
 export function parseMessageId(text: string): PhysicalOffset | null {
-  if (!isMessageId(text)) throw new TLedgerError('INVALID_ARGUMENT', `${JSON.stringify(text)} is not a message id`);
+  if (!isMessageId(text)) throw new TLedgerError('INVALID_ARGUMENT', `${quoted(text)} is not a message id`);
   const offset = Number.parseInt(text.slice(-HEX_DIGITS), 16);
   const isOurs = text.startsWith(NO_HOST) && text.length === 2 * HEX_DIGITS && Number.isSafeInteger(offset);
   return isOurs ? physicalOffset(offset) : null;

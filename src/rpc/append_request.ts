@@ -1,5 +1,6 @@
 // A client's batch on its way in: messages become records here, once; records pass through as they are.
 import { TLedgerError } from '../base/errors.ts';
+import { quoted } from '../base/quoted.ts';
 import type { FlushWish, PackedAppend } from '../broker/types.ts';
 import { checkProducerId, checkTopicName, messageLimits, validateMessage } from '../format/limits.ts';
 import { encodeMessageRecord, type OutgoingMessage } from '../format/message.ts';
@@ -23,7 +24,7 @@ export function packedAppendOf(request: AppendRequest, nowMs: number): PackedApp
 
 function flushOf({ flush = '' }: AppendRequest): FlushWish {
   if (flush === '' || flush === 'sync' || flush === 'async') return flush;
-  throw new TLedgerError('INVALID_ARGUMENT', `flush ${JSON.stringify(flush)}: it is sync, async or empty`);
+  throw new TLedgerError('INVALID_ARGUMENT', `flush ${quoted(flush)}: it is sync, async or empty`);
 }
 
 function recordsOf(request: AppendRequest, nowMs: number): Buffer {

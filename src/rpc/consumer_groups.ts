@@ -1,5 +1,6 @@
 // tledger.v1.Admin, consumer groups: what there is, what each has consumed, and moving it on or back.
 import { TLedgerError } from '../base/errors.ts';
+import { quoted } from '../base/quoted.ts';
 import { checkGroupName, type GroupInfo, groupDefaults, type RetryPolicy } from '../broker/consuming/groups.ts';
 import type { QueueProgress } from '../broker/consuming/progress.ts';
 import { effectText } from '../broker/effects.ts';
@@ -207,8 +208,7 @@ function lagOf(
 
 function found(gateway: Gateway, name: string): GroupInfo {
   const group = gateway.broker.tables.groups.get(name);
-  if (group === undefined)
-    throw new TLedgerError('GROUP_NOT_FOUND', `there is no consumer group ${JSON.stringify(name)}`);
+  if (group === undefined) throw new TLedgerError('GROUP_NOT_FOUND', `there is no consumer group ${quoted(name)}`);
   return group;
 }
 

@@ -1,6 +1,7 @@
 // What only the leader can do, in one table: how each kind is done on the leader's replica, and how it travels there
 // when the client asked another node.
 import { TLedgerError } from '../base/errors.ts';
+import { quoted } from '../base/quoted.ts';
 import { type TopicType, type TopicWish, topicTypes } from '../broker/types.ts';
 import { type LogIndex, logIndex, type NodeId, term } from '../raft/types.ts';
 import type { Replica } from '../replica/replica.ts';
@@ -129,7 +130,7 @@ export const basicCalls: readonly LeaderCall<any, any>[] = [
 export function toTopicType(text: string): TopicType {
   const known = text === '' ? 'mixed' : topicTypes.find((type) => type === text);
   if (known !== undefined) return known;
-  throw new TLedgerError('INVALID_ARGUMENT', `${JSON.stringify(text)} is no type of topic: ${topicTypes.join(', ')}`);
+  throw new TLedgerError('INVALID_ARGUMENT', `${quoted(text)} is no type of topic: ${topicTypes.join(', ')}`);
 }
 
 /** Tells how a promise ended. */

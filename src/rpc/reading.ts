@@ -1,6 +1,7 @@
 // The rule of reading on any replica: what is found is committed and may be shown at once; that something is *not* there
 // is only believed after this replica has caught up with the leader.
 import { TLedgerError } from '../base/errors.ts';
+import { quoted } from '../base/quoted.ts';
 import type { PullRequest, PullResult, QueueRange, TopicInfo } from '../broker/types.ts';
 import { type QueueOffset, queueOffset } from '../format/message.ts';
 import { int64ToNumber } from '../wire/int64.ts';
@@ -13,7 +14,7 @@ export async function findTopic(gateway: Gateway, name: string, deadlineMs: numb
   if (known !== undefined) return known;
   await gateway.readBarrier(deadlineMs);
   const found = gateway.broker.topic(name);
-  if (found === undefined) throw new TLedgerError('TOPIC_NOT_FOUND', `topic ${JSON.stringify(name)} does not exist`);
+  if (found === undefined) throw new TLedgerError('TOPIC_NOT_FOUND', `topic ${quoted(name)} does not exist`);
   return found;
 }
 

@@ -30,6 +30,7 @@ import type {
 } from './admin_messages.ts';
 import { decodeAppendRequest, encodeAppendRequest, type OutgoingAppend } from './append_codec.ts';
 import type { ListClientsRequest, ListClientsResponse } from './client_messages.ts';
+import { fieldBound } from './field_count.ts';
 import type {
   DeleteGroupRequest,
   DeleteGroupResponse,
@@ -225,7 +226,7 @@ export function methodOf<Request, Response>(
   return {
     ...pathOf(service, name),
     requestSerialize: definition.requestSerialize,
-    requestDeserialize: guarded(definition.requestDeserialize),
+    requestDeserialize: guarded(definition, definition.requestDeserialize),
     responseSerialize: definition.responseSerialize,
     responseDeserialize: definition.responseDeserialize,
   };
@@ -236,15 +237,20 @@ function appendMethod<Response>(name: string): Method<OutgoingAppend, Incoming<A
   return {
     ...pathOf(`${PACKAGE}Ledger`, name),
     requestSerialize: encodeAppendRequest,
-    requestDeserialize: guarded(decodeAppendRequest),
+    requestDeserialize: guarded(definition, decodeAppendRequest),
     responseSerialize: definition.responseSerialize,
     responseDeserialize: definition.responseDeserialize,
   };
 }
 
-function guarded<T>(decode: (bytes: Buffer) => T): (bytes: Buffer) => Incoming<T> {
+function guarded<T>(
+  { path, requestType }: Pick<LoadedMethod, 'path' | 'requestType'>,
+  decode: (bytes: Buffer) => T,
+): (bytes: Buffer) => Incoming<T> {
+  const checkFields = fieldBound(requestType, path.slice(1, path.lastIndexOf('.') + 1));
   return (bytes) => {
     try {
+      checkFields(bytes);
       return decode(bytes);
     } catch (error) {
       return new Malformed(error);
@@ -253,7 +259,10 @@ function guarded<T>(decode: (bytes: Buffer) => T): (bytes: Buffer) => Incoming<T
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: proto-loader's definitions are untyped; the types stand in `Method`.
-function definitionOf(service: string, name: string): MethodDefinition<any, any> {
+type UntypedMethod = MethodDefinition<any, any> & Pick<LoadedMethod, 'requestType'>;
+type LoadedMethod = ReturnType<typeof serviceOf>[string];
+
+function definitionOf(service: string, name: string): UntypedMethod {
   const definition = serviceOf(service)[name];
   assert(definition !== undefined, () => `proto has no method ${service}.${name}`);
   return definition;

@@ -1,6 +1,7 @@
 // Consumer groups: what the members of each have agreed upon. Created by a command, on first use or by hand.
 import { assert } from '../../base/assert.ts';
 import { TLedgerError } from '../../base/errors.ts';
+import { quoted } from '../../base/quoted.ts';
 import { ChangedRows, type RowChanges, readRows, type StateTable } from '../state_table.ts';
 import { readCount } from '../state_tables.ts';
 
@@ -62,10 +63,7 @@ export function checkGroupName(name: string): void {
     );
   }
   if (!NAME_PATTERN.test(name)) {
-    throw new TLedgerError(
-      'ILLEGAL_GROUP',
-      `the consumer group ${JSON.stringify(name)} has characters beside %|a-zA-Z0-9_-`,
-    );
+    throw new TLedgerError('ILLEGAL_GROUP', `the consumer group ${quoted(name)} has characters beside %|a-zA-Z0-9_-`);
   }
   if (name.startsWith(SYSTEM_PREFIX)) throw new TLedgerError('ILLEGAL_GROUP', `${name} is a system group`);
 }

@@ -12,6 +12,7 @@ import { assert } from '../../base/assert.ts';
 import type { Timer } from '../../base/clock.ts';
 import { messageOf, TLedgerError } from '../../base/errors.ts';
 import { MinHeap } from '../../base/heap.ts';
+import { quoted } from '../../base/quoted.ts';
 import type { Parked } from '../../broker/parked/parked.ts';
 import type { LogIndex, Term } from '../../raft/types.ts';
 import type { ConsumingPort } from '../consuming/consuming.ts';
@@ -128,7 +129,7 @@ export class ParkedMessages {
       const half = parked.half(topic, id);
       if (half === undefined) {
         if (sent.find(topic, id) !== undefined) return;
-        throw new TLedgerError('TRANSACTION_NOT_FOUND', `topic ${topic} has no open transaction ${JSON.stringify(id)}`);
+        throw new TLedgerError('TRANSACTION_NOT_FOUND', `topic ${topic} has no open transaction ${quoted(id)}`);
       }
       const { index } = half;
       const underWay = this.#deciding.get(index);

@@ -12,6 +12,7 @@ import { moveCall } from '../consuming_calls.ts';
 import { rangeOf } from '../reading.ts';
 import type { Asked } from './answering.ts';
 import type { Edge } from './edge.ts';
+import { named } from './enums.ts';
 import type { GroupTopic } from './handles.ts';
 import { groupKey } from './namespaces.ts';
 import { okStatus } from './status.ts';
@@ -29,7 +30,8 @@ export async function syncLiteSubscription(
   asked: Asked,
 ): Promise<SyncLiteSubscriptionResponse> {
   const { gateway, clients, lite } = edge;
-  const { action, liteTopicSet: names, offsetOption } = request;
+  const { liteTopicSet: names, offsetOption } = request;
+  const action = named(request.action, 'action');
   const group = groupKey(request.group, asked.caller);
   const topic = await findTopic(gateway, request.topic, asked);
   if (topic.messageType !== 'lite') throw new TLedgerError('ILLEGAL_TOPIC', `topic ${topic.name} has no lite topics`);

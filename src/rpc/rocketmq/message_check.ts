@@ -1,5 +1,6 @@
 // What a message may be that comes through RocketMQ's protocol: the limits of its proxy (ROCKETMQ §3.3), in its order.
 import { TLedgerError } from '../../base/errors.ts';
+import { quoted } from '../../base/quoted.ts';
 import { checkBodySize, checkPropertyTotals, messageLimits, reservedProperties } from '../../format/limits.ts';
 import type { Message, SystemProperties } from '../../wire/rocketmq/definitions.ts';
 import { millisOf } from './times.ts';
@@ -80,14 +81,14 @@ function checkMessageGroup(group: string): void {
 function checkTag(tag: string): void {
   if (tag === '') return;
   if (isBlank(tag) || tag.includes('|') || !isPrintable(tag)) {
-    throw new TLedgerError('ILLEGAL_TAG', `the tag ${JSON.stringify(tag)} is blank or has a | or control character`);
+    throw new TLedgerError('ILLEGAL_TAG', `the tag ${quoted(tag)} is blank or has a | or control character`);
   }
 }
 
 function checkKey(key: string): void {
   if (key === '') return;
   if (isBlank(key) || !isPrintable(key)) {
-    throw new TLedgerError('ILLEGAL_KEY', `the key ${JSON.stringify(key)} is blank or has a control character`);
+    throw new TLedgerError('ILLEGAL_KEY', `the key ${quoted(key)} is blank or has a control character`);
   }
 }
 
@@ -97,7 +98,7 @@ function checkUserProperty(name: string, value: string): void {
     throw new TLedgerError('ILLEGAL_PROPERTY', `property is used by system: ${name}`);
   }
   if (!isPrintable(name) || !isPrintable(value)) {
-    throw new TLedgerError('ILLEGAL_PROPERTY', `the property ${JSON.stringify(name)} has a control character`);
+    throw new TLedgerError('ILLEGAL_PROPERTY', `the property ${quoted(name)} has a control character`);
   }
 }
 

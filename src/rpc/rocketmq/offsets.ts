@@ -17,6 +17,7 @@ import { moveCall } from '../consuming_calls.ts';
 import { checkOffset, checkQueue, rangeOf } from '../reading.ts';
 import type { Asked } from './answering.ts';
 import type { Edge } from './edge.ts';
+import { named } from './enums.ts';
 import { groupKey } from './namespaces.ts';
 import { okStatus } from './status.ts';
 import { millisOf } from './times.ts';
@@ -56,6 +57,7 @@ export async function queryOffset(
   asked: Asked,
 ): Promise<QueryOffsetResponse> {
   const { gateway } = edge;
+  named(policy, 'query_offset_policy');
   const { topic, queueId } = await findQueue(edge, messageQueue, asked);
   // What is the end here may lie before it.
   if (policy !== 'BEGINNING') await gateway.readBarrier(asked.deadlineMs);

@@ -9,7 +9,9 @@ import type {
 import { recallCall, resolveCall } from '../consuming_calls.ts';
 import type { Asked } from './answering.ts';
 import type { Edge } from './edge.ts';
+import { named } from './enums.ts';
 import { readRecallHandle } from './handles.ts';
+import { rocketmqLimits } from './message_check.ts';
 import { topicKey } from './namespaces.ts';
 import { okStatus } from './status.ts';
 import { findTopic } from './topics.ts';
@@ -43,14 +45,19 @@ export async function endTransaction(
   { caller, deadlineMs }: Asked,
 ): Promise<EndTransactionResponse> {
   const topic = topicKey(resource, caller);
+  named(resolution, 'resolution');
   if (id.trim() === '') throw new TLedgerError('INVALID_TRANSACTION_ID', 'transaction id cannot be empty');
+  if (Buffer.byteLength(id) > rocketmqLimits.storedPropertyBytesMax) {
+    throw new TLedgerError('INVALID_TRANSACTION_ID', `no message has an id of ${id.length} characters`);
+  }
   if (resolution === 'COMMIT' || resolution === 'ROLLBACK') {
     const request = { topic, id, resolution: resolution === 'COMMIT' ? ('commit' as const) : ('rollback' as const) };
     const wasOpen = gateway.broker.tables.parked.half(topic, id) !== undefined;
     // It was open, and an asking whose answer was lost may have resolved it: saying so twice is right.
     const wasUs = (error: unknown) =>
       wasOpen && error instanceof TLedgerError && error.code === 'TRANSACTION_NOT_FOUND' ? true : undefined;
-    await asks.askKnowing(resolveCall, () => request, { sizeBytes: REQUEST_BYTES, deadlineMs }, wasUs);
+    const sizeBytes = REQUEST_BYTES + Buffer.byteLength(id);
+    await asks.askKnowing(resolveCall, () => request, { sizeBytes, deadlineMs }, wasUs);
   }
   return { status: okStatus };
 }

@@ -8,6 +8,7 @@ import type {
 } from '../../wire/rocketmq/service_messages.ts';
 import type { Asked } from './answering.ts';
 import type { Edge } from './edge.ts';
+import { isNamed } from './enums.ts';
 import { groupKey } from './namespaces.ts';
 import { okStatus } from './status.ts';
 
@@ -17,8 +18,8 @@ export function heartbeat(
   { group, clientType }: HeartbeatRequest,
   { caller }: Asked,
 ): HeartbeatResponse {
-  if (clientType === 'CLIENT_TYPE_UNSPECIFIED') {
-    throw new TLedgerError('UNRECOGNIZED_CLIENT', 'the heartbeat says no type of client');
+  if (clientType === 'CLIENT_TYPE_UNSPECIFIED' || !isNamed(clientType)) {
+    throw new TLedgerError('UNRECOGNIZED_CLIENT', 'the heartbeat says no known type of client');
   }
   if (clientType !== 'PRODUCER') groupKey(group, caller);
   clients.known(caller);

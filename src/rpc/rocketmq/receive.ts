@@ -15,9 +15,10 @@ import { popCall } from '../consuming_calls.ts';
 import { failureStatus } from './answering.ts';
 import { type Caller, callerOf } from './caller.ts';
 import type { Edge } from './edge.ts';
+import { isNamed } from './enums.ts';
 import { type GroupTopic, receiptHandle } from './handles.ts';
 import { rocketmqLimits } from './message_check.ts';
-import { groupKey } from './namespaces.ts';
+import { groupKey, topicKey } from './namespaces.ts';
 import { outgoingMessage } from './outgoing_message.ts';
 import { pollingTime } from './polling_time.ts';
 import { renewalTerms } from './renewals.ts';
@@ -79,18 +80,18 @@ class Receive {
       settings: clients.get(caller.clientId)?.settings,
       version: caller.version,
     });
-    const group = groupKey(request.group, caller);
     const named = request.messageQueue?.topic ?? null;
-    const { name: topic, messageType } = await findTopic(gateway, named, { caller, deadlineMs: open.stepDeadlineMs });
-    const pop = {
-      group,
-      topic,
+    topicKey(named, caller);
+    const group = groupKey(request.group, caller);
+    const asked = {
+      invisibleMs: invisibleMsOf(request),
       filter: filterOf(request.filterExpression),
       countMax: Math.min(Math.max(request.batchSize, 1), consumingLimits.popCountMax),
       bytesMax: POP_BYTES_MAX,
-      invisibleMs: invisibleMsOf(request),
-      attemptId: request.attemptId || this.#newAttempt(group, messageType),
     };
+    const attemptId = attemptIdOf(request);
+    const { name: topic, messageType } = await findTopic(gateway, named, { caller, deadlineMs: open.stepDeadlineMs });
+    const pop = { ...asked, group, topic, attemptId: attemptId || this.#newAttempt(group, messageType) };
     const untilMs = nowMs + polling.waitMs;
     const popped =
       messageType === 'lite'
@@ -198,12 +199,21 @@ class Receive {
 
 /** What a subscription asks for. @throws TLedgerError ILLEGAL_FILTER, before anybody is asked for messages. */
 export function filterOf(expression: FilterExpression | null): StoredFilter {
+  if (expression !== null && !isNamed(expression.type)) {
+    throw new TLedgerError('ILLEGAL_FILTER', `filters of type ${expression.type} are not known`);
+  }
   const filter = {
     type: expression?.type === 'SQL' ? 'sql' : 'tag',
     expression: expression?.expression ?? '',
   } as const;
   compileFilter(filter);
   return filter;
+}
+
+/** '' when it has none. @throws TLedgerError INVALID_ARGUMENT */
+function attemptIdOf({ attemptId = '' }: ReceiveMessageRequest): string {
+  if (attemptId.length <= consumingLimits.attemptIdMax) return attemptId;
+  throw new TLedgerError('INVALID_ARGUMENT', `attempt_id: it has ${attemptId.length} characters`);
 }
 
 function invisibleMsOf({ autoRenew, invisibleDuration }: ReceiveMessageRequest): number {

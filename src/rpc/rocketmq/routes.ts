@@ -1,6 +1,8 @@
 // Where the queues of a topic are: all of them here. Every node answers every client, so a client is sent back to where it
 // came from, by an address that it certainly can reach (ROCKETMQ §4.2, §4.5).
 import { splitAddress, type Address as TextAddress } from '../../base/address.ts';
+import { TLedgerError } from '../../base/errors.ts';
+import { quoted } from '../../base/quoted.ts';
 import type { TopicInfo } from '../../broker/types.ts';
 import type { Address, Endpoints, MessageQueue, Resource } from '../../wire/rocketmq/definitions.ts';
 import type {
@@ -18,10 +20,12 @@ import { groupKey } from './namespaces.ts';
 import { okStatus } from './status.ts';
 import { findTopic } from './topics.ts';
 
+/** It is repeated in each queue of a route: whatever can be a host's name, and no more. */
+const HOST = /^\S{1,255}$/;
 /** The queue id that stands for a whole broker. */
 const WHOLE_BROKER = -1;
 
-/** @throws TLedgerError ILLEGAL_TOPIC, TOPIC_NOT_FOUND; what catching up throws. */
+/** @throws TLedgerError ILLEGAL_TOPIC, TOPIC_NOT_FOUND, ILLEGAL_ACCESS_POINT; what catching up throws. */
 export async function queryRoute(
   { gateway }: Edge,
   { topic: resource, endpoints }: QueryRouteRequest,
@@ -35,7 +39,7 @@ export async function queryRoute(
   return { status: okStatus, messageQueues };
 }
 
-/** @throws TLedgerError ILLEGAL_TOPIC, ILLEGAL_GROUP, TOPIC_NOT_FOUND; what catching up throws. */
+/** @throws TLedgerError ILLEGAL_TOPIC, ILLEGAL_GROUP, TOPIC_NOT_FOUND, ILLEGAL_ACCESS_POINT; what catching up throws. */
 export async function queryAssignment(
   { gateway }: Edge,
   { topic: resource, group: groupResource, endpoints }: QueryAssignmentRequest,
@@ -65,6 +69,7 @@ function queueMaker(
 /**
  * Where the client is to go: one address, with the host by which it came. The port is that by which it came if it says so
  * twice (by what it was configured with, and by what it dialled), as behind a forwarded port; this node's own otherwise.
+ * @throws TLedgerError ILLEGAL_ACCESS_POINT
  */
 export function endpointsFor(
   gateway: Gateway,
@@ -73,6 +78,9 @@ export function endpointsFor(
 ): Endpoints {
   const own = splitAddress(gateway.self.clientAddress as TextAddress);
   const named = asked?.addresses.find(({ host }) => host !== '');
+  if (named !== undefined && !HOST.test(named.host)) {
+    throw new TLedgerError('ILLEGAL_ACCESS_POINT', `endpoints: ${quoted(named.host)} is no host`);
+  }
   if (asked === null || named === undefined) return { scheme: schemeOf(own.host), addresses: [own] };
   const isDialled = (address: Address): boolean =>
     address.port > 0 && [`${address.host}:${address.port}`, `[${address.host}]:${address.port}`].includes(authority);

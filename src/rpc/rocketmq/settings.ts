@@ -12,6 +12,7 @@ import type {
   Subscription,
 } from '../../wire/rocketmq/definitions.ts';
 import type { Caller } from './caller.ts';
+import { isNamed } from './enums.ts';
 import { groupKey, topicKey } from './namespaces.ts';
 import { durationOf } from './times.ts';
 
@@ -48,6 +49,7 @@ export function roleOf(settings: Settings, caller: Caller): ClientRole {
     );
   }
   const { publishing, subscription, clientType: type = 'CLIENT_TYPE_UNSPECIFIED' } = settings;
+  if (!isNamed(type)) throw new TLedgerError('UNRECOGNIZED_CLIENT', `the type of client ${type} is not known`);
   if (publishing !== undefined) {
     checkCount(publishing.topics.length);
     const publishes = new Map(publishing.topics.map((topic) => [topicKey(topic, caller), topic]));

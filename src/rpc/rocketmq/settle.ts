@@ -46,8 +46,8 @@ function decide(
 /** @throws TLedgerError ILLEGAL_TOPIC, ILLEGAL_GROUP, INVALID_ARGUMENT; of the way there. Receipts are judged one by one. */
 export async function acknowledge(edge: Edge, request: AckMessageRequest, asked: Asked): Promise<AckMessageResponse> {
   const of = ofRequest(request, asked);
-  if (request.entries.length > ENTRIES_MAX) {
-    throw new TLedgerError('INVALID_ARGUMENT', `${request.entries.length} entries; at most ${ENTRIES_MAX} are allowed`);
+  if (request.entries.length === 0 || request.entries.length > ENTRIES_MAX) {
+    throw new TLedgerError('INVALID_ARGUMENT', `${request.entries.length} entries; 1 to ${ENTRIES_MAX} are allowed`);
   }
   const receipts = request.entries.map(({ receiptHandle: text }) => {
     try {

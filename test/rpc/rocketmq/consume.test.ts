@@ -326,8 +326,8 @@ describe('consumers of RocketMQ', () => {
       });
     }
 
-    it('says nothing of nothing', async () => {
-      expect((await ack()).status?.code).to.equal('INTERNAL_SERVER_ERROR');
+    it('refuses to be told nothing', async () => {
+      expect((await ack()).status?.code).to.equal('BAD_REQUEST');
     });
 
     it('asks again while leaders change', async () => {
