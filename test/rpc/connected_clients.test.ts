@@ -93,6 +93,13 @@ describe('connected clients', () => {
     expect(Math.max(...pages.map(({ clients }) => clients.length))).to.equal(CLIENTS_PAGE_COUNT_MAX);
   });
 
+  it('leave nobody out that a full page has no room for, whatever comes later on another node', async () => {
+    const topics = [{ name: 'orders', filterType: 'SQL', filter: 'x'.repeat(300 * 1_024) }];
+    const n0 = ['a', 'b'].map((clientId) => clientOf(clientId, { topics }));
+    const { names } = await listed(nodesOf({ n0, n1: [clientOf('z')] }).get('n0')!);
+    expect(names).to.deep.equal(['a@n0', 'b@n0', 'z@n1']);
+  });
+
   it('come in pages of bounded size, at least one to a page', async () => {
     const topics = [{ name: 'orders', filterType: 'SQL', filter: 'ä'.repeat(300_000) }];
     const n0 = ['a', 'b', 'c'].map((clientId) => clientOf(clientId, { topics }));
