@@ -21,7 +21,7 @@ import type { Snapshot } from '../storage/snapshot_store.ts';
 import type { StateEntry } from '../storage/state_store.ts';
 import { Admissions, type AppendPlace } from './admission.ts';
 import { type Changes, Checkpoints } from './checkpoints.ts';
-import { decodeCommand, decodeCommittedMembership, encodeCommand, planTopic } from './commands.ts';
+import { type AddQueues, decodeCommand, decodeCommittedMembership, encodeCommand, planTopic } from './commands.ts';
 import { DirtyRows } from './dirty_rows.ts';
 import { callAll } from './listeners.ts';
 import type { AddLite } from './lite/lite_table.ts';
@@ -61,6 +61,8 @@ export class Broker extends BrokerReads {
   #applied = logIndex(0);
   #membership: MembershipEntry | null = null;
   #isLeading = false;
+  /** Whether the apply call under way has made topics, or queues that are chosen from. */
+  #topicsChanged = false;
   /** Queues that were cut beyond a file since the last checkpoint took its rows. */
   #cut: ConsumeQueue[] = [];
 
@@ -198,7 +200,7 @@ export class Broker extends BrokerReads {
    */
   apply(buffer: Buffer, start: number, end: number): void {
     assert(!this.#checkpoints.hasFailed, 'a broker that failed is not used any more');
-    const topicCount = this.topicTable.count;
+    this.#topicsChanged = false;
     let touched: readonly Queue[];
     try {
       this.#applyRecords(buffer, start, end);
@@ -209,7 +211,7 @@ export class Broker extends BrokerReads {
     }
     for (const queue of touched) this.#dirty.queue(queue);
     this.#admissions.settle(this.#applied);
-    this.#wake(touched, this.topicTable.count !== topicCount);
+    this.#wake(touched, this.#topicsChanged);
   }
 
   /**
@@ -376,11 +378,22 @@ export class Broker extends BrokerReads {
   #applyCommand(body: Buffer, index: LogIndex): void {
     const command = decodeCommand(body);
     if (command.type === 'add-lite') return this.#addLite(command);
+    if (command.type === 'add-queues') return this.#addQueues(command);
     if (command.type !== 'create-topic') return this.#tables.apply(command, index);
     const { topic } = command;
     this.topicTable.add(new Topic(topic, this.#files));
     this.#dirty.topic(topic);
+    this.#topicsChanged = true;
     this.#admissions.topicApplied(topic.name);
+  }
+
+  /** No effect when the topic has them, went meanwhile, or is one whose queues stand for something. */
+  #addQueues({ name, queues }: AddQueues): void {
+    const topic = this.topicTable.get(name);
+    if (topic === undefined || topic.info.messageType === 'lite' || topic.queues.length >= queues) return;
+    while (topic.queues.length < queues) this.topicTable.grow(topic, this.#files);
+    this.#dirty.topic(topic.info);
+    this.#topicsChanged = true;
   }
 
   /** No effect when the parent went meanwhile. Bounded by the leader, before the command is in the log. */

@@ -22,6 +22,13 @@ export interface CreateTopic {
   readonly topic: TopicInfo;
 }
 
+/** A topic has at least so many queues from here on: `{"v":1,"type":"add-queues","name":…,"queues":…}`. */
+export interface AddQueues {
+  readonly type: 'add-queues';
+  readonly name: string;
+  readonly queues: number;
+}
+
 /** A consumer group is there, or is now what this says: `{"v":1,"type":"put-group","name":…,…,"onlyNew":true}`. */
 export interface PutGroup {
   readonly type: 'put-group';
@@ -51,7 +58,7 @@ export interface CheckHalf {
 }
 
 /** What a command record can hold. */
-export type Command = CreateTopic | PutGroup | DeleteGroup | Consume | DropParked | CheckHalf | AddLite;
+export type Command = CreateTopic | AddQueues | PutGroup | DeleteGroup | Consume | DropParked | CheckHalf | AddLite;
 
 /** The body of a command record. */
 export function encodeCommand(command: Command): Buffer {
@@ -70,6 +77,7 @@ function fieldsOf(command: Command): object {
       };
     case 'consume':
       return consumeFields(command);
+    case 'add-queues':
     case 'add-lite':
     case 'delete-group':
     case 'drop-parked':
@@ -100,6 +108,8 @@ export function decodeCommand(body: Buffer): Command {
   switch (type) {
     case 'create-topic':
       return readCreateTopic(fields);
+    case 'add-queues':
+      return { type, name: readName(fields), queues: readCount(fields.get('queues')) };
     case 'put-group':
       return {
         type,

@@ -19,7 +19,7 @@ export class Tables {
   readonly #all: readonly StateTable[] = [this.groups, this.progress, this.lite, this.parked, this.sent];
 
   /** Carries out a command of record `index`. @throws InvariantError when it contradicts the state. */
-  apply(command: Exclude<Command, { type: 'create-topic' | 'add-lite' }>, index: LogIndex): void {
+  apply(command: Exclude<Command, { type: 'create-topic' | 'add-queues' | 'add-lite' }>, index: LogIndex): void {
     switch (command.type) {
       case 'put-group':
         if (command.onlyNew !== true || this.groups.get(command.group.name) === undefined)

@@ -8,6 +8,7 @@ import type {
   ReadLogResponse,
   ScrubResponse,
   TransferLeadershipResponse,
+  UpdateTopicResponse,
   VerifyLogResponse,
 } from '../wire/admin_messages.ts';
 import type { AskedNode, ConnectedClient } from '../wire/client_messages.ts';
@@ -91,6 +92,15 @@ export class Admin {
       { topic, queues: options.queues ?? 0, messageType: options.messageType ?? '' },
       call,
     );
+  }
+
+  /**
+   * Gives a topic more queues; nothing else of it changes. Messages of one key or message group go to another queue from then
+   * on, so those sent before may be read after those sent later.
+   * @throws TLedgerError TOPIC_NOT_FOUND, INVALID_ARGUMENT (fewer, or more than may be), TOO_MANY_TOPICS; NO_LEADER; UNREACHABLE.
+   */
+  updateTopic(topic: string, options: AdminCallOptions & { readonly queues: number }): Promise<UpdateTopicResponse> {
+    return this.#repeatable(adminService.updateTopic, { topic, queues: options.queues }, options);
   }
 
   /** Consumer groups (all when none is named) with what they have consumed. @throws TLedgerError GROUP_NOT_FOUND, NO_LEADER. */

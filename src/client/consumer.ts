@@ -179,6 +179,8 @@ class Progress {
   readonly #ends: ReadonlyMap<number, number> | undefined;
   /** Queues that are read from whatever is the first message, and of which none was handed out yet. */
   readonly #untouched: Set<number>;
+  /** All queues are read, those to come included. */
+  readonly #isOfAll: boolean;
 
   private constructor(options: ConsumeOptions, next: Map<number, number>, ends: Map<number, number> | undefined) {
     this.resumeTimeoutMs = options.resumeTimeoutMs ?? RESUME_TIMEOUT_MS;
@@ -186,6 +188,7 @@ class Progress {
     this.#bytesMax = options.responseBytesMax ?? PULL_BYTES_DEFAULT;
     this.#next = next;
     this.#ends = ends;
+    this.#isOfAll = options.queues === undefined && options.positions === undefined && ends === undefined;
     const isFixed = (queue: number) => (options.positions?.get(queue) ?? options.from ?? 'earliest') !== 'earliest';
     this.#untouched = new Set([...next.keys()].filter((queue) => !isFixed(queue)));
   }
@@ -241,12 +244,23 @@ class Progress {
   request(): ConsumeRequest {
     const open = [...this.#next].filter(([queue, next]) => this.#ends === undefined || next < this.#ends.get(queue)!);
     const positions = open.map(([queue, next]) => ({ queue, offset: numberToInt64(next, 'offset') }));
-    return { topic: this.#topic, positions, start: 'EARLIEST', maxBytes: this.#bytesMax, packed: true };
+    const request = {
+      topic: this.#topic,
+      positions,
+      start: 'EARLIEST',
+      maxBytes: this.#bytesMax,
+      packed: true,
+    } as const;
+    return this.#isOfAll ? { ...request, newQueues: true } : request;
   }
 
   /** What is new in a response, and behind the end not needed. */
   take(response: ConsumeResponse): MessageBatch {
     const { queue } = response;
+    if (this.#isOfAll && !this.#next.has(queue)) {
+      this.#next.set(queue, int64ToNumber(response.firstOffset, 'firstOffset'));
+      this.#untouched.add(queue);
+    }
     const offset = this.#next.get(queue);
     if (offset === undefined) {
       throw new TLedgerError('DATA_CORRUPTED', `queue ${queue} of topic "${this.#topic}" was not asked for`);

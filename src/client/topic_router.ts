@@ -24,7 +24,14 @@ interface TopicState {
   turn: number;
   /** Messages sent to each queue so far. */
   sent: number[];
+  /** When the number of queues was asked for last. */
+  askedAtMs: number;
 }
+
+/** A topic may get more queues: how often that is asked for, while messages are sent to it. */
+const REFRESH_MS = 30_000;
+/** How long that may take. */
+const REFRESH_TIMEOUT_MS = 5_000;
 
 /** The queues of the topics one producer writes to. */
 export class TopicRouter {
@@ -61,6 +68,8 @@ export class TopicRouter {
   queueNow(topic: string, queue: number | undefined, orderKey: string | Buffer | undefined): number {
     const state = this.#topics.get(topic);
     if (state?.queues === undefined) return -1;
+    const nowMs = Date.now();
+    if (nowMs - state.askedAtMs >= REFRESH_MS) this.#refresh(state, nowMs);
     if (queue !== undefined) {
       return Number.isInteger(queue) && queue >= 0 && queue < state.queues ? count(state, queue) : -1;
     }
@@ -79,7 +88,7 @@ export class TopicRouter {
   }
 
   #ask(name: string, deadlineMs: number): TopicState {
-    const state: TopicState = { name, queues: undefined, waiting: [], turn: 0, sent: [] };
+    const state: TopicState = { name, queues: undefined, waiting: [], turn: 0, sent: [], askedAtMs: Date.now() };
     this.#topics.set(name, state);
     fetchQueueCount(this.#cluster, name, Math.max(1, deadlineMs - Date.now())).then(
       (queues) => {
@@ -97,6 +106,21 @@ export class TopicRouter {
       },
     );
     return state;
+  }
+
+  /** Asks again, in the background and once at a time: until then messages go to the queues that are known. */
+  #refresh(state: TopicState, nowMs: number): void {
+    state.askedAtMs = nowMs;
+    fetchQueueCount(this.#cluster, state.name, REFRESH_TIMEOUT_MS).then(
+      (queues) => {
+        if (state.queues === undefined || queues <= state.queues) return;
+        // New ones take their part from now on, and no more than that.
+        const least = Math.min(...state.sent);
+        state.sent.push(...new Array<number>(queues - state.queues).fill(least));
+        state.queues = queues;
+      },
+      () => {},
+    );
   }
 
   #choose(state: TopicState, queues: number, { queue, orderKey, routed }: Waiting): void {

@@ -48,8 +48,8 @@ export async function fetchTopic(cluster: Cluster, name: string, query: Metadata
 }
 
 /**
- * How many queues a topic has, which never changes: any node that knows the topic knows it. That there is no such topic
- * is believed only when the answer is current.
+ * How many queues a topic has. There may be more of them by now, never fewer, and all of them go on being queues: any node
+ * that knows the topic will do. That there is no such topic is believed only when the answer is current.
  * @throws TLedgerError as `fetchTopic`.
  */
 export async function fetchQueueCount(cluster: Cluster, name: string, timeoutMs: number): Promise<number> {

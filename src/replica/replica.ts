@@ -27,6 +27,7 @@ import { ParkedMessages } from './parked/parked_messages.ts';
 import { indexAtPosition, type RecordPage, recordPage } from './record_pages.ts';
 import { type RecordsAnswer, recordsAnswer, type SnapshotAnswer, snapshotAnswer } from './repair_answers.ts';
 import { REPAIR_PIECE_BYTES } from './repair_sources.ts';
+import { TopicQueues } from './topic_queues.ts';
 import { heirsOf, type Transferred } from './transfer.ts';
 import type {
   AppendDone,
@@ -47,6 +48,8 @@ export class Replica implements PeerEvents {
   readonly consuming: Consuming;
   /** Makes lite topics; only on the leader. */
   readonly lite: LiteTopics;
+  /** Gives topics more queues; only on the leader. */
+  readonly queues: TopicQueues;
   /** Delayed messages and transactions; only the leader's does anything. */
   readonly parked: ParkedMessages;
   readonly #loop: ReplicaLoop;
@@ -70,6 +73,7 @@ export class Replica implements PeerEvents {
     const port = leaderPortOf(this, this.#loop, options);
     this.consuming = new Consuming(port, () => this.#loop.isUp && this.isLeader);
     this.lite = new LiteTopics(port);
+    this.queues = new TopicQueues(port);
     this.parked = new ParkedMessages(port, options.onWarning);
     this.onChange(() => {
       this.parked.follow();

@@ -14,6 +14,8 @@ import type {
   ScrubResponse,
   TransferLeadershipRequest,
   TransferLeadershipResponse,
+  UpdateTopicRequest,
+  UpdateTopicResponse,
   VerifyLogRequest,
   VerifyLogResponse,
 } from '../wire/admin_messages.ts';
@@ -31,7 +33,7 @@ import { serveBackup } from './backup.ts';
 import { type CallContext, type OpenCall, streaming, unary } from './calls.ts';
 import { deleteGroup, describeGroups, putGroup, resendDeadLetters, resetGroup } from './consumer_groups.ts';
 import type { Gateway, MemberDigest, MemberStatus } from './gateway.ts';
-import { toTopicType } from './leader_calls.ts';
+import { addQueuesCall, toTopicType } from './leader_calls.ts';
 import { toMembership, toOrder } from './members.ts';
 import { toNodeStatus } from './node_status.ts';
 import { readLog } from './read_log.ts';
@@ -47,6 +49,9 @@ export function adminHandlers(gateway: Gateway, context: CallContext): AdminHand
     clusterStatus: unary(context, 'ClusterStatus', (request: ClusterStatusRequest) => clusterStatus(gateway, request)),
     createTopic: unary(context, 'CreateTopic', (request: CreateTopicRequest, open) =>
       createTopic(gateway, request, open),
+    ),
+    updateTopic: unary(context, 'UpdateTopic', (request: UpdateTopicRequest, open) =>
+      updateTopic(gateway, request, open),
     ),
     transferLeadership: unary(context, 'TransferLeadership', (request: TransferLeadershipRequest, open) =>
       transferLeadership(gateway, request, open),
@@ -101,6 +106,28 @@ async function createTopic(
     open.stepDeadlineMs,
   );
   return { topic: toTopic(topic, rangesOf(gateway.broker, topic)), created };
+}
+
+async function updateTopic(
+  gateway: Gateway,
+  { topic: name, queues }: UpdateTopicRequest,
+  open: OpenCall,
+): Promise<UpdateTopicResponse> {
+  checkTopicName(name);
+  const deadlineMs = open.stepDeadlineMs;
+  const { topic, changed } = await gateway.atLeader(
+    addQueuesCall,
+    { topic: name, queues },
+    { sizeBytes: 0, deadlineMs },
+  );
+  try {
+    // Visible here, too, before the caller is answered.
+    if ((gateway.broker.topic(name)?.queues ?? 0) < topic.queues) await gateway.readBarrier(deadlineMs);
+  } catch (error) {
+    throw new TLedgerError('OUTCOME_UNKNOWN', `topic "${name}" is changed, but this node could not catch up`, error);
+  }
+  const now = gateway.broker.topic(name) ?? topic;
+  return { topic: toTopic(now, rangesOf(gateway.broker, now)), changed };
 }
 
 async function transferLeadership(

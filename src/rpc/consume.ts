@@ -9,7 +9,7 @@ import { type Incoming, wellFormed } from '../wire/services.ts';
 import type { OpenCall } from './calls.ts';
 import type { Gateway } from './gateway.ts';
 import type { ReadAdvice } from './read_from.ts';
-import { boundOf, checkOffset, checkQueue, findTopic, offsetOf, pullSome } from './reading.ts';
+import { boundOf, checkOffset, findQueue, findTopic, offsetOf, pullSome } from './reading.ts';
 import { rangesOf, toStoredMessages } from './replies.ts';
 
 /** Bytes handed to a stream and not yet taken by its connection; beyond it reading stops until some are. */
@@ -46,13 +46,15 @@ export async function consume(gateway: Gateway, terms: ConsumeTerms, call: Call,
   const positions = await startPositions(gateway, topic, request, open.stepDeadlineMs);
   const outlet = new Outlet(call, open);
   const wakeUp = new WakeUp(open, () => outlet.release());
-  for (const { queueId } of positions) {
+  const listen = ({ queueId }: Position): void =>
     open.whenOver(gateway.broker.onAppend(topic.name, queueId, () => wakeUp.ring()));
-  }
+  for (const position of positions) listen(position);
+  if (request.newQueues === true) open.whenOver(gateway.onChange(() => wakeUp.ring()));
   const bytesMax = boundOf(request.maxBytes, 'max_bytes');
   const advice = terms.advice.reader();
   while (!open.isOver) {
     let found = false;
+    if (request.newQueues === true) addNewQueues(gateway, topic.name, positions).forEach(listen);
     for (const position of positions) {
       const from = position.offset;
       const pull = { topic: topic.name, queueId: position.queueId, offset: from, countMax: COUNT_MAX, bytesMax };
@@ -73,6 +75,19 @@ export async function consume(gateway: Gateway, terms: ConsumeTerms, call: Call,
   }
 }
 
+/** Queues of the topic that are not read yet begin to be. @returns their positions. */
+function addNewQueues(gateway: Gateway, topic: string, positions: Position[]): Position[] {
+  const queues = gateway.broker.topic(topic)?.queues ?? 0;
+  if (positions.length >= queues) return [];
+  const known = new Set(positions.map(({ queueId }) => queueId));
+  const added: Position[] = [];
+  for (let queueId = 0; queueId < queues; queueId++) {
+    if (!known.has(queueId)) added.push({ queueId, offset: gateway.broker.range(topic, queueId).min });
+  }
+  positions.push(...added);
+  return added;
+}
+
 async function startPositions(
   gateway: Gateway,
   topic: TopicInfo,
@@ -89,7 +104,7 @@ async function startPositions(
   const seen = new Set<number>();
   const positions: Position[] = [];
   for (const { queue: queueId, offset: text } of request.positions) {
-    checkQueue(topic, queueId);
+    await findQueue(gateway, topic.name, queueId, deadlineMs);
     if (seen.has(queueId)) throw new TLedgerError('INVALID_ARGUMENT', `positions name queue ${queueId} twice`);
     seen.add(queueId);
     const offset = offsetOf(text);

@@ -12,7 +12,7 @@ import {
   takeChecksCall,
   verdictsCall,
 } from './consuming_calls.ts';
-import { basicCalls, type LeaderCall } from './leader_calls.ts';
+import { addQueuesCall, basicCalls, type LeaderCall } from './leader_calls.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: calls of any kind; each is typed where it is made.
 const calls: readonly LeaderCall<any, any>[] = [
@@ -24,6 +24,7 @@ const calls: readonly LeaderCall<any, any>[] = [
   putGroupCall,
   deleteGroupCall,
   addLiteCall,
+  addQueuesCall,
   recallCall,
   resolveCall,
   takeChecksCall,

@@ -5,6 +5,7 @@ import { quoted } from '../base/quoted.ts';
 import { type TopicType, type TopicWish, topicTypes } from '../broker/types.ts';
 import { type LogIndex, logIndex, type NodeId, term } from '../raft/types.ts';
 import type { Replica } from '../replica/replica.ts';
+import type { AddQueuesRequest, QueuesAdded } from '../replica/topic_queues.ts';
 import type { Transferred } from '../replica/transfer.ts';
 import type { AppendResult, PackedAppend } from '../replica/types.ts';
 import {
@@ -14,6 +15,7 @@ import {
   encodeAppendResult,
 } from '../wire/append_codec.ts';
 import { numberToInt64, uint64ToNumber } from '../wire/int64.ts';
+import { decodeJsonFrame, encodeJsonFrame } from '../wire/json_frame.ts';
 import type { ForwardKind } from '../wire/peer_messages.ts';
 import { codecs } from '../wire/services.ts';
 import { fromOrder, type MembershipOrder, toOrder } from './members.ts';
@@ -78,6 +80,16 @@ export const createTopicCall: LeaderCall<TopicWish, boolean> = {
   },
   encodeResult: (created) => codecs.createTopicResponse.encode({ topic: null, created }),
   decodeResult: (bytes) => codecs.createTopicResponse.decode(bytes).created,
+};
+
+/** Gives a topic more queues. */
+export const addQueuesCall: LeaderCall<AddQueuesRequest, QueuesAdded> = {
+  kind: 'ADD_QUEUES',
+  run: (replica, request, deadlineMs, done) => settleCall(replica.queues.add(request, deadlineMs), done),
+  encodeRequest: (request) => encodeJsonFrame(request),
+  decodeRequest: (bytes) => decodeJsonFrame<AddQueuesRequest>(bytes).header,
+  encodeResult: (added) => encodeJsonFrame(added),
+  decodeResult: (bytes) => decodeJsonFrame<QueuesAdded>(bytes).header,
 };
 
 /** Hands leadership to a node, or to the most caught-up one. */

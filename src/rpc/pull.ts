@@ -7,7 +7,7 @@ import { PULL_WAIT_MS_MAX } from '../wire/limits.ts';
 import type { OpenCall } from './calls.ts';
 import type { Gateway } from './gateway.ts';
 import type { ReadAdvice } from './read_from.ts';
-import { boundOf, checkOffset, checkQueue, findTopic, offsetOf, pullSome, rangeOf } from './reading.ts';
+import { boundOf, checkOffset, findQueue, offsetOf, pullSome, rangeOf } from './reading.ts';
 import { toStoredMessages } from './replies.ts';
 
 /** Pulls that may wait on one node at a time. */
@@ -52,7 +52,7 @@ export class Puller {
       countMax: boundOf(request.maxCount, 'max_count'),
       bytesMax: boundOf(request.maxBytes, 'max_bytes'),
     };
-    checkQueue(await findTopic(this.#gateway, pull.topic, open.stepDeadlineMs), pull.queueId);
+    await findQueue(this.#gateway, pull.topic, pull.queueId, open.stepDeadlineMs);
     await checkOffset(this.#gateway, pull, open.stepDeadlineMs);
     const result = (await pullSome(this.#gateway, pull)) ?? (await this.#await(pull, waitMs, open));
     if (result === null) return this.#nothing(pull);

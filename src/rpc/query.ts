@@ -17,7 +17,7 @@ import type {
 import { QUERY_COUNT_DEFAULT, QUERY_COUNT_MAX } from '../wire/limits.ts';
 import type { OpenCall } from './calls.ts';
 import type { Gateway } from './gateway.ts';
-import { boundOf, checkQueue, findTopic, rangeOf } from './reading.ts';
+import { boundOf, findQueue, findTopic, rangeOf } from './reading.ts';
 import { toStoredMessage } from './replies.ts';
 
 const NOTHING = Buffer.alloc(0);
@@ -59,7 +59,7 @@ export async function findOffset(
   const { topic, queue, current } = request;
   const timeMs = uint64ToNumber(request.timestamp, 'timestamp');
   if (current) await gateway.readBarrier(open.stepDeadlineMs);
-  checkQueue(await findTopic(gateway, topic, open.stepDeadlineMs), queue);
+  await findQueue(gateway, topic, queue, open.stepDeadlineMs);
   let offset = await offsetByTime(gateway.broker, topic, queue, timeMs);
   if (offset >= rangeOf(gateway, topic, queue).max && !current) {
     await gateway.readBarrier(open.stepDeadlineMs);

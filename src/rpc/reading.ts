@@ -27,6 +27,24 @@ export function checkQueue(topic: TopicInfo, queueId: number): void {
   );
 }
 
+/**
+ * The topic of a queue that a call names: topics get more queues, and this replica may not have heard of it yet.
+ * @throws TLedgerError TOPIC_NOT_FOUND, QUEUE_OUT_OF_RANGE after catching up; NO_LEADER and its kin when that was impossible.
+ */
+export async function findQueue(
+  gateway: Gateway,
+  name: string,
+  queueId: number,
+  deadlineMs: number,
+): Promise<TopicInfo> {
+  const known = await findTopic(gateway, name, deadlineMs);
+  if (queueId >= 0 && queueId < known.queues) return known;
+  await gateway.readBarrier(deadlineMs);
+  const topic = await findTopic(gateway, name, deadlineMs);
+  checkQueue(topic, queueId);
+  return topic;
+}
+
 /** What the queue holds on this replica. */
 export function rangeOf(gateway: Gateway, topic: string, queueId: number): QueueRange {
   return gateway.broker.range(topic, queueId);

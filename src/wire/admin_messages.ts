@@ -182,6 +182,18 @@ export interface CreateTopicResponse {
   readonly created: boolean;
 }
 
+/** Gives a topic more queues. */
+export interface UpdateTopicRequest {
+  readonly topic: string;
+  readonly queues: number;
+}
+
+/** The topic; `changed` is false when it had them already. */
+export interface UpdateTopicResponse {
+  readonly topic: Topic | null;
+  readonly changed: boolean;
+}
+
 /** Hands leadership over; an empty target leaves the choice to the leader. */
 export interface TransferLeadershipRequest {
   readonly target: string;

@@ -95,6 +95,8 @@ export interface ConsumeRequest {
   readonly start: 'EARLIEST' | 'LATEST';
   readonly maxBytes: number;
   readonly packed: boolean;
+  /** Also queues that are not named, and those to come, each from its first message. */
+  readonly newQueues?: boolean;
 }
 
 /** Messages of one queue, in order; `records` may hold others between them. */

@@ -41,7 +41,8 @@ export type ForwardKind =
   | 'RESOLVE'
   | 'TAKE_CHECKS'
   | 'DELETE_GROUP'
-  | 'ADD_LITE';
+  | 'ADD_LITE'
+  | 'ADD_QUEUES';
 
 /** One call on its way to the leader; `request` is an encoded message of the kind. */
 export interface ForwardCall {

@@ -25,6 +25,8 @@ import type {
   ScrubResponse,
   TransferLeadershipRequest,
   TransferLeadershipResponse,
+  UpdateTopicRequest,
+  UpdateTopicResponse,
   VerifyLogRequest,
   VerifyLogResponse,
 } from './admin_messages.ts';
@@ -138,6 +140,7 @@ export interface AdminHandlers extends UntypedServiceImplementation {
   listClients: handleUnaryCall<Incoming<ListClientsRequest>, ListClientsResponse>;
   clusterStatus: handleUnaryCall<Incoming<ClusterStatusRequest>, ClusterStatusResponse>;
   createTopic: handleUnaryCall<Incoming<CreateTopicRequest>, CreateTopicResponse>;
+  updateTopic: handleUnaryCall<Incoming<UpdateTopicRequest>, UpdateTopicResponse>;
   transferLeadership: handleUnaryCall<Incoming<TransferLeadershipRequest>, TransferLeadershipResponse>;
   changeMembership: handleUnaryCall<Incoming<ChangeMembershipRequest>, ChangeMembershipResponse>;
   verifyLog: handleUnaryCall<Incoming<VerifyLogRequest>, VerifyLogResponse>;
@@ -156,6 +159,7 @@ export const adminService = {
   listClients: method<ListClientsRequest, ListClientsResponse>('Admin', 'ListClients'),
   clusterStatus: method<ClusterStatusRequest, ClusterStatusResponse>('Admin', 'ClusterStatus'),
   createTopic: method<CreateTopicRequest, CreateTopicResponse>('Admin', 'CreateTopic'),
+  updateTopic: method<UpdateTopicRequest, UpdateTopicResponse>('Admin', 'UpdateTopic'),
   transferLeadership: method<TransferLeadershipRequest, TransferLeadershipResponse>('Admin', 'TransferLeadership'),
   changeMembership: method<ChangeMembershipRequest, ChangeMembershipResponse>('Admin', 'ChangeMembership'),
   verifyLog: method<VerifyLogRequest, VerifyLogResponse>('Admin', 'VerifyLog'),

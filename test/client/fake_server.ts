@@ -514,6 +514,7 @@ export class FakeNode {
         });
         callback(null, { cluster: group.cluster, group: 'g0', leaderId: leaderId(), nodes, membership, outside });
       },
+      updateTopic: (_call, callback) => callback(null, { topic: null, changed: false }),
       listClients: (_call, callback) => callback(null, { clients: [], nodes: [], complete: true }),
       describeGroups: (_call, callback) => callback(null, { groups: [] }),
       putGroup: (call, callback) => callback(null, { group: wellFormed(call.request).group, created: true }),

@@ -78,6 +78,29 @@ describe('client: producer', () => {
     expect(group.bodies('t', 0)).to.have.length(100);
   });
 
+  it('finds queues that its topic gets, within half a minute, and then gives them their part only', async () => {
+    await start();
+    const producer = client.producer();
+    const anywhere = () => producer.send({ topic: 't', body: Buffer.from('x') });
+    for (let count = 0; count < 40; count++) await anywhere();
+    group.topics.set('t', 8);
+    for (let count = 0; count < 8; count++) await anywhere();
+    const held = () => Array.from({ length: 8 }, (_, queue) => group.bodies('t', queue).length);
+    expect(held()).to.deep.equal([12, 12, 12, 12, 0, 0, 0, 0]);
+    const { now } = Date;
+    try {
+      Date.now = () => now() + 31_000;
+      await anywhere();
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    } finally {
+      Date.now = now;
+    }
+    for (let count = 0; count < 31; count++) await anywhere();
+    expect(held().reduce((sum, one) => sum + one, 0)).to.equal(80);
+    for (const count of held().slice(0, 4)) expect(count).to.be.within(15, 17);
+    for (const count of held().slice(4)) expect(count).to.be.within(3, 5);
+  });
+
   it('sends batches and records that are encoded already', async () => {
     await start();
     const producer = client.producer({ frameCountMax: 3 });

@@ -1,7 +1,8 @@
 // Operating a group of real nodes while official clients are connected to it.
 import { expect } from 'chai';
 import { run } from '../cli/harness.ts';
-import { ConsumeResult } from './clients.ts';
+import { RawClient } from '../rpc/rocketmq/client.ts';
+import { ConsumeResult, drain, type MessageView, texts, until } from './clients.ts';
 import { cases, useStage } from './shared_stage.ts';
 
 describe('managing a group with official clients on it', function () {
@@ -16,6 +17,56 @@ describe('managing a group with official clients on it', function () {
     expect(exitCode, stderr).to.equal(0);
     return JSON.parse(String(stdout));
   }
+
+  it('a topic gets more queues, which clients of all kinds find by themselves', async () => {
+    const topic = await stage().topic('mixed', 1);
+    const fifo = await stage().group({ fifo: true });
+    const inOrder: string[] = [];
+    const any: string[] = [];
+    const native: string[] = [];
+    const heard = (into: string[]) => async (message: MessageView) => {
+      into.push(message.body.toString());
+      return ConsumeResult.SUCCESS;
+    };
+    const over = new AbortController();
+    const reading = (async () => {
+      for await (const { body, queueId } of stage().admin.consume({ topic, signal: over.signal })) {
+        native.push(`${queueId}: ${body}`);
+      }
+    })();
+    await stage().push(topic, heard(inOrder), { consumerGroup: fifo });
+    await stage().push(topic, heard(any));
+    const simple = await stage().simple(topic);
+    const producer = await stage().producer();
+    await producer.send({ topic, body: Buffer.from('before') });
+    await until('the first', () => inOrder.length + any.length === 2);
+
+    expect(await told('topic', 'update', topic, '--queues', '3')).to.deep.include({ changed: true, queues: 3 });
+    expect(await told('topic', 'update', topic, '--queues', '3')).to.deep.include({ changed: false, queues: 3 });
+    const fewer = await run(['topic', 'update', topic, '--queues', '2', '--endpoints', stage().endpoint()]);
+    expect(fewer).to.deep.include({ exitCode: 1 });
+    expect(fewer.stderr).to.contain('has 3 queues and never fewer');
+    const raw = new RawClient(stage().endpoint(), 'an operator');
+    const { messageQueues } = await raw.ask('queryRoute', { topic: { name: topic } });
+    expect(messageQueues.map(({ id }) => id)).to.deep.equal([0, 1, 2]);
+    await raw[Symbol.asyncDispose]();
+    const sent = ['before'];
+    for (let count = 0; count < 12; count++) {
+      const text = `after ${count}`;
+      sent.push(text);
+      await producer.send({ topic, body: Buffer.from(text), ...(count < 6 ? {} : { messageGroup: `group ${count}` }) });
+    }
+    await until('all to push consumers', () => inOrder.length === 13 && any.length === 13, 30_000);
+    expect(inOrder).to.have.members(sent);
+    expect(any).to.have.members(sent);
+    expect(texts(await drain(simple, 13))).to.have.members(sent);
+    await until('all to a stream', () => native.length === 13);
+    expect(new Set(native.map((line) => line.split(':')[0]))).to.deep.equal(new Set(['0', '1', '2']));
+    over.abort();
+    await reading;
+    const { ranges } = await told('topic', 'describe', topic);
+    expect(ranges.map((one: { maxOffset: number }) => one.maxOffset > 0)).to.deep.equal([true, true, true]);
+  });
 
   it('its clients are listed whichever node they are connected to, and who subscribes differently is warned of', async () => {
     const topic = await stage().topic();

@@ -54,6 +54,41 @@ describe('Consume', () => {
     stream.cancel();
   });
 
+  it('reads queues that the topic gets meanwhile, and those that are not named, when it is asked to', async () => {
+    for (const queue of [0, 1, 2, 3]) store('old', queue);
+    const positions = [0, 1, 2].map((queue) => ({ queue, offset: '1' }));
+    const { stream, bodies, responses } = open({ positions, newQueues: true });
+    const named = open({ positions });
+    await until(() => bodies().length === 1, 'the queue that is not named is read');
+    harness.gateway.fake.addQueues('orders', 6);
+    store('a', 5);
+    harness.gateway.changed();
+    await until(() => bodies().length === 2, 'the new queue is read');
+    store('b', 4);
+    store('c', 5);
+    store('d', 0);
+    await until(() => bodies().length === 5 && named.bodies().length === 1, 'it goes on');
+    expect(bodies().sort()).to.deep.equal(['0:d', '3:old', '4:b', '5:a', '5:c']);
+    expect(responses.find(({ queue }) => queue === 5)).to.include({ firstOffset: '0', nextOffset: '1' });
+    expect(named.bodies()).to.deep.equal(['0:d']);
+    stream.cancel();
+    named.stream.cancel();
+  });
+
+  it('says that a queue is not there only after catching up', async () => {
+    harness.gateway.onBarrier = () => harness.gateway.fake.addQueues('orders', 9);
+    const positions = [{ queue: 8, offset: '0' }];
+    const { stream, bodies } = open({ positions });
+    await until(() => harness.gateway.barriers === 1, 'it has caught up');
+    await until(() => harness.gateway.fake.listenerCount > 0, 'it waits for messages');
+    store('a', 8);
+    await until(() => bodies().length === 1, 'it reads');
+    stream.cancel();
+    const refused = open({ positions: [{ queue: 9, offset: '0' }] });
+    await until(() => refused.failure() !== undefined, 'it is refused');
+    expect(failureOf(refused.failure())).to.include({ code: 'QUEUE_OUT_OF_RANGE' });
+  });
+
   it('takes queues in turn, so that a full one does not starve the others', async () => {
     for (let count = 0; count < 50; count++) store('x'.repeat(1000), 0);
     store('y', 3);

@@ -51,6 +51,15 @@ class FakeBroker {
     return info;
   }
 
+  addQueues(name: string, queues: number): void {
+    const topic = this.#topics.get(name)!;
+    topic.info = { ...topic.info, queues };
+    while (topic.queues.length < queues) {
+      topic.queues.push([]);
+      topic.listeners.push(new Set());
+    }
+  }
+
   topics(): readonly TopicInfo[] {
     return [...this.#topics.values()].map((topic) => topic.info);
   }

@@ -1,9 +1,17 @@
-// tledger topic create | list | describe
+// tledger topic create | update | list | describe
 import { type Command, Option } from 'commander';
 import type { Topic } from '../../wire/ledger_messages.ts';
 import { type CliContext, withSession } from '../context.ts';
 import { grouped, table } from '../output.ts';
 import { integer } from '../parsing.ts';
+
+const UPDATE_HELP = `
+Queues are added behind those that there are, never taken away; type and messages stay as they are. Producers and consumers
+find them by themselves within half a minute. Messages of one key or message group go to another queue from then on: those sent
+before the change may be read after those sent later. Where that matters, let consumers catch up while nobody sends.
+
+Example:
+  tledger topic update orders --queues 16`;
 
 const STALE = ['--stale', 'what the node that answers knows, without a leader, too; may lack the newest'] as const;
 
@@ -34,6 +42,19 @@ export function register(program: Command, context: CliContext): void {
         const document = { created, ...(made === null ? { name } : describe(made)) };
         const queues = made === null ? '' : ` with ${made.queues} queues`;
         await output.result(document, () => `${created ? 'created' : 'exists already:'} ${name}${queues}`);
+      }),
+    );
+  topic
+    .command('update')
+    .description('give a topic more queues')
+    .argument('<topic>', 'the name')
+    .requiredOption('--queues <n>', 'as many as it has, or more; at most 1024 (required)', integer(1, 65_536))
+    .addHelpText('after', UPDATE_HELP)
+    .action((name: string, { queues }: { readonly queues: number }, command: Command) =>
+      withSession(command, context, async ({ client, output, timeoutMs }) => {
+        const { topic: now, changed } = await client.admin.updateTopic(name, { queues, timeoutMs });
+        const document = { changed, ...(now === null ? { name } : describe(now)) };
+        await output.result(document, () => `${changed ? 'changed' : 'unchanged:'} ${name} has ${now?.queues} queues`);
       }),
     );
   topic

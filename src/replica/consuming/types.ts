@@ -83,5 +83,7 @@ export const consumingLimits = {
   attemptIdMax: 256,
 } as const;
 
+/** Begins the names of topics that hold dead letters. */
+export const DEAD_LETTER_PREFIX = '%DLQ%';
 /** The topic of a group's dead letters. */
-export const deadLetterTopic = (group: string): string => `%DLQ%${group}`;
+export const deadLetterTopic = (group: string): string => DEAD_LETTER_PREFIX + group;

@@ -14,7 +14,7 @@ import type {
   UpdateOffsetResponse,
 } from '../../wire/rocketmq/service_messages.ts';
 import { moveCall } from '../consuming_calls.ts';
-import { checkOffset, checkQueue, rangeOf } from '../reading.ts';
+import { checkOffset, findQueue as queueOf, rangeOf } from '../reading.ts';
 import type { Asked } from './answering.ts';
 import type { Edge } from './edge.ts';
 import { named } from './enums.ts';
@@ -39,7 +39,7 @@ export async function findQueue(
 ): Promise<QueuePlace> {
   const topic = await findTopic(gateway, queue?.topic ?? null, asked);
   const queueId = queue?.id ?? 0;
-  checkQueue(topic, queueId);
+  await queueOf(gateway, topic.name, queueId, asked.deadlineMs);
   return { topic: topic.name, queueId };
 }
 
