@@ -55,6 +55,7 @@ export const harmless = new Set([
   'UNREACHABLE',
   // A deposed leader that does not know it yet may not know a topic or a producer either.
   'TOPIC_NOT_FOUND',
+  'QUEUE_OUT_OF_RANGE',
   'OUT_OF_ORDER_SEQUENCE',
   'UNKNOWN_PRODUCER',
 ]);

@@ -237,6 +237,41 @@ export function createTopic(
   attempt();
 }
 
+/** Gives a topic more queues, however long it takes. @param done told how many it has then. */
+export function addQueues(
+  world: ClientWorld,
+  wish: { readonly topic: string; readonly queues: number },
+  done: (queues: number) => void,
+): void {
+  const guess = new Guess(world);
+  const attempt = (): void => {
+    const work: Work<{ readonly topic: TopicInfo }> = (process, reply) => {
+      process.replica.queues.add(wish, process.life.monotonicMs() + world.load.timeoutMs).then(
+        (result) => reply(null, result),
+        (error: unknown) => reply(error, null),
+      );
+    };
+    world.call(guess.node, work, world.load.timeoutMs * 1.2, (outcome) => {
+      // Another one may have asked for more meanwhile.
+      checkCode('who adds queues', outcome, new Set(['INVALID_ARGUMENT']));
+      guess.learn(outcome);
+      if (outcome.code === 'INVALID_ARGUMENT') return;
+      if (outcome.result === null) {
+        world.later(5 + world.random.next() * 50, attempt);
+        return;
+      }
+      const { queues } = outcome.result.topic;
+      const known = world.checker.truth.topics.get(wish.topic) ?? 0;
+      hold(
+        queues >= wish.queues && known >= queues,
+        () => `${wish.topic} was given ${queues} queues, the log says ${known}`,
+      );
+      done(queues);
+    });
+  };
+  attempt();
+}
+
 function markRefusal({ marks }: ClientWorld, code: string): void {
   if (code === 'OUT_OF_ORDER_SEQUENCE') marks.reach('a sequence is out of order');
   if (code === 'UNKNOWN_PRODUCER') marks.reach('a producer was forgotten');

@@ -155,7 +155,8 @@ export function confirmedRead<T>(
     world.call(at.number, work, CONFIRM_TIMEOUT_MS, (outcome) => {
       checkCode(who, outcome, readFailuresOf(at));
       // Whoever has applied the index must know a topic that was known before it.
-      hold(outcome.code !== 'TOPIC_NOT_FOUND', () => `after index ${index}, ${at.id} has no such topic (${who})`);
+      const isThere = outcome.code !== 'TOPIC_NOT_FOUND' && outcome.code !== 'QUEUE_OUT_OF_RANGE';
+      hold(isThere, () => `after index ${index}, ${at.id} has no such topic or queue (${who})`);
       done(outcome.result, at);
     });
   });

@@ -1,9 +1,10 @@
 // What goes wrong, and when: the adversary of a run. It strikes at random times, and at the moments that hurt most:
 // right after a vote or an acknowledgement has left, in the middle of a write, at the leader.
 import type { Random } from '../../src/base/random.ts';
+import type { TopicInfo } from '../../src/broker/types.ts';
 import type { RaftMessage } from '../../src/raft/types.ts';
 import type { CrashMode, DiskFailure, DiskOperation } from '../../src/storage/memory_disk.ts';
-import { createTopic } from './clients.ts';
+import { addQueues, createTopic } from './clients.ts';
 import { flipBits, loseDisk } from './damage.ts';
 import type { SimNode } from './node.ts';
 import type { StrikePlan } from './plan.ts';
@@ -380,9 +381,21 @@ export class Strikes {
   }
 
   #addTopic(): void {
+    const { topics } = this.#world;
+    if (topics.length > 0 && this.#random.next() < 0.4) {
+      return this.#addQueues(topics[this.#random.between(0, topics.length - 1)]!);
+    }
     if (this.#topics > 6) return;
     const topic = { name: `topic${++this.#topics}`, queues: this.#random.between(1, 3) };
     createTopic(this.#world, topic, () => this.#world.addTopic(topic));
+  }
+
+  #addQueues({ name, queues }: TopicInfo): void {
+    if (queues >= 6) return;
+    addQueues(this.#world, { topic: name, queues: queues + this.#random.between(1, 2) }, (now) => {
+      this.#world.count('queues added');
+      this.#world.growTopic(name, now);
+    });
   }
 }
 

@@ -98,6 +98,11 @@ export class Truth {
 
   #addCommand(body: Buffer): void {
     const command = decodeCommand(body);
+    if (command.type === 'add-queues') {
+      const queues = this.topics.get(command.name);
+      if (queues !== undefined) this.topics.set(command.name, Math.max(queues, command.queues));
+      return;
+    }
     if (command.type !== 'create-topic') return this.consumption.apply(command, this.last);
     const { topic } = command;
     hold(!this.topics.has(topic.name), () => `topic ${topic.name} is committed twice`);

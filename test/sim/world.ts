@@ -580,6 +580,12 @@ export class World implements ClientWorld {
     this.topics.push({ ...topic, createdAtMs: 0 });
   }
 
+  /** The topic has so many queues, as somebody was told. */
+  growTopic(name: string, queues: number): void {
+    const at = this.topics.findIndex((topic) => topic.name === name);
+    this.topics[at] = { ...this.topics[at]!, queues };
+  }
+
   #report(): RunReport {
     const { checker, network, tallies } = this;
     const { sent, ...harm } = network.counts;
