@@ -387,12 +387,10 @@ export class Broker extends BrokerReads {
     this.#admissions.topicApplied(topic.name);
   }
 
-  /** No effect when the topic has them, went meanwhile, or is one whose queues stand for something. */
   #addQueues({ name, queues }: AddQueues): void {
-    const topic = this.topicTable.get(name);
-    if (topic === undefined || topic.info.messageType === 'lite' || topic.queues.length >= queues) return;
-    while (topic.queues.length < queues) this.topicTable.grow(topic, this.#files);
-    this.#dirty.topic(topic.info);
+    const grown = this.topicTable.growTo(name, queues, this.#files);
+    if (grown === null) return;
+    this.#dirty.topic(grown.info);
     this.#topicsChanged = true;
   }
 

@@ -105,6 +105,14 @@ export class TopicTable {
     this.#sorted = null;
   }
 
+  /** Gives a topic at least so many queues. @returns null when it has them, is not there, or its queues stand for lite topics. */
+  growTo(name: string, queues: number, files: ConsumeQueues): Topic | null {
+    const topic = this.#topics.get(name);
+    if (topic === undefined || topic.info.messageType === 'lite' || topic.queues.length >= queues) return null;
+    while (topic.queues.length < queues) this.grow(topic, files);
+    return topic;
+  }
+
   /** Becomes what `other` is. Who waits for messages of a queue goes on waiting for the queue of that name and number. */
   become(other: TopicTable): void {
     for (const topic of this.#topics.values()) {
