@@ -153,7 +153,7 @@ export class Admissions {
     if (isParked && this.#parked.count >= this.#parkedMax) {
       throw new TLedgerError('OVERLOADED', `${this.#parked.count} messages are held back, as many as may be`);
     }
-    const storedAtMs = Math.max(place.nowMs, this.#storedAtMs);
+    const storedAtMs = Math.max(place.nowMs, this.#storedAtMs, request.reachedMs ?? 0);
     this.#storedAtMs = storedAtMs;
     let count = 0;
     for (let at = 0; at < records.length; count++) {

@@ -29,6 +29,8 @@ export interface StoreRequest {
   readonly flags: number;
   /** Unsealed message records, back to back. Owned by the receiver from here on. */
   readonly records: Buffer;
+  /** A time that the leader's wall clock has reached, though it may have been set back since: stored no earlier. */
+  readonly reachedMs?: number;
 }
 
 /** What the appender learns once its batch is committed. */

@@ -108,7 +108,7 @@ export class KeySearch {
       const found = this.#isPromising(file.header) ? this.#searchFile(file) : 'nothing';
       if (found !== 'nothing') return found;
       this.#leave(file);
-      if (this.#filesLeft === 0) return null;
+      if (this.#isDone || this.#filesLeft === 0) return null;
     }
   }
 
@@ -159,10 +159,9 @@ export class KeySearch {
   }
 
   #leave({ segment, ordinal }: SearchedFile): void {
-    this.#place =
-      ordinal > 0
-        ? { segment, ordinal: ordinal - 1, entry: null }
-        : { segment: physicalOffset(segment - 1), ordinal: Number.MAX_SAFE_INTEGER, entry: null };
+    if (ordinal > 0) this.#place = { segment, ordinal: ordinal - 1, entry: null };
+    else if (segment === 0) this.#isDone = true;
+    else this.#place = { segment: physicalOffset(segment - 1), ordinal: Number.MAX_SAFE_INTEGER, entry: null };
   }
 
   #moveTo({ segment, ordinal }: SearchedFile, entry: number | null): void {

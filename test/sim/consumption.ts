@@ -66,6 +66,7 @@ export class Consumption {
   /** By index. */
   readonly parked = new Map<number, TrueParked>();
   readonly groups = new Map<string, TrueGroup>();
+  readonly #puts = new Map<string, number>();
   /** Bodies that were recalled or rolled back. */
   readonly dropped = new Set<string>();
   /** Bodies that were stored again when the window had forgotten their ids: nothing is promised of them any more. */
@@ -87,6 +88,7 @@ export class Consumption {
   /** A command of record `index`. */
   apply(command: Command, index: number): void {
     if (command.type === 'consume') this.#consume(command, index);
+    if (command.type === 'put-group') this.#puts.set(command.group.name, this.putsOf(command.group.name) + 1);
     if (command.type === 'put-group' && !(command.onlyNew === true && this.groups.has(command.group.name))) {
       const { name, isFifo, attemptsMax } = command.group;
       // What was decided before a group was described anew may still be by the old description.
@@ -123,6 +125,11 @@ export class Consumption {
       else this.#deadLetter(words as [string, string, string, string], index);
     }
     return true;
+  }
+
+  /** How often a group was made or described. */
+  putsOf(group: string): number {
+    return this.#puts.get(group) ?? 0;
   }
 
   /** Which attempt a delivery was, by its receipt; undefined when there was no such delivery. */

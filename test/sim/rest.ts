@@ -5,8 +5,10 @@ import { tally } from './tally.ts';
 import { hold, isVoter } from './truth.ts';
 import type { World } from './world.ts';
 
-/** This long until everything is as it should be. */
+/** This long until everything is as it should be, unless somebody who is behind gets on meanwhile. */
 const REST_MS_MAX = 30_000;
+/** A long log takes so many times as long, with appends of a few bytes. */
+const CATCH_UP_TIMES_MAX = 10;
 const LOOK_INTERVAL_MS = 20;
 /** This many election timeouts must pass without another election. */
 const QUIET_TIMEOUTS = 4;
@@ -96,11 +98,22 @@ function isSaved(world: World): boolean {
 }
 
 async function waitFor(world: World, crowd: Crowd, what: string, forMs: number, isSo: () => boolean): Promise<void> {
-  const limitMs = world.nowMs + forMs;
+  const lastMs = world.nowMs + CATCH_UP_TIMES_MAX * forMs;
+  let limitMs = world.nowMs + forMs;
+  let reached = recordsHeld(world);
   while (!isSo()) {
     hold(world.nowMs < limitMs, () => `not within ${Math.round(forMs)} ms of quiet: ${what}; ${summary(world, crowd)}`);
     await world.runUntil(world.nowMs + LOOK_INTERVAL_MS);
+    const held = recordsHeld(world);
+    if (held > reached && world.isClosing) limitMs = Math.min(lastMs, world.nowMs + forMs);
+    reached = Math.max(reached, held);
   }
+}
+
+/** Committed records that the members hold, all together. */
+function recordsHeld(world: World): number {
+  const { last } = world.checker.truth;
+  return world.members.reduce((sum, { process }) => sum + Math.min(last, process?.log.lastIndex ?? 0), 0);
 }
 
 function summary(world: World, crowd: Crowd): string {

@@ -7,7 +7,7 @@ import { decodeMessageRecord, encodeMessageRecord } from '../../format/message.t
 import { brokerProperty } from '../../format/message_properties.ts';
 import { recordFlag } from '../../format/record_flags.ts';
 
-/** What is stored for `parked`, whose record is `record`. */
+/** What is stored for `parked`, whose record is `record`, and which is due. */
 export function releasedRecord(record: Buffer, parked: Parked): StoreRequest {
   const message = decodeMessageRecord(record, 0, record.length);
   assert(message !== undefined, 'what is held back is a message');
@@ -16,5 +16,6 @@ export function releasedRecord(record: Buffer, parked: Parked): StoreRequest {
   if (parked.kind === 'half') properties.set(brokerProperty.transactionId, parked.id);
   properties.set(brokerProperty.effect, effectText({ kind: 'release', index: parked.index }));
   const released = { topic, queueId, body, tag, keys, properties: Object.fromEntries(properties), bornAtMs };
-  return { topic, queueId, flags: recordFlag.effect, records: encodeMessageRecord(released) };
+  const request = { topic, queueId, flags: recordFlag.effect, records: encodeMessageRecord(released) };
+  return parked.kind === 'delayed' ? { ...request, reachedMs: parked.dueMs } : request;
 }

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { TLedgerError } from '../../../src/base/errors.ts';
-import { decodeMessageRecord, encodeMessageRecord } from '../../../src/format/message.ts';
+import { decodeMessageRecord, encodeMessageRecord, queueOffset } from '../../../src/format/message.ts';
 import { brokerProperty } from '../../../src/format/message_properties.ts';
 import { recordFlag } from '../../../src/format/record_flags.ts';
 import type { LogIndex, NodeId } from '../../../src/raft/types.ts';
@@ -74,6 +74,19 @@ describe('replica: messages that are held back', () => {
   }
 
   describe('delayed', () => {
+    it('is never stored as of a time before it was due, even if the clock is set back in that moment', async () => {
+      const dueMs = nowMs() + 200;
+      await delay('a', 200);
+      while (nowMs() < dueMs - 1) await group.run(1);
+      group.clock.advance(1);
+      group.member(leader).clock.turnWallClock(-100);
+      await group.until('the message', () => bodies().length > 0);
+      const { records } = group
+        .replica(leader)
+        .broker.pull({ topic: 't', queueId: 0, offset: queueOffset(0), countMax: 1, bytesMax: 1_000 });
+      expect(decodeMessageRecord(records, 0, records.length)!.storedAtMs).to.be.at.least(dueMs);
+    });
+
     it('shows a message when it is due, and not before', async () => {
       await delay('a', 1_000);
       const dueMs = group.clock.monotonicMs() + 1_000;
