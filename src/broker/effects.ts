@@ -68,7 +68,7 @@ export function applyFlags(record: FlaggedRecord, queueOffset: number, tables: T
   if ((flags & recordFlag.parked) !== 0) park(record, properties, storedAtMs, tables);
   if ((flags & recordFlag.effect) !== 0) {
     const effect = readEffect(properties.get(brokerProperty.effect) ?? '');
-    if (effect.kind === 'release') tables.parked.remove(effect.index);
+    if (effect.kind === 'release') tables.unpark(effect.index, 'commit', index);
     else settle(effect, tables);
   }
   if ((flags & recordFlag.remembered) !== 0) {

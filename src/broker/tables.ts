@@ -5,6 +5,7 @@ import { applyConsume } from './consuming/consume_command.ts';
 import { GroupTable } from './consuming/groups.ts';
 import { ProgressTable } from './consuming/progress.ts';
 import { LiteTable } from './lite/lite_table.ts';
+import { EndedTransactions, type Resolution } from './parked/ended.ts';
 import { ParkedTable } from './parked/parked.ts';
 import { SentWindow } from './sent/sent_window.ts';
 import { type RowChanges, rowsOf, type StateTable } from './state_table.ts';
@@ -15,8 +16,9 @@ export class Tables {
   readonly progress = new ProgressTable();
   readonly lite = new LiteTable();
   readonly parked = new ParkedTable();
+  readonly ended = new EndedTransactions();
   readonly sent = new SentWindow();
-  readonly #all: readonly StateTable[] = [this.groups, this.progress, this.lite, this.parked, this.sent];
+  readonly #all: readonly StateTable[] = [this.groups, this.progress, this.lite, this.parked, this.ended, this.sent];
 
   /** Carries out a command of record `index`. @throws InvariantError when it contradicts the state. */
   apply(command: Exclude<Command, { type: 'create-topic' | 'add-queues' | 'add-lite' }>, index: LogIndex): void {
@@ -33,10 +35,20 @@ export class Tables {
         if (this.groups.get(command.group) !== undefined) applyConsume(command, index, this.progress);
         return;
       case 'drop-parked':
-        return this.parked.remove(command.index);
+        return this.unpark(command.index, 'rollback', index);
       case 'check-half':
         return this.parked.checked(command.index, command.nextMs);
     }
+  }
+
+  /**
+   * What was held back is in its queue now, or is dropped: by record `by`. How a transaction ended is remembered.
+   * @throws InvariantError when it is not held back.
+   */
+  unpark(index: LogIndex, resolution: Resolution, by: LogIndex): void {
+    const parked = this.parked.get(index);
+    this.parked.remove(index);
+    if (parked?.kind === 'half') this.ended.add({ topic: parked.topic, id: parked.id, resolution }, by);
   }
 
   /** Adds the rows that changed since the last call. */

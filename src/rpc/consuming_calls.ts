@@ -1,10 +1,10 @@
 // What consumers, transactions and timers ask of the leader, as calls that any node can forward (leader_calls.ts).
 import type { GroupInfo } from '../broker/consuming/groups.ts';
+import type { Resolution } from '../broker/parked/ended.ts';
 import type { StoreRequest } from '../broker/types.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { AddLiteRequest } from '../replica/consuming/lite_topics.ts';
 import type { MoveRequest, PoppedMessage, PopRequest, Settled, SettleRequest } from '../replica/consuming/types.ts';
-import type { Resolution } from '../replica/parked/parked_messages.ts';
 import type { AppendResult } from '../replica/types.ts';
 import { decodeAppendResult, encodeAppendResult } from '../wire/append_codec.ts';
 import { decodeJsonFrame, encodeJsonFrame } from '../wire/json_frame.ts';

@@ -13,6 +13,7 @@ import type { Timer } from '../../base/clock.ts';
 import { messageOf, TLedgerError } from '../../base/errors.ts';
 import { MinHeap } from '../../base/heap.ts';
 import { quoted } from '../../base/quoted.ts';
+import type { Resolution } from '../../broker/parked/ended.ts';
 import type { Parked } from '../../broker/parked/parked.ts';
 import type { LogIndex, Term } from '../../raft/types.ts';
 import type { ConsumingPort } from '../consuming/consuming.ts';
@@ -43,9 +44,6 @@ const LOOK_MS = 1_000;
 const UNTAKEN_COUNT_MAX = 256;
 /** Recalled messages are taken out of the heap when it holds so many more than there are. */
 const STALE_COUNT_MAX = 1_024;
-
-/** How a transaction ended. */
-export type Resolution = 'commit' | 'rollback';
 
 /** A half whose producer is to be asked, with its record. */
 export interface HalfToCheck {
@@ -113,7 +111,8 @@ export class ParkedMessages {
   }
 
   /**
-   * A transaction is committed or rolled back. Saying it again is right, as long as the message id is remembered.
+   * A transaction is committed or rolled back. Saying it again is right, as long as its end is remembered; but what ended
+   * the other way, or was dropped, cannot be committed any more.
    * @throws TLedgerError NOT_LEADER; TRANSACTION_NOT_FOUND; OUTCOME_UNKNOWN at the deadline; as `command`.
    */
   async resolve(topic: string, id: string, resolution: Resolution, deadlineMs: number): Promise<void> {
@@ -123,13 +122,15 @@ export class ParkedMessages {
   }
 
   async #resolve(topic: string, id: string, resolution: Resolution): Promise<void> {
-    const { parked, sent } = this.#port.broker.tables;
+    const { parked, ended } = this.#port.broker.tables;
     for (;;) {
       this.#assertDriving();
       const half = parked.half(topic, id);
       if (half === undefined) {
-        if (sent.find(topic, id) !== undefined) return;
-        throw new TLedgerError('TRANSACTION_NOT_FOUND', `topic ${topic} has no open transaction ${quoted(id)}`);
+        const before = ended.find(topic, id);
+        if (before === resolution) return;
+        const end = { none: '', commit: ': it was committed', rollback: ': it was rolled back' }[before ?? 'none'];
+        throw new TLedgerError('TRANSACTION_NOT_FOUND', `topic ${topic} has no open transaction ${quoted(id)}${end}`);
       }
       const { index } = half;
       const underWay = this.#deciding.get(index);

@@ -40,7 +40,7 @@ export async function recallMessage(
 
 /** @throws TLedgerError ILLEGAL_TOPIC, INVALID_TRANSACTION_ID, TRANSACTION_NOT_FOUND; of the way there. */
 export async function endTransaction(
-  { asks, gateway }: Edge,
+  { asks }: Edge,
   { topic: resource, transactionId: id, resolution }: EndTransactionRequest,
   { caller, deadlineMs }: Asked,
 ): Promise<EndTransactionResponse> {
@@ -52,12 +52,9 @@ export async function endTransaction(
   }
   if (resolution === 'COMMIT' || resolution === 'ROLLBACK') {
     const request = { topic, id, resolution: resolution === 'COMMIT' ? ('commit' as const) : ('rollback' as const) };
-    const wasOpen = gateway.broker.tables.parked.half(topic, id) !== undefined;
-    // It was open, and an asking whose answer was lost may have resolved it: saying so twice is right.
-    const wasUs = (error: unknown) =>
-      wasOpen && error instanceof TLedgerError && error.code === 'TRANSACTION_NOT_FOUND' ? true : undefined;
     const sizeBytes = REQUEST_BYTES + Buffer.byteLength(id);
-    await asks.askKnowing(resolveCall, () => request, { sizeBytes, deadlineMs }, wasUs);
+    // Saying it twice is right: an asking whose answer was lost may have been heard.
+    await asks.ask(resolveCall, () => request, { sizeBytes, deadlineMs });
   }
   return { status: okStatus };
 }

@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import { TLedgerError } from '../../../src/base/errors.ts';
+import { sentWindowLimits } from '../../../src/broker/sent/sent_window.ts';
 import { decodeMessageRecord, encodeMessageRecord, queueOffset } from '../../../src/format/message.ts';
 import { brokerProperty } from '../../../src/format/message_properties.ts';
 import { recordFlag } from '../../../src/format/record_flags.ts';
@@ -145,15 +146,33 @@ describe('replica: messages that are held back', () => {
       await group.run(1_000);
       expect(bodies()).to.deep.equal([]);
       await resolve('a', 'commit');
-      await resolve('a', 'commit');
-      await resolve('a', 'rollback');
+      expect(await codeOf(resolve('a', 'rollback'))).to.equal('TRANSACTION_NOT_FOUND');
       expect(bodies()).to.deep.equal(['a']);
+    });
+
+    it('remembers how it ended long after its message id is forgotten, also after a change of leader', async () => {
+      for (const [id, how] of [
+        ['a', 'commit'],
+        ['b', 'rollback'],
+      ] as const) {
+        await half(id);
+        await resolve(id, how);
+      }
+      await group.run(sentWindowLimits.windowMs + 1_000);
+      await delay('later', 1);
+      expect(group.replica(leader).broker.tables.sent.find('t', 'a')).to.equal(undefined);
+      await failOver();
+      await group.run(1_000);
+      await resolve('a', 'commit');
+      await resolve('b', 'rollback');
+      expect(await codeOf(resolve('b', 'commit'))).to.equal('TRANSACTION_NOT_FOUND');
     });
 
     it('never shows one that was rolled back', async () => {
       await half('a');
       await resolve('a', 'rollback');
-      await resolve('a', 'commit');
+      await resolve('a', 'rollback');
+      expect(await codeOf(resolve('a', 'commit')), 'yes would be a lie').to.equal('TRANSACTION_NOT_FOUND');
       await group.run(1_000);
       expect(bodies()).to.deep.equal([]);
       expect(await codeOf(resolve('other', 'commit'))).to.equal('TRANSACTION_NOT_FOUND');
@@ -186,6 +205,7 @@ describe('replica: messages that are held back', () => {
       await group.until('the end', () => tables.parked.count === 0, (parkedLimits.checksMax + 2) * perCheckMs);
       expect(group.member(leader).warnings.join()).to.include('asked 15 times');
       expect(bodies()).to.deep.equal([]);
+      expect(await codeOf(resolve('a', 'commit'))).to.equal('TRANSACTION_NOT_FOUND');
     });
   });
 
