@@ -5,6 +5,11 @@ import { RawClient } from '../rpc/rocketmq/client.ts';
 import { ConsumeResult, drain, type MessageView, texts, until } from './clients.ts';
 import { cases, useStage } from './shared_stage.ts';
 
+/** What a client keeps of its settings. */
+interface Followed {
+  getSettings(): { isFifo(): boolean; getRetryPolicy(): { getMaxAttempts(): number } | undefined };
+}
+
 describe('managing a group with official clients on it', function () {
   this.timeout(60_000);
   const { it } = cases;
@@ -66,6 +71,25 @@ describe('managing a group with official clients on it', function () {
     await reading;
     const { ranges } = await told('topic', 'describe', topic);
     expect(ranges.map((one: { maxOffset: number }) => one.maxOffset > 0)).to.deep.equal([true, true, true]);
+  });
+
+  it('a push consumer is told when its group becomes another one, whichever node it is connected to', async () => {
+    const topic = await stage().topic();
+    const group = await stage().group({ maxAttempts: 5 });
+    const nodes = stage().isKilling ? [0] : [0, 1, 2];
+    const consumers = await Promise.all(
+      nodes.map((node) => {
+        const own = { consumerGroup: group, endpoints: stage().cluster.endpoints[node]! };
+        return stage().push(topic, async () => ConsumeResult.SUCCESS, own);
+      }),
+    );
+    const known = () => consumers.map((one) => (one as unknown as Followed).getSettings());
+    const attempts = () => known().map((settings) => settings.getRetryPolicy()?.getMaxAttempts());
+    expect(attempts()).to.deep.equal(nodes.map(() => 5));
+    expect(known().map((settings) => settings.isFifo())).to.deep.equal(nodes.map(() => false));
+    await told('group', 'create', group, '--fifo', '--max-attempts', '9');
+    await until('all are told', () => attempts().every((count) => count === 9), 5_000);
+    expect(known().map((settings) => settings.isFifo())).to.deep.equal(nodes.map(() => true));
   });
 
   it('its clients are listed whichever node they are connected to, and who subscribes differently is warned of', async () => {

@@ -122,6 +122,7 @@ export class GroupTable implements StateTable {
   readonly prefix = PREFIX;
   readonly #groups = new Map<string, GroupInfo>();
   readonly #changed = new ChangedRows();
+  readonly #listeners = new Set<(name: string | null) => void>();
 
   get count(): number {
     return this.#groups.size;
@@ -136,14 +137,30 @@ export class GroupTable implements StateTable {
     return [...this.#groups.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /**
+   * Calls `listener` with the name of each group that is made, changed or deleted, with null when all may be others, until the
+   * returned function is called. In the middle of applying: it may remember what it heard, and nothing else.
+   */
+  onChange(listener: (name: string | null) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #tell(name: string | null): void {
+    for (const listener of this.#listeners) listener(name);
+  }
+
   /** Adds a group, or changes what is said of it. */
   put(group: GroupInfo): void {
     this.#groups.set(group.name, group);
     this.#changed.mark(PREFIX + group.name);
+    this.#tell(group.name);
   }
 
   delete(name: string): void {
-    if (this.#groups.delete(name)) this.#changed.mark(PREFIX + name);
+    if (!this.#groups.delete(name)) return;
+    this.#changed.mark(PREFIX + name);
+    this.#tell(name);
   }
 
   takeChanges(into: RowChanges): void {
@@ -159,5 +176,6 @@ export class GroupTable implements StateTable {
     this.#groups.clear();
     for (const group of groups) this.#groups.set(group.name, group);
     this.#changed.clear();
+    this.#tell(null);
   }
 }

@@ -3,6 +3,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { CallContext } from '../calls.ts';
 import type { Gateway } from '../gateway.ts';
 import type { Clients } from './clients.ts';
+import type { GroupSettings } from './group_settings.ts';
 import type { LeaderAsks } from './leader_asks.ts';
 import type { LiteSubscriptions } from './lite_subscriptions.ts';
 import type { Renewals } from './renewals.ts';
@@ -15,6 +16,7 @@ export interface Edge {
   readonly clock: Clock;
   readonly asks: LeaderAsks;
   readonly clients: Clients;
+  readonly settings: GroupSettings;
   readonly renewals: Renewals;
   readonly returns: Returns;
   readonly lite: LiteSubscriptions;

@@ -7,6 +7,7 @@ import { type Asked, answering, failureStatus } from './answering.ts';
 import { clientEntry } from './client_entry.ts';
 import { Clients } from './clients.ts';
 import type { Edge } from './edge.ts';
+import { GroupSettings } from './group_settings.ts';
 import { LeaderAsks } from './leader_asks.ts';
 import { syncLiteSubscription } from './lite.ts';
 import { LiteSubscriptions } from './lite_subscriptions.ts';
@@ -43,8 +44,9 @@ export function newMessagingService(gateway: Gateway, context: CallContext): Mes
     (error) => void failureStatus(context, 'renewal', error),
   );
   const returns = new Returns(asks, clock);
+  const settings = new GroupSettings({ groups: () => gateway.broker.tables.groups, clients, clock });
   const lite = new LiteSubscriptions();
-  const edge: Edge = { gateway, context, clock, asks, clients, renewals, returns, lite };
+  const edge: Edge = { gateway, context, clock, asks, clients, settings, renewals, returns, lite };
   clients.onGone((clientId) => {
     renewals.giveUp(clientId);
     lite.forget(clientId);
@@ -56,6 +58,7 @@ export function newMessagingService(gateway: Gateway, context: CallContext): Mes
     clients,
     close: async () => {
       checks.close();
+      settings.close();
       renewals.close();
       clients.close();
       await returns.settled();

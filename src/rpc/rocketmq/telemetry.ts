@@ -8,7 +8,6 @@ import { failureStatus } from './answering.ts';
 import { type Caller, callerOf } from './caller.ts';
 import type { CommandStream } from './clients.ts';
 import type { Edge } from './edge.ts';
-import { mergedSettings } from './settings.ts';
 import { okStatus } from './status.ts';
 
 type Call = ServerDuplexStream<Incoming<TelemetryCommand>, TelemetryCommand>;
@@ -51,8 +50,7 @@ function serve(edge: Edge, call: Call, open: OpenCall, caller: Caller): void {
     const client = clients.register(caller, settings);
     detach();
     detach = clients.attach(caller, stream);
-    const group = edge.gateway.broker.tables.groups.get(client.role.group);
-    send({ status: okStatus, settings: mergedSettings(settings, group) });
+    send({ status: okStatus, settings: edge.settings.of(client) });
   };
   call.on('data', (incoming: Incoming<TelemetryCommand>) => {
     if (open.isOver) return;

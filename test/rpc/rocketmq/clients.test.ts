@@ -26,6 +26,7 @@ const consumerOf = (some: Some<Settings> = {}): Some<Settings> => ({
   userAgent: { language: 'JAVA' },
   ...some,
 });
+const groupRow = { isFifo: false, attemptsMax: 17, retryPolicy: { kind: 'customized', stepsMs: [1] }, createdAtMs: 1 };
 const caller = (clientId: string) => ({
   clientId,
   namespace: '',
@@ -105,6 +106,47 @@ describe('clients of RocketMQ', () => {
         max: seconds(1),
         multiplier: 2,
       });
+    });
+
+    it('tells consumers when their group becomes another one, and nobody else', async () => {
+      const open = (clientId: string) => harness.newClient(clientId).openTelemetry();
+      const [first, second, other, sender] = [open('first'), open('second'), open('other'), open('sender')];
+      const streams = [first, second, other, sender];
+      first.tell(consumerOf());
+      second.tell(consumerOf({ userAgent: { language: 'NODE_JS' } }));
+      const elsewhere = { group: { name: 'mail' }, subscriptions: [{ topic: { name: 'orders' } }] };
+      other.tell(consumerOf({ subscription: elsewhere }));
+      sender.tell(producer);
+      const counts = () => streams.map(({ commands }) => commands.length);
+      await until(() => counts().every((count) => count === 1), 'settings are answered');
+      // Made on first use: what they were told already.
+      putGroup(harness.gateway, 'billing');
+      const stepsMs = [7_000];
+      putGroup(harness.gateway, 'billing', { isFifo: true, attemptsMax: 4 });
+      putGroup(harness.gateway, 'billing', { attemptsMax: 3, retryPolicy: { kind: 'customized', stepsMs } });
+      await until(() => counts()[0] === 2 && counts()[1] === 2, 'both are told, once of what it is now');
+      const [told, toldNode] = [first.commands[1]!, second.commands[1]!];
+      expect(told.status?.code).to.equal('OK');
+      expect(told.settings?.subscription).to.deep.include({
+        fifo: false,
+        group: { resourceNamespace: '', name: 'billing' },
+      });
+      expect(told.settings?.backoffPolicy?.maxAttempts).to.equal(3);
+      expect(told.settings?.backoffPolicy?.customizedBackoff?.next).to.deep.equal([seconds(7)]);
+      expect(toldNode.settings?.backoffPolicy?.exponentialBackoff?.multiplier).to.equal(2);
+      putGroup(harness.gateway, 'billing', { attemptsMax: 3, retryPolicy: { kind: 'customized', stepsMs } });
+      putGroup(harness.gateway, 'unknown', { attemptsMax: 9 });
+      harness.gateway.fake.tables.groups.delete('billing');
+      await until(() => counts()[0] === 3, 'they are told that it is what it was at first');
+      expect(first.commands[2]?.settings?.backoffPolicy?.maxAttempts).to.equal(17);
+      // As after a snapshot: everything may be another.
+      harness.gateway.fake.tables.groups.restore(
+        new Map([['g/billing', JSON.stringify({ ...groupRow, isFifo: true })]]),
+      );
+      await until(() => counts()[0] === 4, 'they are told what the snapshot says');
+      expect(first.commands[3]?.settings?.subscription?.fifo).to.equal(true);
+      expect(counts()).to.deep.equal([4, 4, 1, 1]);
+      for (const stream of streams) stream.cancel();
     });
 
     it('tells a consumer what its group has agreed upon', async () => {
