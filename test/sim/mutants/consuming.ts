@@ -101,6 +101,23 @@ export const consumingMutants: readonly Mutant[] = [
       breaks: 'After a restart a group is where it was long ago.',
     },
   ]),
+  ...inFile('src/broker/broker.ts', [
+    {
+      name: 'new-queues-forgotten-at-a-restart',
+      original: 'this.#dirty.topic(grown.info);',
+      replacement: '',
+      breaks:
+        'After a restart a topic has fewer queues than were committed, and messages of the others stop the replica.',
+    },
+  ]),
+  ...inFile('src/broker/topics.ts', [
+    {
+      name: 'as-many-more-queues',
+      original: 'while (topic.queues.length < queues) this.grow(topic, files);',
+      replacement: 'for (let left = queues - 1; left > 0; left--) this.grow(topic, files);',
+      breaks: 'A topic that was asked to have six queues gets six more.',
+    },
+  ]),
   ...inFile('src/replica/parked/parked_messages.ts', [
     {
       name: 'shown-too-early',
