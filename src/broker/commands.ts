@@ -7,7 +7,7 @@ import { checkTopicName } from '../format/limits.ts';
 import { decodeMembership } from '../format/membership.ts';
 import { type LogIndex, logIndex, type Membership } from '../raft/types.ts';
 import { type Consume, consumeFields, readConsume } from './consuming/consume_command.ts';
-import { type GroupInfo, groupValue, readGroup } from './consuming/groups.ts';
+import { type BindLite, type GroupInfo, groupValue, readGroup } from './consuming/groups.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { AddLite } from './lite/lite_table.ts';
 import { readCount, readTopicType } from './state_tables.ts';
@@ -58,7 +58,16 @@ export interface CheckHalf {
 }
 
 /** What a command record can hold. */
-export type Command = CreateTopic | AddQueues | PutGroup | DeleteGroup | Consume | DropParked | CheckHalf | AddLite;
+export type Command =
+  | CreateTopic
+  | AddQueues
+  | PutGroup
+  | BindLite
+  | DeleteGroup
+  | Consume
+  | DropParked
+  | CheckHalf
+  | AddLite;
 
 /** The body of a command record. */
 export function encodeCommand(command: Command): Buffer {
@@ -79,6 +88,7 @@ function fieldsOf(command: Command): object {
       return consumeFields(command);
     case 'add-queues':
     case 'add-lite':
+    case 'bind-lite':
     case 'delete-group':
     case 'drop-parked':
     case 'check-half':
@@ -120,6 +130,13 @@ export function decodeCommand(body: Buffer): Command {
       return { type, name: readName(fields) };
     case 'add-lite':
       return { type, name: readName(fields), lite: readName(fields, 'lite') };
+    case 'bind-lite':
+      return {
+        type,
+        name: readName(fields),
+        topic: readName(fields, 'topic'),
+        createdAtMs: readCount(fields.get('createdAtMs')),
+      };
     case 'consume':
       return readConsume(fields);
     case 'drop-parked':

@@ -1,6 +1,6 @@
 // The parts of the replicated state beside topics, queues and producers, and what commands do to them.
 import type { LogIndex } from '../raft/types.ts';
-import type { Command } from './commands.ts';
+import type { Command, PutGroup } from './commands.ts';
 import { applyConsume } from './consuming/consume_command.ts';
 import { GroupTable } from './consuming/groups.ts';
 import { ProgressTable } from './consuming/progress.ts';
@@ -24,9 +24,9 @@ export class Tables {
   apply(command: Exclude<Command, { type: 'create-topic' | 'add-queues' | 'add-lite' }>, index: LogIndex): void {
     switch (command.type) {
       case 'put-group':
-        if (command.onlyNew !== true || this.groups.get(command.group.name) === undefined)
-          this.groups.put(command.group);
-        return;
+        return this.#putGroup(command);
+      case 'bind-lite':
+        return this.groups.bind(command);
       case 'delete-group':
         this.groups.delete(command.name);
         return this.progress.forget(({ group }) => group === command.name);
@@ -49,6 +49,14 @@ export class Tables {
     const parked = this.parked.get(index);
     this.parked.remove(index);
     if (parked?.kind === 'half') this.ended.add({ topic: parked.topic, id: parked.id, resolution }, by);
+  }
+
+  #putGroup({ group, onlyNew }: PutGroup): void {
+    const before = this.groups.get(group.name);
+    if (onlyNew === true && before !== undefined) return;
+    // Bound once is bound, unless somebody names another parent.
+    const lite = group.lite ?? before?.lite;
+    this.groups.put(lite === undefined ? group : { ...group, lite });
   }
 
   /** Adds the rows that changed since the last call. */

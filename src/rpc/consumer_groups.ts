@@ -221,7 +221,7 @@ function kept(gateway: Gateway, topic: string, queueId: number, offset: number):
   );
 }
 
-function toMessage({ name, isFifo, attemptsMax, retryPolicy, createdAtMs }: GroupInfo): ConsumerGroup {
+function toMessage({ name, isFifo, attemptsMax, retryPolicy, createdAtMs, lite }: GroupInfo): ConsumerGroup {
   const retryMs = retryPolicy.kind === 'customized' ? retryPolicy.stepsMs : stepsOf(retryPolicy);
   return {
     name,
@@ -229,10 +229,14 @@ function toMessage({ name, isFifo, attemptsMax, retryPolicy, createdAtMs }: Grou
     maxAttempts: attemptsMax,
     retryMs: retryMs.map(String),
     createdTimestamp: String(createdAtMs),
+    liteTopic: lite?.topic ?? '',
   };
 }
 
-function fromMessage({ name, fifo, maxAttempts, retryMs }: ConsumerGroup, createdAtMs: number): GroupInfo {
+function fromMessage(
+  { name, fifo, maxAttempts, retryMs, liteTopic = '' }: ConsumerGroup,
+  createdAtMs: number,
+): GroupInfo {
   return {
     name,
     isFifo: fifo,
@@ -242,6 +246,7 @@ function fromMessage({ name, fifo, maxAttempts, retryMs }: ConsumerGroup, create
         ? groupDefaults.retryPolicy
         : { kind: 'customized', stepsMs: retryMs.map((ms) => uint64ToNumber(ms, 'retry_ms')) },
     createdAtMs,
+    lite: liteTopic === '' ? undefined : { topic: liteTopic },
   };
 }
 

@@ -1,9 +1,9 @@
 // What consumers, transactions and timers ask of the leader, as calls that any node can forward (leader_calls.ts).
-import type { GroupInfo } from '../broker/consuming/groups.ts';
+import type { GroupInfo, LiteBinding } from '../broker/consuming/groups.ts';
 import type { Resolution } from '../broker/parked/ended.ts';
 import type { StoreRequest } from '../broker/types.ts';
 import type { LogIndex } from '../raft/types.ts';
-import type { AddLiteRequest } from '../replica/consuming/lite_topics.ts';
+import type { AddLiteRequest, BindLiteRequest } from '../replica/consuming/lite_topics.ts';
 import type { MoveRequest, PoppedMessage, PopRequest, Settled, SettleRequest } from '../replica/consuming/types.ts';
 import type { AppendResult } from '../replica/types.ts';
 import { decodeAppendResult, encodeAppendResult } from '../wire/append_codec.ts';
@@ -124,6 +124,16 @@ export const addLiteCall: LeaderCall<AddLiteRequest, number> = {
   decodeRequest: (bytes) => header<AddLiteRequest>(bytes),
   encodeResult: (queueId) => encodeJsonFrame({ queueId }),
   decodeResult: (bytes) => header<{ readonly queueId: number }>(bytes).queueId,
+};
+
+/** What a group of lite topics is bound to, from now on if to nothing so far. */
+export const bindLiteCall: LeaderCall<BindLiteRequest, LiteBinding> = {
+  kind: 'BIND_LITE',
+  run: (replica, request, deadlineMs, done) => settleCall(replica.lite.bind(request, deadlineMs), done),
+  encodeRequest: (request) => encodeJsonFrame(request),
+  decodeRequest: (bytes) => header<BindLiteRequest>(bytes),
+  encodeResult: (lite) => encodeJsonFrame(lite),
+  decodeResult: (bytes) => header<LiteBinding>(bytes),
 };
 
 /** Recalls a delayed message; tells its message id. */

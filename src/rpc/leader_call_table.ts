@@ -2,6 +2,7 @@
 import type { ForwardKind } from '../wire/peer_messages.ts';
 import {
   addLiteCall,
+  bindLiteCall,
   deleteGroupCall,
   moveCall,
   popCall,
@@ -24,6 +25,7 @@ const calls: readonly LeaderCall<any, any>[] = [
   putGroupCall,
   deleteGroupCall,
   addLiteCall,
+  bindLiteCall,
   addQueuesCall,
   recallCall,
   resolveCall,

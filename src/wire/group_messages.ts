@@ -9,6 +9,8 @@ export interface ConsumerGroup {
   readonly maxAttempts: number;
   readonly retryMs: readonly Int64[];
   readonly createdTimestamp: Int64;
+  /** The parent of the lite topics that it subscribes to; '' for none. */
+  readonly liteTopic?: string;
 }
 
 /** Groups by name; all when none is named. */

@@ -42,6 +42,7 @@ export type ForwardKind =
   | 'TAKE_CHECKS'
   | 'DELETE_GROUP'
   | 'ADD_LITE'
+  | 'BIND_LITE'
   | 'ADD_QUEUES';
 
 /** One call on its way to the leader; `request` is an encoded message of the kind. */

@@ -2,6 +2,7 @@
 import { assert } from '../../base/assert.ts';
 import { TLedgerError } from '../../base/errors.ts';
 import { quoted } from '../../base/quoted.ts';
+import { checkTopicName } from '../../format/limits.ts';
 import { ChangedRows, type RowChanges, readRows, type StateTable } from '../state_table.ts';
 import { readCount } from '../state_tables.ts';
 
@@ -10,6 +11,12 @@ export type RetryPolicy =
   | { readonly kind: 'exponential'; readonly initialMs: number; readonly maxMs: number; readonly multiplier: number }
   /** One step an attempt; the last one goes on for ever. */
   | { readonly kind: 'customized'; readonly stepsMs: readonly number[] };
+
+/** What makes a group one of lite topics (ROCKETMQ §5.9). */
+export interface LiteBinding {
+  /** The parent topic whose lite topics its members subscribe to: this one only. */
+  readonly topic: string;
+}
 
 /** A consumer group. */
 export interface GroupInfo {
@@ -20,6 +27,8 @@ export interface GroupInfo {
   readonly attemptsMax: number;
   readonly retryPolicy: RetryPolicy;
   readonly createdAtMs: number;
+  /** From its first subscription to lite topics on, or as somebody said before. */
+  readonly lite?: LiteBinding | undefined;
 }
 
 const SECOND_MS = 1_000;
@@ -38,7 +47,7 @@ export const groupDefaults = {
       ...[1, 2].map((count) => count * HOUR_MS),
     ],
   },
-} as const satisfies Omit<GroupInfo, 'name' | 'createdAtMs'>;
+} as const satisfies Omit<GroupInfo, 'name' | 'createdAtMs' | 'lite'>;
 
 /** Bounds of a group. */
 export const groupLimits = {
@@ -68,9 +77,20 @@ export function checkGroupName(name: string): void {
   if (name.startsWith(SYSTEM_PREFIX)) throw new TLedgerError('ILLEGAL_GROUP', `${name} is a system group`);
 }
 
-/** Checks all that is said of a group. @throws TLedgerError ILLEGAL_GROUP, INVALID_ARGUMENT */
+/** A group that subscribes to lite topics: `{"v":1,"type":"bind-lite","name":…,"topic":…,"createdAtMs":…}`. */
+export interface BindLite {
+  readonly type: 'bind-lite';
+  /** The group, which comes to be if it is not there. */
+  readonly name: string;
+  /** The parent topic, unless the group is bound already. */
+  readonly topic: string;
+  readonly createdAtMs: number;
+}
+
+/** Checks all that is said of a group. @throws TLedgerError ILLEGAL_GROUP, ILLEGAL_TOPIC, INVALID_ARGUMENT */
 export function checkGroup(group: GroupInfo): void {
   checkGroupName(group.name);
+  if (group.lite !== undefined) checkTopicName(group.lite.topic);
   const { isFifo, attemptsMax, retryPolicy, createdAtMs } = group;
   if (typeof isFifo !== 'boolean' || !Number.isSafeInteger(createdAtMs) || createdAtMs < 0) {
     throw new TLedgerError('INVALID_ARGUMENT', 'a group is in order or not, and was made at some time');
@@ -98,8 +118,8 @@ export function checkGroup(group: GroupInfo): void {
 }
 
 /** A group as its row and its command hold it. */
-export function groupValue({ isFifo, attemptsMax, retryPolicy, createdAtMs }: GroupInfo): object {
-  return { isFifo, attemptsMax, retryPolicy, createdAtMs };
+export function groupValue({ isFifo, attemptsMax, retryPolicy, createdAtMs, lite }: GroupInfo): object {
+  return { isFifo, attemptsMax, retryPolicy, createdAtMs, lite };
 }
 
 /** A group from its row or command. @throws InvariantError when it makes no sense. */
@@ -114,7 +134,14 @@ export function readGroup(name: string, value: unknown): GroupInfo {
     attemptsMax: readCount(fields.attemptsMax),
     retryPolicy: policy,
     createdAtMs: readCount(fields.createdAtMs),
+    ...(fields.lite === undefined ? {} : { lite: readLiteBinding(fields.lite) }),
   };
+}
+
+function readLiteBinding(value: unknown): LiteBinding {
+  const { topic } = value as { readonly [key in keyof LiteBinding]?: unknown };
+  assert(typeof topic === 'string', 'a group of lite topics is bound to a topic');
+  return { topic };
 }
 
 /** All groups by name: rows `g/<name>`. */
@@ -155,6 +182,12 @@ export class GroupTable implements StateTable {
     this.#groups.set(group.name, group);
     this.#changed.mark(PREFIX + group.name);
     this.#tell(group.name);
+  }
+
+  /** It subscribes to lite topics of that parent, unless it is bound already. */
+  bind({ name, topic, createdAtMs }: BindLite): void {
+    const group = this.get(name) ?? { name, ...groupDefaults, createdAtMs };
+    if (group.lite === undefined) this.put({ ...group, lite: { topic } });
   }
 
   delete(name: string): void {

@@ -12,6 +12,7 @@ interface CreateOptions {
   readonly fifo?: boolean;
   readonly maxAttempts?: number;
   readonly retry?: readonly number[];
+  readonly lite?: string;
 }
 
 interface ResetOptions {
@@ -23,6 +24,8 @@ interface ResetOptions {
 const CREATE_HELP = `
 A group that nobody made is made on its first use, not in order and with RocketMQ's retries: 17 attempts, waiting 1s 5s 10s
 30s 1m 2m … 2h. What is in order (--fifo) has to be made before. Doing it again changes what is said; progress stays.
+
+A group of lite topics is bound to the topic that it subscribes to first, or that --lite names.
 
 Examples:
   tledger group create billing --fifo
@@ -47,11 +50,12 @@ export function register(program: Command, context: CliContext): void {
     .option('--fifo', 'messages of a queue are handed out in order, one batch at a time')
     .option('--max-attempts <n>', 'deliveries before a message is a dead letter (17)', integer(1, 1_000))
     .option('--retry <steps>', 'how long clients wait before each further attempt: 1s,5s,1m', steps)
+    .option('--lite <topic>', 'the group subscribes to lite topics of this topic, and of no other')
     .addHelpText('after', CREATE_HELP)
     .action((name: string, options: CreateOptions, command: Command) =>
       withSession(command, context, async ({ client, output, timeoutMs }) => {
-        const { fifo = false, maxAttempts = 0, retry = [] } = options;
-        const wish = { name, fifo, maxAttempts, retryMs: retry.map(String), createdTimestamp: '0' };
+        const { fifo = false, maxAttempts = 0, retry = [], lite: liteTopic = '' } = options;
+        const wish = { name, fifo, maxAttempts, retryMs: retry.map(String), createdTimestamp: '0', liteTopic };
         const { group: made, created } = await client.admin.putGroup(wish, { timeoutMs });
         await output.result({ created, ...shown(made ?? wish) }, () => `${created ? 'created' : 'changed'} ${name}`);
       }),
@@ -152,6 +156,7 @@ function described(one: GroupDescription): string {
   const lines = [
     `${group?.name}: ${group?.fifo === true ? 'in order' : 'in any order'}, at most ${group?.maxAttempts} attempts, after ${steps}`,
     `dead letters: ${grouped(one.deadLetters)}`,
+    ...(group?.liteTopic ? [`lite topics: of ${group.liteTopic}`] : []),
   ];
   for (const { topic, queues, lag } of one.topics) {
     const rows = queues.map((row) => [
@@ -198,8 +203,9 @@ function document(one: GroupDescription): object {
   };
 }
 
-function shown({ name, fifo, maxAttempts, retryMs, createdTimestamp }: ConsumerGroup): object {
-  return { name, fifo, maxAttempts, retryMs: retryMs.map(Number), createdTimestamp: Number(createdTimestamp) };
+function shown({ name, fifo, maxAttempts, retryMs, createdTimestamp, liteTopic = '' }: ConsumerGroup): object {
+  const common = { name, fifo, maxAttempts, retryMs: retryMs.map(Number), createdTimestamp: Number(createdTimestamp) };
+  return liteTopic === '' ? common : { ...common, liteTopic };
 }
 
 function lagOf({ topics }: GroupDescription): number {

@@ -5,6 +5,7 @@ import type { LogIndex } from '../../raft/types.ts';
 import { withDeadline } from '../deadline.ts';
 import type { Done } from './call.ts';
 import { Lane } from './lane.ts';
+import { parentOf } from './lite_topics.ts';
 import type { LeaderPort } from './port.ts';
 import {
   consumingLimits,
@@ -73,12 +74,14 @@ export class Consuming {
 
   /**
    * Makes a group, or changes what is said of it.
-   * @throws TLedgerError ILLEGAL_GROUP, INVALID_ARGUMENT, TOO_MANY_GROUPS; OUTCOME_UNKNOWN at the deadline; as `command`.
+   * @throws TLedgerError ILLEGAL_GROUP, INVALID_ARGUMENT, TOO_MANY_GROUPS; TOPIC_NOT_FOUND, MESSAGE_TYPE_MISMATCH of the parent
+   * of lite topics; OUTCOME_UNKNOWN at the deadline; as `command`.
    */
   async putGroup(group: GroupInfo, deadlineMs: number): Promise<GroupInfo> {
     this.#checkNew(group);
+    if (group.lite !== undefined) parentOf(this.#port.broker, group.lite.topic);
     await withDeadline(this.#port.clock, this.#port.command({ type: 'put-group', group }), deadlineMs);
-    return group;
+    return this.#port.broker.tables.groups.get(group.name) ?? group;
   }
 
   /** Forgets a group and all that it has consumed. @returns whether it was there. */

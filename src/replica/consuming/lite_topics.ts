@@ -1,14 +1,24 @@
-// Makes lite topics on the leader: which queue each gets is decided when its command is applied, so that two that come to
-// be at once never meet. Here they are bounded.
+// Makes lite topics on the leader, and binds groups to their parent: which queue a lite topic gets, which parent a group, is
+// decided when the command is applied, so that two that come to be at once never meet. Here they are bounded.
 import { TLedgerError } from '../../base/errors.ts';
+import type { Broker } from '../../broker/broker.ts';
+import { checkGroupName, type LiteBinding } from '../../broker/consuming/groups.ts';
 import { checkLiteName } from '../../broker/lite/lite_table.ts';
+import type { TopicInfo } from '../../broker/types.ts';
 import { withDeadline } from '../deadline.ts';
 import type { LeaderPort } from './port.ts';
+import { consumingLimits } from './types.ts';
 
 /** A lite topic of a parent topic. */
 export interface AddLiteRequest {
   readonly topic: string;
   readonly lite: string;
+}
+
+/** A group that subscribes to lite topics of a parent topic. */
+export interface BindLiteRequest {
+  readonly group: string;
+  readonly topic: string;
 }
 
 /** On the leader of a group; refuses with NOT_LEADER elsewhere. */
@@ -40,6 +50,29 @@ export class LiteTopics {
     return withDeadline(this.#port.clock, begun, deadlineMs);
   }
 
+  /**
+   * What the group is bound to: that parent topic if to none so far. Makes the group if it is not there.
+   * @throws TLedgerError ILLEGAL_GROUP, TOPIC_NOT_FOUND, MESSAGE_TYPE_MISMATCH, TOO_MANY_GROUPS; GROUP_NOT_FOUND when it was
+   * deleted meanwhile; OUTCOME_UNKNOWN at the deadline; what `LeaderPort.command` throws.
+   */
+  async bind({ group: name, topic }: BindLiteRequest, deadlineMs: number): Promise<LiteBinding> {
+    checkGroupName(name);
+    if (!this.#port.isServing) throw new TLedgerError('NOT_LEADER');
+    const { clock, broker } = this.#port;
+    const { groups } = broker.tables;
+    const known = groups.get(name);
+    if (known?.lite !== undefined) return known.lite;
+    parentOf(broker, topic);
+    if (known === undefined && groups.count >= consumingLimits.groupsMax) {
+      throw new TLedgerError('TOO_MANY_GROUPS', `there are ${groups.count} consumer groups, as many as there may be`);
+    }
+    const bound = this.#port.command({ type: 'bind-lite', name, topic, createdAtMs: clock.wallMs() });
+    await withDeadline(clock, bound, deadlineMs);
+    const { lite } = groups.get(name) ?? {};
+    if (lite === undefined) throw new TLedgerError('GROUP_NOT_FOUND', `group ${name} went meanwhile`);
+    return lite;
+  }
+
   async #begin(topic: string, lite: string): Promise<number> {
     await this.#port.command({ type: 'add-lite', name: topic, lite });
     const queueId = this.#port.broker.tables.lite.queueOf(topic, lite);
@@ -49,11 +82,7 @@ export class LiteTopics {
 
   #checkRoom(topic: string): void {
     const { broker } = this.#port;
-    const parent = broker.topic(topic);
-    if (parent === undefined) throw new TLedgerError('TOPIC_NOT_FOUND', `topic ${topic} does not exist`);
-    if (parent.messageType !== 'lite') {
-      throw new TLedgerError('MESSAGE_TYPE_MISMATCH', `topic ${topic} takes no lite topics`);
-    }
+    const parent = parentOf(broker, topic);
     const { liteTopicsMax, queuesTotalMax } = broker.limits;
     const count = broker.tables.lite.count(topic) + this.#beginning.size;
     if (count >= liteTopicsMax) {
@@ -69,4 +98,12 @@ export class LiteTopics {
       );
     }
   }
+}
+
+/** @throws TLedgerError TOPIC_NOT_FOUND, MESSAGE_TYPE_MISMATCH */
+export function parentOf(broker: Broker, topic: string): TopicInfo {
+  const parent = broker.topic(topic);
+  if (parent === undefined) throw new TLedgerError('TOPIC_NOT_FOUND', `topic ${topic} does not exist`);
+  if (parent.messageType === 'lite') return parent;
+  throw new TLedgerError('MESSAGE_TYPE_MISMATCH', `topic ${topic} takes no lite topics`);
 }

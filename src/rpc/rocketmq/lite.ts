@@ -1,5 +1,6 @@
 // SyncLiteSubscription: a client tells which lite topics of a parent topic it wants, and where to begin (ROCKETMQ §5.9).
 import { TLedgerError } from '../../base/errors.ts';
+import type { LiteBinding } from '../../broker/consuming/groups.ts';
 import { checkLiteName } from '../../broker/lite/lite_table.ts';
 import { offsetByTime } from '../../broker/offset_by_time.ts';
 import { int64ToNumber } from '../../wire/int64.ts';
@@ -8,7 +9,7 @@ import type {
   SyncLiteSubscriptionRequest,
   SyncLiteSubscriptionResponse,
 } from '../../wire/rocketmq/service_messages.ts';
-import { moveCall } from '../consuming_calls.ts';
+import { bindLiteCall, moveCall } from '../consuming_calls.ts';
 import { rangeOf } from '../reading.ts';
 import type { Asked } from './answering.ts';
 import type { Edge } from './edge.ts';
@@ -21,7 +22,7 @@ import { findTopic } from './topics.ts';
 const REQUEST_BYTES = 256;
 
 /**
- * @throws TLedgerError ILLEGAL_GROUP, ILLEGAL_TOPIC (not of type lite, too), TOPIC_NOT_FOUND, ILLEGAL_LITE_TOPIC,
+ * @throws TLedgerError ILLEGAL_GROUP (bound to another parent, too), ILLEGAL_TOPIC (not of type lite, too), TOPIC_NOT_FOUND, ILLEGAL_LITE_TOPIC,
  * UNRECOGNIZED_CLIENT, LITE_SUBSCRIPTION_QUOTA_EXCEEDED; of the way to the leader. The client wants what it wanted then.
  */
 export async function syncLiteSubscription(
@@ -38,6 +39,7 @@ export async function syncLiteSubscription(
   const { clientId } = clients.known(asked.caller);
   const of = { group, topic: topic.name };
   if (action === 'PARTIAL_ADD' || action === 'COMPLETE_ADD') for (const name of names) checkLiteName(name);
+  await bind(edge, of, asked.deadlineMs);
   const wanted = lite.plan(clientId, of, action, names);
   const before = lite.of(clientId, of);
   const isNew = (name: string): boolean => !before.has(name) && !lite.isWantedByOthers(clientId, of, name);
@@ -45,6 +47,18 @@ export async function syncLiteSubscription(
   if (offsetOption !== undefined) await moveTo(edge, of, [...wanted].filter(isNew), offsetOption, asked);
   lite.put(clientId, of, wanted);
   return { status: okStatus };
+}
+
+/** The group is bound to the parent topic that it subscribes to first. @throws TLedgerError ILLEGAL_GROUP when to another. */
+async function bind({ gateway, asks }: Edge, of: GroupTopic, deadlineMs: number): Promise<void> {
+  const known = gateway.broker.tables.groups.get(of.group)?.lite;
+  checkBinding(of, known ?? (await asks.ask(bindLiteCall, () => of, { sizeBytes: REQUEST_BYTES, deadlineMs })));
+}
+
+/** @param lite what the group is bound to; undefined while to nothing. @throws TLedgerError ILLEGAL_GROUP */
+export function checkBinding({ group, topic }: GroupTopic, lite: LiteBinding | undefined): void {
+  if (lite === undefined || lite.topic === topic) return;
+  throw new TLedgerError('ILLEGAL_GROUP', `group ${group} is bound to the lite topics of ${lite.topic}, not ${topic}`);
 }
 
 /** Lite topics that do not exist yet begin at 0 whatever is asked for. */

@@ -17,6 +17,7 @@ import { type Caller, callerOf } from './caller.ts';
 import type { Edge } from './edge.ts';
 import { isNamed } from './enums.ts';
 import { type GroupTopic, receiptHandle } from './handles.ts';
+import { checkBinding } from './lite.ts';
 import { rocketmqLimits } from './message_check.ts';
 import { groupKey, topicKey } from './namespaces.ts';
 import { outgoingMessage } from './outgoing_message.ts';
@@ -91,6 +92,7 @@ class Receive {
     };
     const attemptId = attemptIdOf(request);
     const { name: topic, messageType } = await findTopic(gateway, named, { caller, deadlineMs: open.stepDeadlineMs });
+    if (messageType === 'lite') checkBinding({ group, topic }, gateway.broker.tables.groups.get(group)?.lite);
     const pop = { ...asked, group, topic, attemptId: attemptId || this.#newAttempt(group, messageType) };
     const untilMs = nowMs + polling.waitMs;
     const popped =

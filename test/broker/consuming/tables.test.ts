@@ -41,6 +41,8 @@ function busy(): Tables {
 describe('broker: tables of consumer groups', () => {
   for (const command of [
     { type: 'put-group', group },
+    { type: 'put-group', group: { ...group, lite: { topic: 'P' } } },
+    { type: 'bind-lite', name: 'g', topic: 'P', createdAtMs: 5 },
     { type: 'delete-group', name: 'g' },
     { type: 'drop-parked', index: logIndex(3) },
     { type: 'check-half', index: logIndex(3), nextMs: 99 },
@@ -70,6 +72,24 @@ describe('broker: tables of consumer groups', () => {
     expect(again.progress.get('g', 't')!.queues.get(0)!).to.include({ next: 6, committed: 1, attemptId: 'a' });
     expect(again.parked.half('t', 'x')?.index).to.equal(3);
     expect(again.parked.firstIndex).to.equal(3);
+  });
+
+  it('bind a group to one parent of lite topics, until it is deleted or somebody names another', () => {
+    const tables = new Tables();
+    const bind = (topic: string): string | undefined => {
+      tables.apply({ type: 'bind-lite', name: 'g', topic, createdAtMs: 5 }, logIndex(1));
+      return tables.groups.get('g')?.lite?.topic;
+    };
+    expect([bind('P'), bind('Q')]).to.deep.equal(['P', 'P']);
+    tables.apply({ type: 'put-group', group: { ...group, attemptsMax: 3 } }, logIndex(2));
+    expect(tables.groups.get('g')).to.deep.equal({ ...group, attemptsMax: 3, lite: { topic: 'P' } });
+    const again = new Tables();
+    again.restore(rowsOf(tables));
+    expect(again.groups.get('g')).to.deep.equal(tables.groups.get('g'));
+    tables.apply({ type: 'put-group', group: { ...group, lite: { topic: 'R' } } }, logIndex(3));
+    expect(bind('Q')).to.equal('R');
+    tables.apply({ type: 'delete-group', name: 'g' }, logIndex(4));
+    expect(bind('Q')).to.equal('Q');
   });
 
   it('take nothing at all of a command about a group as it was before it was made anew', () => {

@@ -125,6 +125,24 @@ describe('replica: topics of special types', () => {
       expect(texts(await answered(group, other))).to.deep.equal(['a1']);
     });
 
+    it('bind a group to the first parent that it asks for, however many ask at once, also after a change of leader', async () => {
+      await answered(group, group.replica(leader).createTopic('u', 1, deadline(), 'lite'));
+      const bind = async (topic: string, name = 'g') =>
+        (await answered(group, group.replica(leader).lite.bind({ group: name, topic }, deadline()))).topic;
+      const [first, second] = await Promise.all(['t', 'u'].map((topic) => bind(topic)));
+      expect(first).to.equal(second);
+      await failOver();
+      await group.run(1_000);
+      expect(await bind(first === 't' ? 'u' : 't')).to.equal(first);
+      await answered(group, group.replica(leader).consuming.deleteGroup('g', deadline()));
+      expect(await bind('u')).to.equal('u');
+      await answered(group, group.replica(leader).createTopic('plain', 1, deadline()));
+      expect(await codeOf(bind('plain', 'h'))).to.equal('MESSAGE_TYPE_MISMATCH');
+      expect(await codeOf(bind('nowhere', 'h'))).to.equal('TOPIC_NOT_FOUND');
+      expect(await codeOf(bind('u', 'CID_RMQ_SYS_h'))).to.equal('ILLEGAL_GROUP');
+      expect(group.replica(leader).broker.tables.groups.get('h')).to.equal(undefined);
+    });
+
     it('have a limit, which those that are there already do not meet', async () => {
       const { lite, broker } = group.replica(leader);
       const few = new LiteTopics({

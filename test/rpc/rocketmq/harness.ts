@@ -5,6 +5,7 @@ import type { StoreRequest, TopicInfo } from '../../../src/broker/types.ts';
 import { decodeMessageRecord, encodeMessageRecord, type StoredMessage } from '../../../src/format/message.ts';
 import { sizeAt } from '../../../src/format/record.ts';
 import { logIndex } from '../../../src/raft/types.ts';
+import type { BindLiteRequest } from '../../../src/replica/consuming/lite_topics.ts';
 import type { PoppedMessage, PopRequest, SettleRequest } from '../../../src/replica/consuming/types.ts';
 import { startClientServer } from '../../../src/rpc/server.ts';
 import { FakeGateway, type LeaderAnswer } from '../fake_gateway.ts';
@@ -33,6 +34,12 @@ export class FakeLeader {
   constructor(gateway: FakeGateway) {
     this.#answers = gateway.leaderAnswers;
     this.on('STORE', (request) => this.#store(request as StoreRequest));
+    this.on('BIND_LITE', (request) => {
+      const { group: name, topic } = request as BindLiteRequest;
+      const { groups } = gateway.fake.tables;
+      groups.bind({ type: 'bind-lite', name, topic, createdAtMs: 1 });
+      return groups.get(name)!.lite;
+    });
     this.on('POP', () => []);
     this.on('SETTLE', (request) =>
       (request as SettleRequest).verdicts.map(() => ({ isDone: true, handle: logIndex(++this.#index) })),

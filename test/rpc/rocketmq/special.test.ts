@@ -252,6 +252,26 @@ describe('special ways of consuming through RocketMQ', () => {
       expect(await sync({ action: 'PARTIAL_ADD', group: { name: '' } })).to.equal('ILLEGAL_CONSUMER_GROUP');
     });
 
+    it('a group belongs to the parent topic that it subscribes to first', async () => {
+      harness.gateway.fake.addTopic('news', 1, 'lite');
+      await meet();
+      const other = { topic: { name: 'news' } };
+      expect(await sync({ action: 'COMPLETE_ADD' })).to.equal('OK');
+      expect(harness.gateway.fake.tables.groups.get('billing')?.lite).to.deep.equal({ topic: 'chat' });
+      expect(await sync({ action: 'PARTIAL_ADD', liteTopicSet: ['a'], ...other })).to.equal('ILLEGAL_CONSUMER_GROUP');
+      const [answer] = await client.receive({ group: named.group, messageQueue: other });
+      expect(answer?.status).to.deep.equal({
+        code: 'ILLEGAL_CONSUMER_GROUP',
+        message: 'group billing is bound to the lite topics of chat, not news',
+      });
+      expect(await sync({ action: 'PARTIAL_ADD', liteTopicSet: ['a'], ...other, group: { name: 'readers' } })).to.equal(
+        'OK',
+      );
+      harness.leader.on('BIND_LITE', () => ({ topic: 'chat' }));
+      const late = await sync({ action: 'PARTIAL_ADD', ...other, group: { name: 'late' } });
+      expect(late, 'somebody else was faster').to.equal('ILLEGAL_CONSUMER_GROUP');
+    });
+
     it('a poll that waits goes on with what is subscribed meanwhile', async () => {
       await meet();
       // The leader has nothing until somebody takes the question back.
