@@ -9,7 +9,7 @@ import type { Marks } from './marks.ts';
 import type { Process, SimNode } from './node.ts';
 import type { LoadPlan } from './plan.ts';
 import type { Trace } from './trace.ts';
-import { hold } from './truth.ts';
+import { hold, Violation } from './truth.ts';
 
 /** How a call ended: with a result, with a code of the error table, or with nothing at all. */
 export interface Outcome<T> {
@@ -75,6 +75,33 @@ export class Floors {
   raise(topic: string, queueId: number, end: number): void {
     if (end > this.at(topic, queueId)) this.#ends.set(`${topic}/${queueId}`, end);
   }
+}
+
+/** How late a node may answer, by its own clock: it looks at its deadlines now and then. */
+const LATE_MS = 500;
+
+/**
+ * Calls a node with a deadline, which it has to keep as long as it lives, whatever has become of the group meanwhile: not to
+ * answer is a broken promise. The caller waits a little longer.
+ */
+export function callInTime<T>(
+  world: ClientWorld,
+  node: number,
+  work: Work<T>,
+  deadlineMs: number,
+  done: (outcome: Outcome<T>) => void,
+): void {
+  const inTime: Work<T> = (process, reply) => {
+    let isAnswered = false;
+    process.life.after(deadlineMs + LATE_MS, () => {
+      if (!isAnswered) world.fail(new Violation(`n${node} does not answer within ${Math.round(deadlineMs)} ms`));
+    });
+    work(process, (error, result) => {
+      isAnswered = true;
+      reply(error, result);
+    });
+  };
+  world.call(node, inTime, deadlineMs * 1.2, done);
 }
 
 /** Counts over all clients of a run. */

@@ -5,6 +5,7 @@ import {
   bodyOf,
   type ClientShared,
   type ClientWorld,
+  callInTime,
   checkCode,
   encode,
   Guess,
@@ -186,7 +187,7 @@ export class Sender {
       const records = encode(topic, queueId, [body], random);
       append(process, { topic, queueId, producerId: '', sequence: 0, records }, load.timeoutMs, reply);
     };
-    world.call(this.#guess.node, work, load.timeoutMs * 1.2, (outcome) => {
+    callInTime(world, this.#guess.node, work, load.timeoutMs, (outcome) => {
       this.#waiting--;
       checkCode(this.#name, outcome);
       this.#guess.learn(outcome);
@@ -222,7 +223,7 @@ export function createTopic(
         (error: unknown) => reply(error, null),
       );
     };
-    world.call(guess.node, work, world.load.timeoutMs * 1.2, (outcome) => {
+    callInTime(world, guess.node, work, world.load.timeoutMs, (outcome) => {
       checkCode('who creates a topic', outcome);
       guess.learn(outcome);
       if (outcome.result === null) {
@@ -251,7 +252,7 @@ export function addQueues(
         (error: unknown) => reply(error, null),
       );
     };
-    world.call(guess.node, work, world.load.timeoutMs * 1.2, (outcome) => {
+    callInTime(world, guess.node, work, world.load.timeoutMs, (outcome) => {
       // Another one may have asked for more meanwhile.
       checkCode('who adds queues', outcome, new Set(['INVALID_ARGUMENT']));
       guess.learn(outcome);

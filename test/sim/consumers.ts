@@ -2,7 +2,7 @@
 import { groupDefaults } from '../../src/broker/consuming/groups.ts';
 import { decodeMessageRecord } from '../../src/format/message.ts';
 import type { PoppedMessage, PopRequest, Settled, Verdict } from '../../src/replica/consuming/types.ts';
-import { type ClientShared, checkCode, Guess, type Work } from './calls.ts';
+import { type ClientShared, callInTime, checkCode, Guess, type Outcome, type Work } from './calls.ts';
 import { INVISIBLE_MS } from './consumption.ts';
 import { readFailuresOf } from './readers.ts';
 import { hold } from './truth.ts';
@@ -28,7 +28,7 @@ export function putGroup({ world }: ClientShared, group: SimGroup, done: () => v
         (error: unknown) => reply(error, null),
       );
     };
-    world.call(guess.node, work, world.load.timeoutMs * 1.2, (outcome) => {
+    callInTime(world, guess.node, work, world.load.timeoutMs, (outcome) => {
       checkCode('who makes a group', outcome);
       guess.learn(outcome);
       if (outcome.result === null) return world.later(5 + world.random.next() * 50, attempt);
@@ -84,18 +84,23 @@ export class Consumer {
       attemptId: this.#attemptId,
       waitMs: random.next() < 0.5 ? 0 : random.between(1, 400),
     };
-    const work: Work<readonly PoppedMessage[]> = ({ replica, life }, reply) => {
-      const deadlineMs = life.monotonicMs() + request.waitMs + world.load.timeoutMs;
-      const cancel = replica.consuming.pop(request, deadlineMs, reply);
-      if (random.next() < 0.05) life.after(random.next() * 50, cancel);
-    };
+    const deadlineMs = request.waitMs + world.load.timeoutMs;
     const asked = world.nodes[this.#guess.node]!;
-    world.call(asked.number, work, request.waitMs + world.load.timeoutMs * 1.5, (outcome) => {
+    const heard = (outcome: Outcome<readonly PoppedMessage[]>): void => {
       checkCode(this.#name, outcome, readFailuresOf(asked));
       this.#guess.learn(outcome);
       this.#again();
       if (outcome.result !== null) this.#received(topic, outcome.result);
-    });
+    };
+    const ask: Work<readonly PoppedMessage[]> = ({ replica, life }, reply) => {
+      replica.consuming.pop(request, life.monotonicMs() + deadlineMs, reply);
+    };
+    // What is taken back is not answered, if it was in time.
+    const takeBack: Work<readonly PoppedMessage[]> = ({ replica, life }, reply) => {
+      life.after(random.next() * 50, replica.consuming.pop(request, life.monotonicMs() + deadlineMs, reply));
+    };
+    if (random.next() < 0.05) world.call(asked.number, takeBack, deadlineMs * 1.2, heard);
+    else callInTime(world, asked.number, ask, deadlineMs, heard);
   }
 
   #received(topic: string, messages: readonly PoppedMessage[]): void {
@@ -141,7 +146,7 @@ export class Consumer {
     };
     this.#waiting++;
     const asked = world.nodes[this.#guess.node]!;
-    world.call(asked.number, work, world.load.timeoutMs * 1.2, (outcome) => {
+    callInTime(world, asked.number, work, world.load.timeoutMs, (outcome) => {
       this.#waiting--;
       checkCode(this.#name, outcome, readFailuresOf(asked));
       this.#guess.learn(outcome);
@@ -200,7 +205,7 @@ export class GroupOperator {
       const positions = [{ queueId, offset: random.between(0, world.checker.truth.queue(topic.name, queueId).length) }];
       replica.consuming.move({ group: name, topic: topic.name, positions }, deadlineMs, reply);
     };
-    world.call(this.#guess.node, work, world.load.timeoutMs * 1.2, (outcome) => {
+    callInTime(world, this.#guess.node, work, world.load.timeoutMs, (outcome) => {
       checkCode('who operates groups', outcome);
       this.#guess.learn(outcome);
       if (isDeletion) putGroup(this.#shared, this.#group, () => {});

@@ -5,7 +5,7 @@ import { encodeMessageRecord } from '../../src/format/message.ts';
 import { brokerProperty } from '../../src/format/message_properties.ts';
 import { recordFlag } from '../../src/format/record_flags.ts';
 import type { LogIndex } from '../../src/raft/types.ts';
-import { type ClientShared, checkCode, Guess, type Work } from './calls.ts';
+import { type ClientShared, callInTime, checkCode, Guess, type Work } from './calls.ts';
 import { readFailuresOf } from './readers.ts';
 import { hold } from './truth.ts';
 
@@ -69,7 +69,7 @@ export class TimedSender {
       const request = { topic, queueId, flags, records: encodeMessageRecord(message) };
       replica.store(request, life.monotonicMs() + world.load.timeoutMs, reply);
     };
-    world.call(this.#guess.node, work, world.load.timeoutMs * 1.2, (outcome) => {
+    callInTime(world, this.#guess.node, work, world.load.timeoutMs, (outcome) => {
       checkCode(this.#name, outcome);
       this.#guess.learn(outcome);
       const { result } = outcome;
@@ -108,7 +108,7 @@ export class TimedSender {
     consumption.asked.recalls.add(body);
     const work: Work<unknown> = ({ replica, life }, reply) =>
       settle(replica.parked.recall(index, topic, life.monotonicMs() + world.load.timeoutMs), reply);
-    world.call(this.#guess.node, work, world.load.timeoutMs * 1.2, (outcome) => {
+    callInTime(world, this.#guess.node, work, world.load.timeoutMs, (outcome) => {
       checkCode(`${this.#name}, who recalls`, outcome, recallRefusals);
       this.#guess.learn(outcome);
       if (outcome.result === null || consumption.doubled.has(body)) return;
@@ -131,7 +131,7 @@ export class TimedSender {
         reply,
       );
     };
-    world.call(asked.number, work, world.load.timeoutMs * 1.2, (outcome) => {
+    callInTime(world, asked.number, work, world.load.timeoutMs, (outcome) => {
       checkCode(
         `${this.#name}, who ends a transaction`,
         outcome,
@@ -167,7 +167,7 @@ export class TimedSender {
           .then((halves) => halves.map(({ half }) => `${half.topic} ${half.id}`)),
         reply,
       );
-    world.call(asked.number, work, world.load.timeoutMs * 1.2, (outcome) => {
+    callInTime(world, asked.number, work, world.load.timeoutMs, (outcome) => {
       checkCode(`${this.#name}, who asks for checks`, outcome, new Set([...resolveRefusals, ...readFailuresOf(asked)]));
       this.#guess.learn(outcome);
       for (const half of outcome.result ?? []) {

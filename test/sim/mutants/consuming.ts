@@ -20,6 +20,22 @@ export const consumingMutants: readonly Mutant[] = [
         'const index = settled.length + changed.length === 0 ? logIndex(0) : (this.#write({ settled, changed }).catch(() => {}), this.#port.broker.appliedIndex);',
       breaks: 'A consumer is told that a message is acknowledged before that is so.',
     },
+    {
+      name: 'step-outlasts-its-callers',
+      original: 'for (const call of this.#inStep) call.expire(nowMs);',
+      replacement: '',
+      breaks: 'Whoever waits for a decision that a majority does not hear of is never told that nobody can tell.',
+    },
+    {
+      name: 'lane-falls-asleep',
+      original: 'if (!this.isIdle) return;',
+      replacement: 'this.#timer?.cancel();\n    if (!this.isIdle) return;',
+      breaks: 'A verdict that reached a leader before its term had begun waits for the next call.',
+      directed: {
+        reason: 'consumers of a busy run call all the time, and every call wakes the lane',
+        test: 'test/replica/consuming/adversity.test.ts',
+      },
+    },
   ]),
   ...inFile('src/replica/consuming/judge.ts', [
     {
