@@ -20,13 +20,14 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   wire: ['base', 'format', 'raft/types', 'broker/types'],
   rpc: ['base', 'format', 'wire', 'raft/types', 'broker', 'replica', 'routing'],
   client: ['base', 'format', 'wire'],
+  bench: ['base', 'format', 'wire', 'client'],
   import: ['base', 'format', 'client'],
   observe: ['base'],
   server: [
     ...['base', 'config', 'format', 'raft', 'storage', 'broker', 'replica', 'routing', 'wire', 'rpc', 'client'],
     'observe',
   ],
-  cli: ['base', 'config', 'format', 'wire', 'client', 'import', 'server', 'observe'],
+  cli: ['base', 'config', 'format', 'wire', 'client', 'bench', 'import', 'server', 'observe'],
 };
 
 const LINES_MAX = 420;

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import * as backup from './commands/backup.ts';
+import * as bench from './commands/bench.ts';
 import * as client from './commands/client.ts';
 import * as cluster from './commands/cluster.ts';
 import * as config from './commands/config.ts';
@@ -42,6 +43,7 @@ const commandModules = [
   importing,
   node,
   config,
+  bench,
   demo,
 ];
 

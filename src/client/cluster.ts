@@ -91,7 +91,7 @@ export class Cluster {
     this.#onWaiting = options.onWaiting;
     // Every call and producer under way listens.
     setMaxListeners(0, this.closing);
-    this.#roster = new Roster(this.#given, this.closing);
+    this.#roster = new Roster(this.#given, this.closing, options.ownConnections === true);
   }
 
   /** Whom a node last named as leader. */

@@ -34,9 +34,11 @@ export class Endpoint {
   #failures = 0;
   #avoidUntilMs = 0;
 
-  constructor(address: string) {
+  /** @param isOwn whether the connection is shared with nobody else in this process. */
+  constructor(address: string, isOwn = false) {
     this.address = address;
-    this.client = new Client(address, credentials.createInsecure(), clientChannelOptions);
+    const options = isOwn ? { ...clientChannelOptions, 'grpc.use_local_subchannel_pool': 1 } : clientChannelOptions;
+    this.client = new Client(address, credentials.createInsecure(), options);
   }
 
   /** Whether the connection stands; begins to connect if not. */

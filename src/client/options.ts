@@ -21,6 +21,11 @@ export interface ClientOptions {
   readonly attemptTimeoutMs?: number;
   /** Told, about once a second, why a call still waits: `host:port: why`, for nodes that cannot be reached or refuse. */
   readonly onWaiting?: (causes: readonly string[]) => void;
+  /**
+   * Connections of this client's own. By default clients of one process that go to the same node share its connection.
+   * Default false.
+   */
+  readonly ownConnections?: boolean;
 }
 
 /** How a producer sends. */

@@ -25,6 +25,7 @@ interface Doubt {
 export class Roster {
   readonly #given: readonly string[];
   readonly #closing: AbortSignal;
+  readonly #isOwn: boolean;
   readonly #endpoints = new Map<string, Endpoint>();
   /** Claims that are being looked at, or were not true, and until when (Date.now). */
   readonly #doubts = new Map<string, Doubt>();
@@ -32,11 +33,15 @@ export class Roster {
   #group: NodeIdentity | undefined;
   #list: { readonly index: bigint; readonly ids: ReadonlySet<string> } | undefined;
 
-  /** @param closing aborted when no connection may be opened any more. */
-  constructor(given: readonly string[], closing: AbortSignal) {
+  /**
+   * @param closing aborted when no connection may be opened any more.
+   * @param isOwn whether connections are shared with no other client of this process.
+   */
+  constructor(given: readonly string[], closing: AbortSignal, isOwn = false) {
     this.#given = given;
     this.#closing = closing;
-    for (const address of given) this.#endpoints.set(address, new Endpoint(address));
+    this.#isOwn = isOwn;
+    for (const address of given) this.#endpoints.set(address, new Endpoint(address, isOwn));
   }
 
   get endpoints(): Endpoint[] {
@@ -95,7 +100,7 @@ export class Roster {
     const waitMs = Math.min(LEARN_AGAIN_MS_MAX, doubt === undefined ? LEARN_AGAIN_MS_MIN : 2 * doubt.waitMs);
     this.#doubts.set(claim, { untilMs: Date.now() + waitMs, waitMs });
     const untilMs = Date.now() + LEARN_TIMEOUT_MS;
-    const candidate = new Endpoint(clientAddress);
+    const candidate = new Endpoint(clientAddress, this.#isOwn);
     try {
       const isReady = (await firstReady([candidate], untilMs, [this.#closing])) !== undefined;
       const found = isReady ? await askIdentity(candidate, untilMs, [this.#closing]) : undefined;

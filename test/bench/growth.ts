@@ -13,6 +13,7 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { SeededRandom } from '../../src/base/random.ts';
+import { type Band, plotOf } from '../../src/bench/plot.ts';
 import { TLedgerClient } from '../../src/client/index.ts';
 import type { Producer } from '../../src/client/producer.ts';
 import { settingKeys } from '../../src/config/schema.ts';
@@ -20,7 +21,6 @@ import { encodeMessageRecord } from '../../src/format/message.ts';
 import { pause } from '../chaos/pause.ts';
 import { builtCluster } from './built.ts';
 import { areMet, type Goal, percentile, tableOf } from './goals.ts';
-import { type Band, plotOf } from './plot.ts';
 
 const TOPIC = 'growth';
 const QUEUES = 4;
