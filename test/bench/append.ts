@@ -1,13 +1,14 @@
 // How fast a local three-node group takes messages: `npm run bench -- [--seconds 5] [--size 1024] [--format json]`.
-// Real processes, flush sync, client and nodes on this machine. Shapes: frames of encoded records, single sends that the
-// client coalesces, unary calls, and reading it all back. Closed loop; figures are of one run and one machine.
+// Real processes of the build in dist, flush sync, client and nodes on this machine. Shapes: frames of encoded records,
+// single sends that the client coalesces, unary calls, and reading it all back. Closed loop; figures are of one run and
+// one machine.
 import { parseArgs } from 'node:util';
 import { Client, credentials } from '@grpc/grpc-js';
-import { TLedgerClient } from '../../src/client/index.ts';
+import type { TLedgerClient } from '../../src/client/index.ts';
 import { encodeMessageRecord } from '../../src/format/message.ts';
-import { LocalCluster } from '../../src/server/local_cluster.ts';
 import { clientChannelOptions } from '../../src/wire/channel_options.ts';
 import { ledgerService } from '../../src/wire/services.ts';
+import { builtClient, builtCluster } from './built.ts';
 
 const QUEUES = 4;
 const WARM_UP_MS = 1_500;
@@ -149,11 +150,13 @@ function print(figures: Figures): void {
   }
 }
 
+const LocalCluster = await builtCluster();
+const ClientOfBuild = await builtClient();
 const cluster = await LocalCluster.start({ settings: { flush: options.flush } });
 try {
   const { nodeId } = await cluster.waitForLeader();
   const leaderAddress = cluster.members.find((member) => member.nodeId === nodeId)!.clientAddress;
-  const client = new TLedgerClient({ endpoints: cluster.endpoints });
+  const client = new ClientOfBuild({ endpoints: cluster.endpoints });
   await client.admin.createTopic(TOPIC, { queues: QUEUES });
   print(await framesOf(client, 256, 16));
   print(await framesOf(client, 64, 16));
