@@ -10,7 +10,8 @@ import { type Consume, consumeFields, readConsume } from './consuming/consume_co
 import { type BindLite, type GroupInfo, groupValue, readGroup } from './consuming/groups.ts';
 import type { BrokerLimits } from './limits.ts';
 import type { AddLite } from './lite/lite_table.ts';
-import { readCount, readTopicType } from './state_tables.ts';
+import type { ClaimLite } from './lite/owner_table.ts';
+import { readArray, readCount, readTopicType } from './state_tables.ts';
 import type { TopicTable } from './topics.ts';
 import { type TopicInfo, topicOf } from './types.ts';
 
@@ -63,6 +64,7 @@ export type Command =
   | AddQueues
   | PutGroup
   | BindLite
+  | ClaimLite
   | DeleteGroup
   | Consume
   | DropParked
@@ -89,6 +91,7 @@ function fieldsOf(command: Command): object {
     case 'add-queues':
     case 'add-lite':
     case 'bind-lite':
+    case 'claim-lite':
     case 'delete-group':
     case 'drop-parked':
     case 'check-half':
@@ -137,6 +140,15 @@ export function decodeCommand(body: Buffer): Command {
         topic: readName(fields, 'topic'),
         createdAtMs: readCount(fields.get('createdAtMs')),
       };
+    case 'claim-lite':
+      return {
+        type,
+        name: readName(fields),
+        client: readName(fields, 'client'),
+        node: readName(fields, 'node'),
+        claimed: readNames(fields, 'claimed'),
+        released: readNames(fields, 'released'),
+      };
     case 'consume':
       return readConsume(fields);
     case 'drop-parked':
@@ -164,6 +176,13 @@ function readName(fields: ReadonlyMap<string, unknown>, key = 'name'): string {
   const name = fields.get(key);
   assert(typeof name === 'string', 'a command says whom it is about');
   return name;
+}
+
+function readNames(fields: ReadonlyMap<string, unknown>, key: string): string[] {
+  return readArray(fields.get(key)).map((name) => {
+    assert(typeof name === 'string', 'names are texts');
+    return name;
+  });
 }
 
 /** The membership in a committed record. @throws InvariantError for anything this version does not understand. */

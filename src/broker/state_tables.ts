@@ -9,7 +9,7 @@
 //   t/<topic>           {"queues":…,"createdAtMs":…,"messageType":…}
 //   q/<topic>/<queue>   [min,max]                             only queues that ever held a message; min is local
 //   p/<producer id>     [[firstSequence,count,topic,queueId,firstOffset,firstIndex],…]      oldest run first
-//   g/ c/ l/ p! e! w!        rows of the tables that keep their own (tables.ts)
+//   g/ c/ l/ o/ p! e! w!     rows of the tables that keep their own (tables.ts)
 import { assert } from '../base/assert.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import { decodeMembershipEntry, encodeMembershipEntry } from '../format/membership.ts';
@@ -22,8 +22,8 @@ import type { Queue, TopicTable } from './topics.ts';
 import { type TopicInfo, type TopicType, topicOf, topicTypes } from './types.ts';
 
 const STATE_VERSION = 1;
-/** Rows of tables that keep their own: groups, progress, lite topics, messages held back, ended transactions, message ids. */
-const OTHER_ROWS = /^(?:g\/|c\/|l\/|[pew]!)/;
+/** Rows of tables that keep their own: groups, progress, lite topics, their owners, messages held back, ended transactions, message ids. */
+const OTHER_ROWS = /^(?:g\/|c\/|[lo]\/|[pew]!)/;
 /** Key of the index that the tables are the result of. */
 export const APPLIED_KEY = 'applied';
 /** Key of the index at which the log was cut. */

@@ -5,6 +5,7 @@ import { applyConsume } from './consuming/consume_command.ts';
 import { GroupTable } from './consuming/groups.ts';
 import { ProgressTable } from './consuming/progress.ts';
 import { LiteTable } from './lite/lite_table.ts';
+import { LiteOwners } from './lite/owner_table.ts';
 import { EndedTransactions, type Resolution } from './parked/ended.ts';
 import { ParkedTable } from './parked/parked.ts';
 import { SentWindow } from './sent/sent_window.ts';
@@ -15,10 +16,19 @@ export class Tables {
   readonly groups = new GroupTable();
   readonly progress = new ProgressTable();
   readonly lite = new LiteTable();
+  readonly owners = new LiteOwners();
   readonly parked = new ParkedTable();
   readonly ended = new EndedTransactions();
   readonly sent = new SentWindow();
-  readonly #all: readonly StateTable[] = [this.groups, this.progress, this.lite, this.parked, this.ended, this.sent];
+  readonly #all: readonly StateTable[] = [
+    this.groups,
+    this.progress,
+    this.lite,
+    this.owners,
+    this.parked,
+    this.ended,
+    this.sent,
+  ];
 
   /** Carries out a command of record `index`. @throws InvariantError when it contradicts the state. */
   apply(command: Exclude<Command, { type: 'create-topic' | 'add-queues' | 'add-lite' }>, index: LogIndex): void {
@@ -27,8 +37,13 @@ export class Tables {
         return this.#putGroup(command);
       case 'bind-lite':
         return this.groups.bind(command);
+      case 'claim-lite':
+        // The group was deleted meanwhile, or shares its lite topics now.
+        if (this.groups.get(command.name)?.lite?.isExclusive === true) this.owners.apply(command);
+        return;
       case 'delete-group':
         this.groups.delete(command.name);
+        this.owners.forget(command.name);
         return this.progress.forget(({ group }) => group === command.name);
       case 'consume':
         // The group was deleted meanwhile: nobody is there to have progress.

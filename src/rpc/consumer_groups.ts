@@ -230,13 +230,17 @@ function toMessage({ name, isFifo, attemptsMax, retryPolicy, createdAtMs, lite }
     retryMs: retryMs.map(String),
     createdTimestamp: String(createdAtMs),
     liteTopic: lite?.topic ?? '',
+    liteExclusive: lite?.isExclusive ?? false,
   };
 }
 
 function fromMessage(
-  { name, fifo, maxAttempts, retryMs, liteTopic = '' }: ConsumerGroup,
+  { name, fifo, maxAttempts, retryMs, liteTopic = '', liteExclusive = false }: ConsumerGroup,
   createdAtMs: number,
 ): GroupInfo {
+  if (liteExclusive && liteTopic === '') {
+    throw new TLedgerError('INVALID_ARGUMENT', 'lite_exclusive: it needs a lite_topic');
+  }
   return {
     name,
     isFifo: fifo,
@@ -246,7 +250,7 @@ function fromMessage(
         ? groupDefaults.retryPolicy
         : { kind: 'customized', stepsMs: retryMs.map((ms) => uint64ToNumber(ms, 'retry_ms')) },
     createdAtMs,
-    lite: liteTopic === '' ? undefined : { topic: liteTopic },
+    lite: liteTopic === '' ? undefined : { topic: liteTopic, isExclusive: liteExclusive },
   };
 }
 

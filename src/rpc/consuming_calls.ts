@@ -3,7 +3,7 @@ import type { GroupInfo, LiteBinding } from '../broker/consuming/groups.ts';
 import type { Resolution } from '../broker/parked/ended.ts';
 import type { StoreRequest } from '../broker/types.ts';
 import type { LogIndex } from '../raft/types.ts';
-import type { AddLiteRequest, BindLiteRequest } from '../replica/consuming/lite_topics.ts';
+import type { AddLiteRequest, BindLiteRequest, ClaimLiteRequest } from '../replica/consuming/lite_topics.ts';
 import type { MoveRequest, PoppedMessage, PopRequest, Settled, SettleRequest } from '../replica/consuming/types.ts';
 import type { AppendResult } from '../replica/types.ts';
 import { decodeAppendResult, encodeAppendResult } from '../wire/append_codec.ts';
@@ -134,6 +134,16 @@ export const bindLiteCall: LeaderCall<BindLiteRequest, LiteBinding> = {
   decodeRequest: (bytes) => header<BindLiteRequest>(bytes),
   encodeResult: (lite) => encodeJsonFrame(lite),
   decodeResult: (bytes) => header<LiteBinding>(bytes),
+};
+
+/** Makes lite topics one client's own. */
+export const claimLiteCall: LeaderCall<ClaimLiteRequest, true> = {
+  kind: 'CLAIM_LITE',
+  run: (replica, request, deadlineMs, done) => settleCall(replica.lite.claim(request, deadlineMs), done),
+  encodeRequest: (request) => encodeJsonFrame(request),
+  decodeRequest: (bytes) => header<ClaimLiteRequest>(bytes),
+  encodeResult: () => encodeJsonFrame({}),
+  decodeResult: () => true,
 };
 
 /** Recalls a delayed message; tells its message id. */

@@ -3,6 +3,7 @@ import type { ForwardKind } from '../wire/peer_messages.ts';
 import {
   addLiteCall,
   bindLiteCall,
+  claimLiteCall,
   deleteGroupCall,
   moveCall,
   popCall,
@@ -26,6 +27,7 @@ const calls: readonly LeaderCall<any, any>[] = [
   deleteGroupCall,
   addLiteCall,
   bindLiteCall,
+  claimLiteCall,
   addQueuesCall,
   recallCall,
   resolveCall,

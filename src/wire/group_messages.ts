@@ -11,6 +11,8 @@ export interface ConsumerGroup {
   readonly createdTimestamp: Int64;
   /** The parent of the lite topics that it subscribes to; '' for none. */
   readonly liteTopic?: string;
+  /** Each of them goes to the client that subscribed last. */
+  readonly liteExclusive?: boolean;
 }
 
 /** Groups by name; all when none is named. */

@@ -43,6 +43,7 @@ export type ForwardKind =
   | 'DELETE_GROUP'
   | 'ADD_LITE'
   | 'BIND_LITE'
+  | 'CLAIM_LITE'
   | 'ADD_QUEUES';
 
 /** One call on its way to the leader; `request` is an encoded message of the kind. */

@@ -16,6 +16,8 @@ export type RetryPolicy =
 export interface LiteBinding {
   /** The parent topic whose lite topics its members subscribe to: this one only. */
   readonly topic: string;
+  /** A lite topic goes to one client, the last that subscribed to it; otherwise all that did share it. */
+  readonly isExclusive: boolean;
 }
 
 /** A consumer group. */
@@ -139,9 +141,10 @@ export function readGroup(name: string, value: unknown): GroupInfo {
 }
 
 function readLiteBinding(value: unknown): LiteBinding {
-  const { topic } = value as { readonly [key in keyof LiteBinding]?: unknown };
+  const { topic, isExclusive } = value as { readonly [key in keyof LiteBinding]?: unknown };
   assert(typeof topic === 'string', 'a group of lite topics is bound to a topic');
-  return { topic };
+  assert(typeof isExclusive === 'boolean', 'subscriptions are exclusive or not');
+  return { topic, isExclusive };
 }
 
 /** All groups by name: rows `g/<name>`. */
@@ -187,7 +190,7 @@ export class GroupTable implements StateTable {
   /** It subscribes to lite topics of that parent, unless it is bound already. */
   bind({ name, topic, createdAtMs }: BindLite): void {
     const group = this.get(name) ?? { name, ...groupDefaults, createdAtMs };
-    if (group.lite === undefined) this.put({ ...group, lite: { topic } });
+    if (group.lite === undefined) this.put({ ...group, lite: { topic, isExclusive: false } });
   }
 
   delete(name: string): void {

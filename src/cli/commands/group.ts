@@ -13,6 +13,7 @@ interface CreateOptions {
   readonly maxAttempts?: number;
   readonly retry?: readonly number[];
   readonly lite?: string;
+  readonly exclusive?: boolean;
 }
 
 interface ResetOptions {
@@ -51,11 +52,22 @@ export function register(program: Command, context: CliContext): void {
     .option('--max-attempts <n>', 'deliveries before a message is a dead letter (17)', integer(1, 1_000))
     .option('--retry <steps>', 'how long clients wait before each further attempt: 1s,5s,1m', steps)
     .option('--lite <topic>', 'the group subscribes to lite topics of this topic, and of no other')
+    .option('--exclusive', 'with --lite: a lite topic goes to the client that subscribed to it last')
     .addHelpText('after', CREATE_HELP)
     .action((name: string, options: CreateOptions, command: Command) =>
       withSession(command, context, async ({ client, output, timeoutMs }) => {
         const { fifo = false, maxAttempts = 0, retry = [], lite: liteTopic = '' } = options;
-        const wish = { name, fifo, maxAttempts, retryMs: retry.map(String), createdTimestamp: '0', liteTopic };
+        const liteExclusive = options.exclusive === true;
+        if (liteExclusive && liteTopic === '') command.error('error: --exclusive needs --lite');
+        const wish = {
+          name,
+          fifo,
+          maxAttempts,
+          retryMs: retry.map(String),
+          createdTimestamp: '0',
+          liteTopic,
+          liteExclusive,
+        };
         const { group: made, created } = await client.admin.putGroup(wish, { timeoutMs });
         await output.result({ created, ...shown(made ?? wish) }, () => `${created ? 'created' : 'changed'} ${name}`);
       }),
@@ -156,7 +168,9 @@ function described(one: GroupDescription): string {
   const lines = [
     `${group?.name}: ${group?.fifo === true ? 'in order' : 'in any order'}, at most ${group?.maxAttempts} attempts, after ${steps}`,
     `dead letters: ${grouped(one.deadLetters)}`,
-    ...(group?.liteTopic ? [`lite topics: of ${group.liteTopic}`] : []),
+    ...(group?.liteTopic
+      ? [`lite topics: of ${group.liteTopic}${group.liteExclusive ? ', each for one client' : ''}`]
+      : []),
   ];
   for (const { topic, queues, lag } of one.topics) {
     const rows = queues.map((row) => [
@@ -203,9 +217,17 @@ function document(one: GroupDescription): object {
   };
 }
 
-function shown({ name, fifo, maxAttempts, retryMs, createdTimestamp, liteTopic = '' }: ConsumerGroup): object {
+function shown({
+  name,
+  fifo,
+  maxAttempts,
+  retryMs,
+  createdTimestamp,
+  liteTopic = '',
+  liteExclusive = false,
+}: ConsumerGroup): object {
   const common = { name, fifo, maxAttempts, retryMs: retryMs.map(Number), createdTimestamp: Number(createdTimestamp) };
-  return liteTopic === '' ? common : { ...common, liteTopic };
+  return liteTopic === '' ? common : { ...common, liteTopic, liteExclusive };
 }
 
 function lagOf({ topics }: GroupDescription): number {

@@ -4,6 +4,7 @@ import { TLedgerError } from '../../base/errors.ts';
 import type { Broker } from '../../broker/broker.ts';
 import { checkGroupName, type LiteBinding } from '../../broker/consuming/groups.ts';
 import { checkLiteName } from '../../broker/lite/lite_table.ts';
+import type { LiteOwner } from '../../broker/lite/owner_table.ts';
 import type { TopicInfo } from '../../broker/types.ts';
 import { withDeadline } from '../deadline.ts';
 import type { LeaderPort } from './port.ts';
@@ -19,6 +20,13 @@ export interface AddLiteRequest {
 export interface BindLiteRequest {
   readonly group: string;
   readonly topic: string;
+}
+
+/** Lite topics that one client of an exclusive group gets from now on, and that it gives up. */
+export interface ClaimLiteRequest extends LiteOwner {
+  readonly group: string;
+  readonly claimed: readonly string[];
+  readonly released: readonly string[];
 }
 
 /** On the leader of a group; refuses with NOT_LEADER elsewhere. */
@@ -71,6 +79,28 @@ export class LiteTopics {
     const { lite } = groups.get(name) ?? {};
     if (lite === undefined) throw new TLedgerError('GROUP_NOT_FOUND', `group ${name} went meanwhile`);
     return lite;
+  }
+
+  /**
+   * Makes lite topics the client's own. No effect if the group shares them.
+   * @throws TLedgerError ILLEGAL_LITE_TOPIC, LITE_SUBSCRIPTION_QUOTA_EXCEEDED; OUTCOME_UNKNOWN at the deadline; what
+   * `LeaderPort.command` throws.
+   */
+  async claim({ group: name, client, node, claimed, released }: ClaimLiteRequest, deadlineMs: number): Promise<true> {
+    for (const lite of [...claimed, ...released]) checkLiteName(lite);
+    if (!this.#port.isServing) throw new TLedgerError('NOT_LEADER');
+    const { clock, broker } = this.#port;
+    const { owners } = broker.tables;
+    const count = owners.count(name) + claimed.filter((lite) => owners.ownerOf(name, lite) === undefined).length;
+    if (claimed.length > 0 && count > broker.limits.liteTopicsMax) {
+      throw new TLedgerError(
+        'LITE_SUBSCRIPTION_QUOTA_EXCEEDED',
+        `the clients of group ${name} want ${count} lite topics; at most ${broker.limits.liteTopicsMax} are allowed`,
+      );
+    }
+    const done = this.#port.command({ type: 'claim-lite', name, client, node, claimed, released });
+    await withDeadline(clock, done, deadlineMs);
+    return true;
   }
 
   async #begin(topic: string, lite: string): Promise<number> {

@@ -15,6 +15,7 @@ import type { Asked } from './answering.ts';
 import type { Edge } from './edge.ts';
 import { named } from './enums.ts';
 import type { GroupTopic } from './handles.ts';
+import type { ExclusiveLite } from './lite_exclusive.ts';
 import { groupKey } from './namespaces.ts';
 import { okStatus } from './status.ts';
 import { findTopic } from './topics.ts';
@@ -27,6 +28,7 @@ const REQUEST_BYTES = 256;
  */
 export async function syncLiteSubscription(
   edge: Edge,
+  exclusive: ExclusiveLite,
   request: SyncLiteSubscriptionRequest,
   asked: Asked,
 ): Promise<SyncLiteSubscriptionResponse> {
@@ -39,8 +41,10 @@ export async function syncLiteSubscription(
   const { clientId } = clients.known(asked.caller);
   const of = { group, topic: topic.name };
   if (action === 'PARTIAL_ADD' || action === 'COMPLETE_ADD') for (const name of names) checkLiteName(name);
-  await bind(edge, of, asked.deadlineMs);
-  const wanted = lite.plan(clientId, of, action, names);
+  const { isExclusive } = await bind(edge, of, asked.deadlineMs);
+  const wanted = isExclusive
+    ? await exclusive.claim({ clientId, of, action, names }, asked.deadlineMs)
+    : lite.plan(clientId, of, action, names);
   const before = lite.of(clientId, of);
   const isNew = (name: string): boolean => !before.has(name) && !lite.isWantedByOthers(clientId, of, name);
   // Before anything is handed out from where the group was.
@@ -50,9 +54,11 @@ export async function syncLiteSubscription(
 }
 
 /** The group is bound to the parent topic that it subscribes to first. @throws TLedgerError ILLEGAL_GROUP when to another. */
-async function bind({ gateway, asks }: Edge, of: GroupTopic, deadlineMs: number): Promise<void> {
+async function bind({ gateway, asks }: Edge, of: GroupTopic, deadlineMs: number): Promise<LiteBinding> {
   const known = gateway.broker.tables.groups.get(of.group)?.lite;
-  checkBinding(of, known ?? (await asks.ask(bindLiteCall, () => of, { sizeBytes: REQUEST_BYTES, deadlineMs })));
+  const lite = known ?? (await asks.ask(bindLiteCall, () => of, { sizeBytes: REQUEST_BYTES, deadlineMs }));
+  checkBinding(of, lite);
+  return lite;
 }
 
 /** @param lite what the group is bound to; undefined while to nothing. @throws TLedgerError ILLEGAL_GROUP */

@@ -7,7 +7,8 @@ import type { GroupTopic } from './handles.ts';
 /** Lite topics that one client may want. */
 export const LITE_SUBSCRIPTIONS_MAX = 2_000;
 
-interface Wishes {
+/** What a client wants of one parent topic. */
+export interface Wishes {
   readonly of: GroupTopic;
   names: ReadonlySet<string>;
 }
@@ -29,6 +30,17 @@ export class LiteSubscriptions {
       if (other !== clientId && wishes.get(keyOf(of))?.names.has(name) === true) return true;
     }
     return false;
+  }
+
+  /** Clients of a group on this node that want the lite topic, and what else they want of its parent. */
+  wantedBy(group: string, name: string): (Wishes & { readonly clientId: string })[] {
+    const found: (Wishes & { readonly clientId: string })[] = [];
+    for (const [clientId, wishes] of this.#clients) {
+      for (const { of, names } of wishes.values()) {
+        if (of.group === group && names.has(name)) found.push({ clientId, of, names });
+      }
+    }
+    return found;
   }
 
   /** What the client would want after an action. @throws TLedgerError LITE_SUBSCRIPTION_QUOTA_EXCEEDED */
@@ -62,9 +74,11 @@ export class LiteSubscriptions {
     for (const listener of [...(this.#listeners.get(clientId) ?? [])]) listener();
   }
 
-  /** The client has gone. */
-  forget(clientId: string): void {
+  /** The client has gone. @returns what it wanted. */
+  forget(clientId: string): Wishes[] {
+    const wishes = [...(this.#clients.get(clientId)?.values() ?? [])];
     this.#clients.delete(clientId);
+    return wishes;
   }
 
   /** Calls `listener` whenever the client wants something else, until the returned function is called. */

@@ -1,6 +1,7 @@
 // apache.rocketmq.v2.MessagingService on one node: its parts put together. README.md draws them.
 import type { Status } from '../../wire/rocketmq/definitions.ts';
 import { MESSAGING_SERVICE, type MessagingHandlers } from '../../wire/rocketmq/service.ts';
+import type { SyncLiteSubscriptionRequest } from '../../wire/rocketmq/service_messages.ts';
 import type { CallContext } from '../calls.ts';
 import type { Gateway } from '../gateway.ts';
 import { type Asked, answering, failureStatus } from './answering.ts';
@@ -10,6 +11,7 @@ import type { Edge } from './edge.ts';
 import { GroupSettings } from './group_settings.ts';
 import { LeaderAsks } from './leader_asks.ts';
 import { syncLiteSubscription } from './lite.ts';
+import { ExclusiveLite } from './lite_exclusive.ts';
 import { LiteSubscriptions } from './lite_subscriptions.ts';
 import { getOffset, queryOffset, updateOffset } from './offsets.ts';
 import { endTransaction, recallMessage } from './parked.ts';
@@ -47,17 +49,19 @@ export function newMessagingService(gateway: Gateway, context: CallContext): Mes
   const settings = new GroupSettings({ groups: () => gateway.broker.tables.groups, clients, clock });
   const lite = new LiteSubscriptions();
   const edge: Edge = { gateway, context, clock, asks, clients, settings, renewals, returns, lite };
+  const exclusive = new ExclusiveLite(edge);
   clients.onGone((clientId) => {
     renewals.giveUp(clientId);
-    lite.forget(clientId);
+    exclusive.release(clientId, lite.forget(clientId));
   });
   gateway.clients.known(() => clients.list().map((client) => clientEntry(client, clock)));
   const checks = new TransactionChecks(edge);
   return {
-    handlers: handlersOf(edge),
+    handlers: handlersOf(edge, exclusive),
     clients,
     close: async () => {
       checks.close();
+      exclusive.close();
       settings.close();
       renewals.close();
       clients.close();
@@ -66,7 +70,7 @@ export function newMessagingService(gateway: Gateway, context: CallContext): Mes
   };
 }
 
-function handlersOf(edge: Edge): MessagingHandlers {
+function handlersOf(edge: Edge, exclusive: ExclusiveLite): MessagingHandlers {
   const { context, clients } = edge;
   const sender = new Sender(edge);
   const onlyStatus = (status: Status) => ({ status });
@@ -108,6 +112,10 @@ function handlersOf(edge: Edge): MessagingHandlers {
     updateOffset: call('UpdateOffset', updateOffset, onlyStatus),
     getOffset: call('GetOffset', getOffset, (status) => ({ status, offset: '0' })),
     queryOffset: call('QueryOffset', queryOffset, (status) => ({ status, offset: '0' })),
-    syncLiteSubscription: call('SyncLiteSubscription', syncLiteSubscription, onlyStatus),
+    syncLiteSubscription: call(
+      'SyncLiteSubscription',
+      (_, request: SyncLiteSubscriptionRequest, asked) => syncLiteSubscription(edge, exclusive, request, asked),
+      onlyStatus,
+    ),
   };
 }

@@ -41,8 +41,9 @@ function busy(): Tables {
 describe('broker: tables of consumer groups', () => {
   for (const command of [
     { type: 'put-group', group },
-    { type: 'put-group', group: { ...group, lite: { topic: 'P' } } },
+    { type: 'put-group', group: { ...group, lite: { topic: 'P', isExclusive: false } } },
     { type: 'bind-lite', name: 'g', topic: 'P', createdAtMs: 5 },
+    { type: 'claim-lite', name: 'g', client: 'h@1@2#3', node: 'n1', claimed: ['a'], released: ['b', 'c'] },
     { type: 'delete-group', name: 'g' },
     { type: 'drop-parked', index: logIndex(3) },
     { type: 'check-half', index: logIndex(3), nextMs: 99 },
@@ -82,14 +83,53 @@ describe('broker: tables of consumer groups', () => {
     };
     expect([bind('P'), bind('Q')]).to.deep.equal(['P', 'P']);
     tables.apply({ type: 'put-group', group: { ...group, attemptsMax: 3 } }, logIndex(2));
-    expect(tables.groups.get('g')).to.deep.equal({ ...group, attemptsMax: 3, lite: { topic: 'P' } });
+    expect(tables.groups.get('g')).to.deep.equal({
+      ...group,
+      attemptsMax: 3,
+      lite: { topic: 'P', isExclusive: false },
+    });
     const again = new Tables();
     again.restore(rowsOf(tables));
     expect(again.groups.get('g')).to.deep.equal(tables.groups.get('g'));
-    tables.apply({ type: 'put-group', group: { ...group, lite: { topic: 'R' } } }, logIndex(3));
+    tables.apply({ type: 'put-group', group: { ...group, lite: { topic: 'R', isExclusive: true } } }, logIndex(3));
     expect(bind('Q')).to.equal('R');
     tables.apply({ type: 'delete-group', name: 'g' }, logIndex(4));
     expect(bind('Q')).to.equal('Q');
+  });
+
+  it('know who owns a lite topic of an exclusive group, until it gives it up by way of the same node', () => {
+    const tables = new Tables();
+    const told: string[] = [];
+    tables.owners.onChange((...names) => told.push(names.join('/')));
+    const claim = (client: string, node: string, claimed: string[], released: string[] = []) =>
+      tables.apply({ type: 'claim-lite', name: 'g', client, node, claimed, released }, logIndex(2));
+    tables.apply({ type: 'bind-lite', name: 'g', topic: 'P', createdAtMs: 5 }, logIndex(1));
+    claim('c1', 'n1', ['a']);
+    expect(tables.owners.count('g'), 'it is shared').to.equal(0);
+    tables.apply({ type: 'put-group', group: { ...group, lite: { topic: 'P', isExclusive: true } } }, logIndex(1));
+    claim('c1', 'n1', ['a', 'b']);
+    claim('c2', 'n2', ['a']);
+    claim('c1', 'n1', [], ['a']);
+    claim('c2', 'n1', [], ['a']);
+    const again = new Tables();
+    again.restore(rowsOf(tables));
+    for (const some of [tables, again]) {
+      expect(some.owners.ownerOf('g', 'a')).to.deep.equal({ client: 'c2', node: 'n2' });
+      expect(some.owners.ownerOf('g', 'b')).to.deep.equal({ client: 'c1', node: 'n1' });
+    }
+    claim('c2', 'n2', ['c'], ['a']);
+    expect(['a', 'b', 'c'].map((name) => tables.owners.ownerOf('g', name)?.client)).to.deep.equal([
+      undefined,
+      'c1',
+      'c2',
+    ]);
+    expect(told).to.deep.equal(['g/a', 'g/b', 'g/a', 'g/a', 'g/c']);
+    tables.apply({ type: 'delete-group', name: 'g' }, logIndex(3));
+    expect(tables.owners.count('g')).to.equal(0);
+    const changes = new Map<string, string | null>();
+    tables.takeChanges(changes);
+    again.restore(new Map([...changes].filter((row): row is [string, string] => row[1] !== null)));
+    expect(again.owners.count('g')).to.equal(0);
   });
 
   it('take nothing at all of a command about a group as it was before it was made anew', () => {

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { TLedgerError } from '../../../src/base/errors.ts';
 import type { Broker } from '../../../src/broker/broker.ts';
+import { groupDefaults } from '../../../src/broker/consuming/groups.ts';
 import type { TopicType } from '../../../src/broker/types.ts';
 import { encodeMessageRecord } from '../../../src/format/message.ts';
 import { logIndex, type NodeId } from '../../../src/raft/types.ts';
@@ -141,6 +142,34 @@ describe('replica: topics of special types', () => {
       expect(await codeOf(bind('nowhere', 'h'))).to.equal('TOPIC_NOT_FOUND');
       expect(await codeOf(bind('u', 'CID_RMQ_SYS_h'))).to.equal('ILLEGAL_GROUP');
       expect(group.replica(leader).broker.tables.groups.get('h')).to.equal(undefined);
+    });
+
+    it('have one owner in an exclusive group, the same after a change of leader, and not too many', async () => {
+      const { attemptsMax, isFifo, retryPolicy } = groupDefaults;
+      const wish = { name: 'g', attemptsMax, isFifo, retryPolicy, createdAtMs: 1 };
+      const put = (topic: string) =>
+        answered(
+          group,
+          group.replica(leader).consuming.putGroup({ ...wish, lite: { topic, isExclusive: true } }, deadline()),
+        );
+      expect(await codeOf(put('nowhere'))).to.equal('TOPIC_NOT_FOUND');
+      await put('t');
+      const claim = (client: string, claimed: readonly string[]) =>
+        codeOf(
+          answered(
+            group,
+            group.replica(leader).lite.claim({ group: 'g', client, node: 'n', claimed, released: [] }, deadline()),
+          ),
+        );
+      expect(await Promise.all([claim('c1', ['a', 'b']), claim('c2', ['b', 'c'])])).to.deep.equal(['none', 'none']);
+      expect(await claim('c1', ['not legal'])).to.equal('ILLEGAL_LITE_TOPIC');
+      const { liteTopicsMax } = group.replica(leader).broker.limits;
+      const many = Array.from({ length: liteTopicsMax - 2 }, (_, at) => `n${at}`);
+      expect(await claim('c3', many)).to.equal('LITE_SUBSCRIPTION_QUOTA_EXCEEDED');
+      await failOver();
+      await group.run(1_000);
+      const { owners } = group.replica(leader).broker.tables;
+      expect(['a', 'b', 'c'].map((name) => owners.ownerOf('g', name)?.client)).to.deep.equal(['c1', 'c2', 'c2']);
     });
 
     it('have a limit, which those that are there already do not meet', async () => {

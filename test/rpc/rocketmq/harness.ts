@@ -5,7 +5,7 @@ import type { StoreRequest, TopicInfo } from '../../../src/broker/types.ts';
 import { decodeMessageRecord, encodeMessageRecord, type StoredMessage } from '../../../src/format/message.ts';
 import { sizeAt } from '../../../src/format/record.ts';
 import { logIndex } from '../../../src/raft/types.ts';
-import type { BindLiteRequest } from '../../../src/replica/consuming/lite_topics.ts';
+import type { BindLiteRequest, ClaimLiteRequest } from '../../../src/replica/consuming/lite_topics.ts';
 import type { PoppedMessage, PopRequest, SettleRequest } from '../../../src/replica/consuming/types.ts';
 import { startClientServer } from '../../../src/rpc/server.ts';
 import { FakeGateway, type LeaderAnswer } from '../fake_gateway.ts';
@@ -39,6 +39,11 @@ export class FakeLeader {
       const { groups } = gateway.fake.tables;
       groups.bind({ type: 'bind-lite', name, topic, createdAtMs: 1 });
       return groups.get(name)!.lite;
+    });
+    this.on('CLAIM_LITE', (request) => {
+      const { group: name, ...claim } = request as ClaimLiteRequest;
+      gateway.fake.tables.apply({ type: 'claim-lite', name, ...claim }, logIndex(++this.#index));
+      return true;
     });
     this.on('POP', () => []);
     this.on('SETTLE', (request) =>

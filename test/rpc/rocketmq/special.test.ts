@@ -8,7 +8,7 @@ import type { AtLeaderOptions } from '../../../src/rpc/gateway.ts';
 import { LITE_SUBSCRIPTIONS_MAX } from '../../../src/rpc/rocketmq/lite_subscriptions.ts';
 import type { PullMessageResponse, SyncLiteSubscriptionRequest } from '../../../src/wire/rocketmq/service_messages.ts';
 import { until } from '../harness.ts';
-import { messageOf, type RawClient, type Some } from './client.ts';
+import { messageOf, type RawClient, type Some, type Telemetry } from './client.ts';
 import { type RocketmqHarness, startRocketmq } from './harness.ts';
 
 const queueOf = (id: number, topic = 'orders') => ({ messageQueue: { topic: { name: topic }, id } });
@@ -171,7 +171,7 @@ describe('special ways of consuming through RocketMQ', () => {
         longPollingTimeout,
       });
 
-    async function meet(by = client): Promise<void> {
+    async function meet(by = client): Promise<Telemetry> {
       const telemetry = by.openTelemetry();
       const subscriptions = [{ topic: named.topic, expression: { type: 'TAG', expression: '*' } as const }];
       telemetry.tell({ clientType: 'LITE_PUSH_CONSUMER', subscription: { group: named.group, subscriptions } });
@@ -182,6 +182,7 @@ describe('special ways of consuming through RocketMQ', () => {
         liteSubscriptionQuota: LITE_SUBSCRIPTIONS_MAX,
         maxLiteTopicSize: 64,
       });
+      return telemetry;
     }
 
     it('topics come to be with the first message, through the leader, once', async () => {
@@ -257,7 +258,10 @@ describe('special ways of consuming through RocketMQ', () => {
       await meet();
       const other = { topic: { name: 'news' } };
       expect(await sync({ action: 'COMPLETE_ADD' })).to.equal('OK');
-      expect(harness.gateway.fake.tables.groups.get('billing')?.lite).to.deep.equal({ topic: 'chat' });
+      expect(harness.gateway.fake.tables.groups.get('billing')?.lite).to.deep.equal({
+        topic: 'chat',
+        isExclusive: false,
+      });
       expect(await sync({ action: 'PARTIAL_ADD', liteTopicSet: ['a'], ...other })).to.equal('ILLEGAL_CONSUMER_GROUP');
       const [answer] = await client.receive({ group: named.group, messageQueue: other });
       expect(answer?.status).to.deep.equal({
@@ -267,9 +271,90 @@ describe('special ways of consuming through RocketMQ', () => {
       expect(await sync({ action: 'PARTIAL_ADD', liteTopicSet: ['a'], ...other, group: { name: 'readers' } })).to.equal(
         'OK',
       );
-      harness.leader.on('BIND_LITE', () => ({ topic: 'chat' }));
+      harness.leader.on('BIND_LITE', () => ({ topic: 'chat', isExclusive: false }));
       const late = await sync({ action: 'PARTIAL_ADD', ...other, group: { name: 'late' } });
       expect(late, 'somebody else was faster').to.equal('ILLEGAL_CONSUMER_GROUP');
+    });
+
+    describe('exclusive', () => {
+      let other: RawClient;
+      let heard: readonly (() => string[])[];
+      const add = (name: string, by = client) => sync({ action: 'PARTIAL_ADD', liteTopicSet: [name] }, by);
+      const all = (names: readonly string[], by = client) => sync({ action: 'COMPLETE_ADD', liteTopicSet: names }, by);
+      const wanted = async (by = client): Promise<readonly string[] | undefined> => {
+        await receive(by);
+        return harness.leader.pops.at(-1)?.lite;
+      };
+      const claim = (clientId: string, node: string, claimed: readonly string[]) =>
+        harness.gateway.fake.tables.apply(
+          { type: 'claim-lite', name: 'billing', client: clientId, node, claimed, released: [] },
+          logIndex(99),
+        );
+
+      beforeEach(async () => {
+        const lite = { topic: 'chat', isExclusive: true };
+        harness.gateway.fake.tables.groups.put({ name: 'billing', ...groupDefaults, createdAtMs: 1, lite });
+        other = harness.newClient('c2');
+        const streams = [await meet(client), await meet(other)];
+        heard = streams.map(
+          ({ commands }) =>
+            () =>
+              commands.flatMap(({ notifyUnsubscribeLiteCommand: told }) =>
+                told === undefined ? [] : [told.liteTopic],
+              ),
+        );
+      });
+
+      it('a lite topic goes to whoever subscribed last; whoever had it is told, as often as it wants it back', async () => {
+        for (const name of ['a', 'b']) expect(await add(name)).to.equal('OK');
+        expect(await add('a', other)).to.equal('OK');
+        await until(() => heard[0]!().length === 1, 'the first one is told');
+        expect([await wanted(), await wanted(other)]).to.deep.equal([['b'], ['a']]);
+        expect(await all(['a', 'b', 'c'])).to.equal('OK');
+        expect([await wanted(), await wanted(other)]).to.deep.equal([['b', 'c'], ['a']]);
+        await until(() => heard[0]!().length === 2, 'it is told again');
+        expect(heard.map((one) => one())).to.deep.equal([['a', 'a'], []]);
+        expect(await add('a')).to.equal('OK');
+        await until(() => heard[1]!().length === 1, 'the second one is told');
+        expect([await wanted(), await wanted(other)]).to.deep.equal([['b', 'c', 'a'], []]);
+      });
+
+      it('is anybody’s when its owner does not want it any more, or is gone', async () => {
+        const ownerOf = (name: string) => harness.gateway.fake.tables.owners.ownerOf('billing', name)?.client;
+        for (const name of ['a', 'b', 'c', 'd']) await add(name, other);
+        await sync({ action: 'PARTIAL_REMOVE', liteTopicSet: ['a'] }, other);
+        expect(['a', 'b', 'c', 'd'].map(ownerOf)).to.deep.equal([undefined, 'c2', 'c2', 'c2']);
+        await all(['b', 'c'], other);
+        expect(['b', 'c', 'd'].map(ownerOf)).to.deep.equal(['c2', 'c2', undefined]);
+        await all(['a', 'b']);
+        expect(await wanted()).to.deep.equal(['a']);
+        await other.ask('notifyClientTermination', { group: named.group });
+        await until(() => ownerOf('c') === undefined, 'it is given up');
+        await all(['a', 'b', 'c']);
+        expect(await wanted()).to.deep.equal(['a', 'b', 'c']);
+      });
+
+      it('is lost to a client of another node, and not given up by the node that a client has left', async () => {
+        const { owners } = harness.gateway.fake.tables;
+        for (const name of ['a', 'b']) await add(name);
+        claim('c9', 'n9', ['a']);
+        await until(() => heard[0]!().length === 1, 'it is told');
+        expect(await wanted()).to.deep.equal(['b']);
+        claim('c1', 'n9', ['b']);
+        await client.ask('notifyClientTermination', { group: named.group });
+        expect(heard[0]!()).to.deep.equal(['a']);
+        expect(owners.ownerOf('billing', 'b')).to.deep.equal({ client: 'c1', node: 'n9' });
+      });
+
+      it('is claimed once for as long as nothing changes', async () => {
+        let claims = 0;
+        harness.leader.on('CLAIM_LITE', () => ++claims);
+        claim('c1', 'n0', ['a']);
+        for (let times = 0; times < 3; times++) await all(['a']);
+        expect(claims).to.equal(0);
+        await all(['a', 'b']);
+        expect(claims).to.equal(1);
+      });
     });
 
     it('a poll that waits goes on with what is subscribed meanwhile', async () => {
