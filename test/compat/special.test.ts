@@ -1,6 +1,7 @@
 // Priorities and lite topics with the official client, and what no official client asks for: pulling, by hand.
 import { expect } from 'chai';
 import { OffsetOption } from 'rocketmq-client-nodejs';
+import { durationOf } from '../../src/rpc/rocketmq/times.ts';
 import { pause } from '../chaos/pause.ts';
 import { RawClient } from '../rpc/rocketmq/client.ts';
 import { ConsumeResult, Stage, texts, until } from './clients.ts';
@@ -61,6 +62,65 @@ describe('priorities, lite topics and pulling on a group of real nodes', functio
     const leaving = stage.shutdown(consumer);
     await say('archive', 'farewell');
     await leaving;
+  });
+
+  it('an exclusive lite topic goes to whoever subscribed last, on whatever node, also after the leader has changed', async () => {
+    const [topic, other] = [await stage.topic('lite', 1), await stage.topic('lite', 1)];
+    const group = { name: await stage.group({ liteTopic: topic, liteExclusive: true }) };
+    const clients = stage.cluster.endpoints.map((endpoint, at) => new RawClient(endpoint, `reader ${at}`));
+    const [first, second] = clients as [RawClient, RawClient];
+    const heard = clients.map((client) => {
+      const stream = client.openTelemetry();
+      const subscriptions = [{ topic: { name: topic }, expression: { type: 'TAG', expression: '*' } as const }];
+      stream.tell({ clientType: 'LITE_PUSH_CONSUMER', subscription: { group, subscriptions } });
+      return stream.commands;
+    });
+    const told = (at: number): number =>
+      heard[at]!.filter(({ notifyUnsubscribeLiteCommand: told }) => told?.liteTopic === 'room').length;
+    const sync = async (client: RawClient, action: 'PARTIAL_ADD' | 'COMPLETE_ADD', name = topic) => {
+      const request = { group, topic: { name }, action, liteTopicSet: ['room'] };
+      return (await client.ask('syncLiteSubscription', request)).status?.code;
+    };
+    const receive = async (client: RawClient, ms = 2_000): Promise<string[]> => {
+      const longPollingTimeout = durationOf(ms);
+      const request = { group, messageQueue: { topic: { name: topic }, id: -1 }, autoRenew: true, longPollingTimeout };
+      const messages = await client.messages(request);
+      const entries = messages.map(({ systemProperties: system }) => ({
+        messageId: system!.messageId,
+        receiptHandle: system!.receiptHandle!,
+      }));
+      if (entries.length > 0) await client.ask('ackMessage', { group, topic: { name: topic }, entries });
+      return messages.map(({ body }) => body.toString());
+    };
+    const producer = await stage.producer();
+    const say = (text: string) => producer.send({ topic, body: Buffer.from(text), liteTopic: 'room' });
+    try {
+      await until('all are known', () => heard.every(({ length }) => length > 0));
+      expect(await sync(first, 'PARTIAL_ADD', other)).to.equal('ILLEGAL_CONSUMER_GROUP');
+      expect(await sync(first, 'PARTIAL_ADD')).to.equal('OK');
+      await say('a');
+      expect(await receive(first)).to.deep.equal(['a']);
+      const waiting = receive(first, 1_500);
+      expect(await sync(second, 'PARTIAL_ADD')).to.equal('OK');
+      await until('the first is told', () => told(0) === 1);
+      await say('b');
+      expect(await receive(second)).to.deep.equal(['b']);
+      expect(await waiting).to.deep.equal([]);
+      await stage.admin.admin.transferLeadership();
+      expect(await sync(first, 'COMPLETE_ADD')).to.equal('OK');
+      await until('it is told again', () => told(0) === 2);
+      await second.ask('notifyClientTermination', { group });
+      await say('c');
+      // Its node gives it up by itself, in a moment: then whoever asks gets it.
+      let got: string[] = [];
+      for (let times = 0; times < 50 && got.length === 0; times++) {
+        await sync(first, 'COMPLETE_ADD');
+        got = await receive(first, 50);
+      }
+      expect(got).to.deep.equal(['c']);
+    } finally {
+      for (const client of clients) await client[Symbol.asyncDispose]();
+    }
   });
 
   it('the offset that a puller commits on one node is known on the others, also after the leader has changed', async () => {
