@@ -1,4 +1,5 @@
 // Random histories, a crash at each step of each, in all ways that a power loss may end it, and crashes of the recovery.
+import { createHash } from 'node:crypto';
 import { SeededRandom } from '../../src/base/random.ts';
 import { checkRecovery, Rebuilt } from './crash_check.ts';
 import { playHistory } from './crash_history.ts';
@@ -29,6 +30,8 @@ export interface CampaignReport {
   /** Crashes during recovery. */
   readonly recoveryPoints: number;
   readonly recoveries: number;
+  /** Crashes that left what an earlier one of the same history had left, and owed no more: not recovered again. */
+  readonly alike: number;
   readonly rebuilt: number;
   /** Crash points by kind of file, recoveries by kind of fate, operations by kind. */
   readonly byFile: ReadonlyMap<string, number>;
@@ -58,6 +61,7 @@ class Campaign {
   #crashPoints = 0;
   #recoveryPoints = 0;
   #recoveries = 0;
+  #alike = 0;
   #rebuilt = 0;
 
   constructor(options: CampaignOptions) {
@@ -70,15 +74,23 @@ class Campaign {
     for (const [name, count] of done) add(this.#done, name, count);
     const random = new SeededRandom(seed);
     const rebuilt = new Rebuilt();
+    const tried = new Set<string>();
     const first = random.between(0, pointStride - 1);
     for (let at = first; at < points.length && this.#failures.length < FAILURES_MAX; at += pointStride) {
       const point = points[at]!;
       this.#crashPoints++;
       add(this.#byFile, kindOf(point.path));
+      const owed = JSON.stringify(point.known);
       for (const { name, end } of variantsOf(point.disk, random, this.#options)) {
         const hint = `seed ${seed}, step ${at} (${point.kind} ${point.path}), ${name}`;
         const [disk, medium] = endOf(point, end, random.between(0, point.medium.unsynced.length));
         add(this.#byFate, name);
+        const print = fingerprint(disk, medium, owed);
+        if (tried.has(print)) {
+          this.#alike++;
+          continue;
+        }
+        tried.add(print);
         const isCrashedAgain = random.between(1, recoveryStride) === 1;
         const copies = isCrashedAgain ? ([disk.clone(), medium.clone()] as const) : null;
         await this.#recover(disk, medium, point.known, rebuilt, hint);
@@ -130,6 +142,7 @@ class Campaign {
       crashPoints: this.#crashPoints,
       recoveryPoints: this.#recoveryPoints,
       recoveries: this.#recoveries,
+      alike: this.#alike,
       rebuilt: this.#rebuilt,
       byFile: this.#byFile,
       byFate: this.#byFate,
@@ -145,6 +158,16 @@ function endOf(point: CrashPoint, end: (disk: MemoryDisk) => void, batches: numb
   end(disk);
   medium.crash(batches);
   return [disk, medium];
+}
+
+/** What a crash left, and what is owed by it. */
+function fingerprint(disk: MemoryDisk, medium: MemoryStateMedium, owed: string): string {
+  const hash = createHash('sha1');
+  for (const path of disk.files()) hash.update(`${path}\n`).update(disk.bytes(path));
+  return hash
+    .update(JSON.stringify([...medium.durable]))
+    .update(owed)
+    .digest('base64');
 }
 
 /** `commitlog`, `hardstate` …, the kind of file that a path is of. */

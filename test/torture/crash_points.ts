@@ -26,12 +26,13 @@ const report = await runCampaign({
 });
 const told = (counts: ReadonlyMap<string, number>): string =>
   [...counts].map(([name, count]) => `${name} ${count}`).join(', ');
-const { histories, crashPoints, recoveryPoints, recoveries, rebuilt, seconds, failures } = report;
+const { histories, crashPoints, recoveryPoints, recoveries, alike, rebuilt, seconds, failures } = report;
 console.log(`${histories} histories: ${told(report.done)}`);
 console.log(`${crashPoints} crash points, by file: ${told(report.byFile)}`);
 console.log(
   `${recoveries} recoveries in ${seconds.toFixed(0)} s (${(recoveries / seconds).toFixed(0)}/s), by fate: ${told(report.byFate)}`,
 );
+console.log(`${alike} more crashes left what an earlier one of their history had left`);
 console.log(`${recoveryPoints} of them after a crash during recovery; ${rebuilt} states made anew from the log`);
 console.log(failures.length === 0 ? 'nothing lost, nothing invented, nothing differs' : failures.join('\n'));
 process.exit(failures.length === 0 ? 0 : 1);
