@@ -17,11 +17,11 @@ import { checkOffset, pullSome, rangeOf } from '../reading.ts';
 import { failureStatus } from './answering.ts';
 import { callerOf } from './caller.ts';
 import type { Edge } from './edge.ts';
+import { filterOf } from './filters.ts';
 import { groupKey } from './namespaces.ts';
 import { findQueue, offsetIn, type QueuePlace } from './offsets.ts';
 import { outgoingMessage } from './outgoing_message.ts';
 import { pollingTime } from './polling_time.ts';
-import { filterOf } from './receive.ts';
 import { okStatus, statusOfCode } from './status.ts';
 import { millisOf } from './times.ts';
 

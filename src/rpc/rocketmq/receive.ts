@@ -3,11 +3,10 @@
 import { randomUUID } from 'node:crypto';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { TLedgerError } from '../../base/errors.ts';
-import { compileFilter, type FilterExpression as StoredFilter } from '../../broker/filter/filter.ts';
 import { LITE_TOPIC_BYTES_MAX } from '../../broker/lite/lite_table.ts';
 import type { TopicInfo } from '../../broker/types.ts';
 import { consumingLimits, type PoppedMessage, type PopRequest } from '../../replica/consuming/types.ts';
-import type { FilterExpression, Resource } from '../../wire/rocketmq/definitions.ts';
+import type { Resource } from '../../wire/rocketmq/definitions.ts';
 import type { ReceiveMessageRequest, ReceiveMessageResponse } from '../../wire/rocketmq/service_messages.ts';
 import { type Incoming, wellFormed } from '../../wire/services.ts';
 import { OpenCall } from '../calls.ts';
@@ -15,7 +14,7 @@ import { popCall } from '../consuming_calls.ts';
 import { failureStatus } from './answering.ts';
 import { type Caller, callerOf } from './caller.ts';
 import type { Edge } from './edge.ts';
-import { isNamed } from './enums.ts';
+import { filterOf } from './filters.ts';
 import { type GroupTopic, receiptHandle } from './handles.ts';
 import { checkBinding } from './lite.ts';
 import { rocketmqLimits } from './message_check.ts';
@@ -197,19 +196,6 @@ class Receive {
     this.#call.end();
     this.#open?.close();
   }
-}
-
-/** What a subscription asks for. @throws TLedgerError ILLEGAL_FILTER, before anybody is asked for messages. */
-export function filterOf(expression: FilterExpression | null): StoredFilter {
-  if (expression !== null && !isNamed(expression.type)) {
-    throw new TLedgerError('ILLEGAL_FILTER', `filters of type ${expression.type} are not known`);
-  }
-  const filter = {
-    type: expression?.type === 'SQL' ? 'sql' : 'tag',
-    expression: expression?.expression ?? '',
-  } as const;
-  compileFilter(filter);
-  return filter;
 }
 
 /** '' when it has none. @throws TLedgerError INVALID_ARGUMENT */
