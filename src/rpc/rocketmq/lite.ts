@@ -49,6 +49,9 @@ export async function syncLiteSubscription(
   const isNew = (name: string): boolean => !before.has(name) && !lite.isWantedByOthers(clientId, of, name);
   // Before anything is handed out from where the group was.
   if (offsetOption !== undefined) await moveTo(edge, of, [...wanted].filter(isNew), offsetOption, asked);
+  // It may have gone while the leader was asked: nothing is kept for those.
+  if (clients.get(clientId) === undefined) exclusive.release(clientId, [{ of, names: wanted }]);
+  clients.known(asked.caller);
   lite.put(clientId, of, wanted);
   return { status: okStatus };
 }

@@ -85,11 +85,14 @@ export class ExclusiveLite {
 
   #ownerChanged(group: string, liteTopic: string): void {
     const { gateway, lite, clients } = this.#edge;
-    const owner = gateway.broker.tables.owners.ownerOf(group, liteTopic);
-    if (owner === undefined) return;
-    for (const { clientId, of, names } of lite.wantedBy(group, liteTopic)) {
+    const { owners, groups } = gateway.broker.tables;
+    const owner = owners.ownerOf(group, liteTopic);
+    const topic = groups.get(group)?.lite?.topic;
+    if (owner === undefined || topic === undefined) return;
+    const of = { group, topic };
+    for (const clientId of lite.wantedBy(of, liteTopic)) {
       if (clientId === owner.client) continue;
-      lite.put(clientId, of, new Set([...names].filter((name) => name !== liteTopic)));
+      lite.put(clientId, of, new Set([...lite.of(clientId, of)].filter((name) => name !== liteTopic)));
       clients.tell(clientId, { notifyUnsubscribeLiteCommand: { liteTopic } });
     }
   }

@@ -17,6 +17,8 @@ export interface Wishes {
 export class LiteSubscriptions {
   /** By client, then by group and topic. */
   readonly #clients = new Map<string, Map<string, Wishes>>();
+  /** Who wants a lite topic: a group may have very many clients. */
+  readonly #wanting = new Map<string, Set<string>>();
   readonly #listeners = new Map<string, Set<() => void>>();
 
   /** What the client wants of a parent topic. */
@@ -26,21 +28,13 @@ export class LiteSubscriptions {
 
   /** Whether another client of the group on this node wants the lite topic. */
   isWantedByOthers(clientId: string, of: GroupTopic, name: string): boolean {
-    for (const [other, wishes] of this.#clients) {
-      if (other !== clientId && wishes.get(keyOf(of))?.names.has(name) === true) return true;
-    }
-    return false;
+    const wanting = this.#wanting.get(nameOf(of, name));
+    return wanting !== undefined && wanting.size > (wanting.has(clientId) ? 1 : 0);
   }
 
-  /** Clients of a group on this node that want the lite topic, and what else they want of its parent. */
-  wantedBy(group: string, name: string): (Wishes & { readonly clientId: string })[] {
-    const found: (Wishes & { readonly clientId: string })[] = [];
-    for (const [clientId, wishes] of this.#clients) {
-      for (const { of, names } of wishes.values()) {
-        if (of.group === group && names.has(name)) found.push({ clientId, of, names });
-      }
-    }
-    return found;
+  /** Clients of the group on this node that want the lite topic. */
+  wantedBy(of: GroupTopic, name: string): string[] {
+    return [...(this.#wanting.get(nameOf(of, name)) ?? [])];
   }
 
   /** What the client would want after an action. @throws TLedgerError LITE_SUBSCRIPTION_QUOTA_EXCEEDED */
@@ -69,6 +63,8 @@ export class LiteSubscriptions {
     const before = this.of(clientId, of);
     wishes.set(keyOf(of), { of, names });
     this.#clients.set(clientId, wishes);
+    for (const name of before) if (!names.has(name)) this.#unwant(clientId, of, name);
+    for (const name of names) this.#want(clientId, of, name);
     const isSame = before.size === names.size && [...names].every((name) => before.has(name));
     if (isSame) return;
     for (const listener of [...(this.#listeners.get(clientId) ?? [])]) listener();
@@ -78,6 +74,7 @@ export class LiteSubscriptions {
   forget(clientId: string): Wishes[] {
     const wishes = [...(this.#clients.get(clientId)?.values() ?? [])];
     this.#clients.delete(clientId);
+    for (const { of, names } of wishes) for (const name of names) this.#unwant(clientId, of, name);
     return wishes;
   }
 
@@ -91,6 +88,21 @@ export class LiteSubscriptions {
       if (listeners.size === 0 && this.#listeners.get(clientId) === listeners) this.#listeners.delete(clientId);
     };
   }
+
+  #want(clientId: string, of: GroupTopic, name: string): void {
+    const key = nameOf(of, name);
+    const wanting = this.#wanting.get(key) ?? new Set<string>();
+    wanting.add(clientId);
+    this.#wanting.set(key, wanting);
+  }
+
+  #unwant(clientId: string, of: GroupTopic, name: string): void {
+    const key = nameOf(of, name);
+    const wanting = this.#wanting.get(key);
+    wanting?.delete(clientId);
+    if (wanting?.size === 0) this.#wanting.delete(key);
+  }
 }
 
 const keyOf = ({ group, topic }: GroupTopic): string => `${group}/${topic}`;
+const nameOf = (of: GroupTopic, name: string): string => `${keyOf(of)}/${name}`;

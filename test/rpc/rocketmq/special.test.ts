@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import { groupDefaults } from '../../../src/broker/consuming/groups.ts';
 import { encodeMessageRecord } from '../../../src/format/message.ts';
 import { logIndex } from '../../../src/raft/types.ts';
+import type { ClaimLiteRequest } from '../../../src/replica/consuming/lite_topics.ts';
 import type { MoveRequest, PopRequest } from '../../../src/replica/consuming/types.ts';
 import type { AtLeaderOptions } from '../../../src/rpc/gateway.ts';
 import { LITE_SUBSCRIPTIONS_MAX } from '../../../src/rpc/rocketmq/lite_subscriptions.ts';
@@ -344,6 +345,20 @@ describe('special ways of consuming through RocketMQ', () => {
         await client.ask('notifyClientTermination', { group: named.group });
         expect(heard[0]!()).to.deep.equal(['a']);
         expect(owners.ownerOf('billing', 'b')).to.deep.equal({ client: 'c1', node: 'n9' });
+      });
+
+      it('is nobody’s when its client goes while the leader is asked', async () => {
+        const { tables } = harness.gateway.fake;
+        harness.leader.on('CLAIM_LITE', async (request) => {
+          const { group: name, ...claim } = request as ClaimLiteRequest;
+          tables.apply({ type: 'claim-lite', name, ...claim }, logIndex(98));
+          if (claim.claimed.length > 0) await client.ask('notifyClientTermination', { group: named.group });
+          return true;
+        });
+        expect(await add('a')).to.equal('UNRECOGNIZED_CLIENT_TYPE');
+        await until(() => tables.owners.count('billing') === 0, 'it is given up');
+        await meet(client);
+        expect(await wanted()).to.deep.equal([]);
       });
 
       it('is claimed once for as long as nothing changes', async () => {
