@@ -1,0 +1,112 @@
+// What takes part in a comparison: three nodes on loopback with data in a directory, and how to load them. And how
+// programs of other systems are found, started and ended.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { accessSync, closeSync, constants, mkdirSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { pause } from '../../chaos/pause.ts';
+
+/** One way of sending. */
+export interface Shape {
+  readonly name: string;
+  /** singles: one message a request, by the system's own client; frames: many; unary: single gRPC calls of h2load. */
+  readonly kind: 'singles' | 'frames' | 'unary';
+  /** Requests under way. */
+  readonly inFlight: number;
+  /** Messages of a request. */
+  readonly batch: number;
+  readonly sizeBytes: number;
+  readonly warmUpMs: number;
+  readonly durationMs: number;
+}
+
+/** Of one run. */
+export interface Measured {
+  readonly messagesPerSecond: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+/** A system with three nodes. */
+export interface Contender {
+  readonly name: string;
+  /** When an acknowledged message is on the disk. */
+  readonly flush: string;
+  /** Programs it needs, with the Debian package of each. */
+  readonly programs: Readonly<Record<string, string>>;
+  /** Starts all nodes; resolves when they can be written to. */
+  start(directory: string): Promise<void>;
+  /** @returns undefined for a shape that it has not. */
+  run(shape: Shape): Promise<Measured | undefined>;
+  stop(): Promise<void>;
+}
+
+export const NODES = 3;
+const STOP_MS = 5_000;
+const TRY_MS = 200;
+
+/** Debian keeps servers out of the path of users. */
+const folders = () => [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/local/sbin'];
+
+/** Where a program lies; undefined when it is not installed. */
+export function pathOf(program: string): string | undefined {
+  return folders()
+    .map((folder) => join(folder, program))
+    .find((path) => {
+      try {
+        accessSync(path, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+}
+
+/** Processes of one system; their output lies in its directory. */
+export class Processes {
+  readonly #children: ChildProcess[] = [];
+
+  /** @throws Error when the program is not installed. */
+  start(program: string, args: readonly string[], directory: string, name: string): void {
+    const path = pathOf(program);
+    if (path === undefined) throw new Error(`${program} is not installed`);
+    mkdirSync(join(directory, name), { recursive: true });
+    const log = openSync(join(directory, `${name}.log`), 'w');
+    const child = spawn(path, args, { stdio: ['ignore', log, log], cwd: directory });
+    closeSync(log);
+    this.#children.push(child);
+  }
+
+  /** Ends each by its pid. */
+  async stop(): Promise<void> {
+    await Promise.all(
+      this.#children.map(async (child) => {
+        if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+        const ended = new Promise((resolve) => child.once('exit', resolve));
+        child.kill('SIGTERM');
+        const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
+        await ended;
+        clearTimeout(timer);
+      }),
+    );
+  }
+
+  /** @throws Error when one has ended. */
+  assertRunning(): void {
+    const gone = this.#children.find(({ exitCode, signalCode }) => exitCode !== null || signalCode !== null);
+    if (gone !== undefined)
+      throw new Error(`${gone.spawnargs.join(' ')} ended with ${gone.exitCode ?? gone.signalCode}`);
+  }
+}
+
+/** Tries until it works. @throws the last failure when it never did in `timeoutMs`. */
+export async function tryUntil<T>(timeoutMs: number, attempt: () => Promise<T>): Promise<T> {
+  const untilMs = performance.now() + timeoutMs;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (performance.now() > untilMs) throw error;
+      await pause(TRY_MS);
+    }
+  }
+}

@@ -1,0 +1,92 @@
+// etcd: puts of one key at the leader. It has no client that gathers, so that each message is a call of its own.
+import { join } from 'node:path';
+import { freePorts } from '../../../src/server/ports.ts';
+import { type Contender, type Measured, NODES, Processes, type Shape, tryUntil } from './contender.ts';
+import { h2load } from './h2load.ts';
+
+const START_MS = 30_000;
+const QUOTA_BYTES = 8 * 1024 ** 3;
+const KEY = 'bench';
+
+interface Status {
+  readonly header: { readonly member_id: string; readonly revision: string };
+  readonly leader?: string;
+}
+
+export class Etcd implements Contender {
+  readonly name = 'etcd';
+  readonly flush = 'fsync before the answer';
+  readonly programs = { etcd: 'etcd-server', h2load: 'nghttp2-client' };
+  readonly #processes = new Processes();
+  #directory = '';
+  #clients: string[] = [];
+  #leader = '';
+
+  async start(directory: string): Promise<void> {
+    this.#directory = directory;
+    const ports = await freePorts(2 * NODES);
+    this.#clients = ports.slice(0, NODES).map((port) => `127.0.0.1:${port}`);
+    const peers = ports.slice(NODES).map((port) => `http://127.0.0.1:${port}`);
+    const cluster = peers.map((peer, at) => `n${at}=${peer}`).join(',');
+    for (let at = 0; at < NODES; at++) {
+      const client = `http://${this.#clients[at]}`;
+      const args = [
+        ...['--name', `n${at}`, '--data-dir', join(directory, `n${at}`)],
+        ...['--listen-client-urls', client, '--advertise-client-urls', client],
+        ...['--listen-peer-urls', peers[at]!, '--initial-advertise-peer-urls', peers[at]!],
+        ...['--initial-cluster', cluster, '--initial-cluster-state', 'new', '--initial-cluster-token', 'bench'],
+        ...['--quota-backend-bytes', String(QUOTA_BYTES), '--log-level', 'error'],
+      ];
+      this.#processes.start('etcd', args, directory, `n${at}`);
+    }
+    this.#leader = await tryUntil(START_MS, () => this.#findLeader());
+  }
+
+  async run(shape: Shape): Promise<Measured | undefined> {
+    if (shape.kind === 'frames') return undefined;
+    this.#leader = await this.#findLeader();
+    const before = await this.#revision();
+    const path = '/etcdserverpb.KV/Put';
+    const found = await h2load(this.#leader, path, putRequest(shape.sizeBytes), shape, this.#directory);
+    const stored = (await this.#revision()) - before;
+    if (stored < found.succeeded) throw new Error(`etcd answered ${found.succeeded} puts and made ${stored}`);
+    return found;
+  }
+
+  stop(): Promise<void> {
+    return this.#processes.stop();
+  }
+
+  async #findLeader(): Promise<string> {
+    this.#processes.assertRunning();
+    for (const client of this.#clients) {
+      const { header, leader } = await status(client);
+      if (leader === header.member_id) return client;
+    }
+    throw new Error('there is no leader');
+  }
+
+  async #revision(): Promise<number> {
+    return Number((await status(this.#leader)).header.revision);
+  }
+}
+
+async function status(client: string): Promise<Status> {
+  const response = await fetch(`http://${client}/v3/maintenance/status`, { method: 'POST', body: '{}' });
+  if (!response.ok) throw new Error(`${client} answered with ${response.status}`);
+  return (await response.json()) as Status;
+}
+
+/** `PutRequest` (etcd's rpc.proto): key is field 1, value field 2. */
+function putRequest(sizeBytes: number): Buffer {
+  const field = (number: number, bytes: Buffer) =>
+    Buffer.concat([Buffer.from([(number << 3) | 2]), varint(bytes.length), bytes]);
+  return Buffer.concat([field(1, Buffer.from(KEY)), field(2, Buffer.alloc(sizeBytes, 'x'))]);
+}
+
+function varint(value: number): Buffer {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest > 0x7f; rest = Math.floor(rest / 0x80)) bytes.push((rest & 0x7f) | 0x80);
+  return Buffer.from([...bytes, rest]);
+}

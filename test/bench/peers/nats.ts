@@ -1,0 +1,83 @@
+// NATS JetStream: one stream of three replicas on files, its leader asked directly.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { drive } from '../../../src/bench/drive.ts';
+import { Meter } from '../../../src/bench/meter.ts';
+import { freePorts } from '../../../src/server/ports.ts';
+import { type Contender, type Measured, NODES, Processes, type Shape, tryUntil } from './contender.ts';
+import { NatsClient } from './nats_client.ts';
+
+const START_MS = 30_000;
+const STREAM = 'bench';
+const SUBJECT = 'bench.q';
+
+interface StreamInfo {
+  readonly cluster?: { readonly leader?: string };
+}
+
+export class Nats implements Contender {
+  readonly name = 'NATS JetStream R3';
+  readonly flush = 'written, no fsync per message';
+  readonly programs = { 'nats-server': 'nats-server' };
+  readonly #processes = new Processes();
+  #ports: number[] = [];
+  #client: NatsClient | undefined;
+
+  async start(directory: string): Promise<void> {
+    const ports = await freePorts(2 * NODES);
+    this.#ports = ports.slice(0, NODES);
+    const routes = ports.slice(NODES).map((port) => `nats://127.0.0.1:${port}`);
+    for (let at = 0; at < NODES; at++) {
+      const file = join(directory, `n${at}.conf`);
+      writeFileSync(
+        file,
+        [
+          `server_name: n${at}`,
+          `listen: 127.0.0.1:${this.#ports[at]}`,
+          `jetstream { store_dir: "${join(directory, `n${at}`)}", max_file_store: 64GB }`,
+          `cluster { name: bench, listen: 127.0.0.1:${ports[NODES + at]}, routes: [${routes.join(', ')}] }`,
+        ].join('\n'),
+      );
+      this.#processes.start('nats-server', ['-c', file], directory, `n${at}`);
+    }
+    const { leader } = await tryUntil(START_MS, () => this.#makeStream());
+    this.#client = await NatsClient.open(this.#ports[Number(leader.slice(1))]!);
+  }
+
+  async run({ kind, inFlight, sizeBytes, warmUpMs, durationMs }: Shape): Promise<Measured | undefined> {
+    if (kind !== 'singles') return undefined;
+    const client = this.#client!;
+    const body = Buffer.alloc(sizeBytes, 'x');
+    const meter = new Meter();
+    await drive({
+      ...{ load: { kind: 'closed', inFlight }, meter, sizeBytes, warmUpMs, durationMs },
+      signal: new AbortController().signal,
+      request: (answered) =>
+        client.publish(SUBJECT, body, (payload) => {
+          const isStored = payload.includes('"seq":') && !payload.includes('"error"');
+          answered(isStored ? null : new Error(`NATS refused: ${payload.toString()}`), 1);
+        }),
+    });
+    const { messagesPerSecond, latencyMs } = meter.figures();
+    return { messagesPerSecond, p50Ms: latencyMs.p50, p99Ms: latencyMs.p99 };
+  }
+
+  async stop(): Promise<void> {
+    this.#client?.close();
+    await this.#processes.stop();
+  }
+
+  async #makeStream(): Promise<{ leader: string }> {
+    this.#processes.assertRunning();
+    const client = await NatsClient.open(this.#ports[0]!);
+    try {
+      const wish = { name: STREAM, subjects: ['bench.>'], num_replicas: NODES, storage: 'file', retention: 'limits' };
+      await client.ask(`$JS.API.STREAM.CREATE.${STREAM}`, wish);
+      const { cluster } = await client.ask<StreamInfo>(`$JS.API.STREAM.INFO.${STREAM}`, {});
+      if (cluster?.leader === undefined) throw new Error('the stream has no leader');
+      return { leader: cluster.leader };
+    } finally {
+      client.close();
+    }
+  }
+}

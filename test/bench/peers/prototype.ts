@@ -1,0 +1,46 @@
+// The bare prototype that marks the ceiling of a machine (three nodes without consensus, formats and checks); it is not part
+// of this repository and starts its nodes itself, for every run anew.
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { Contender, Measured, Shape } from './contender.ts';
+
+const modules = fileURLToPath(new URL('../../../node_modules', import.meta.url));
+const WINDOW_BYTES = 8 * 1024 * 1024;
+
+export class Prototype implements Contender {
+  readonly name = 'bare prototype';
+  readonly flush = 'fdatasync before the answer';
+  readonly programs = {};
+  readonly #directory: string;
+
+  /** @param directory where its e2e.js lies. */
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  async start(): Promise<void> {}
+
+  async run({ kind, inFlight, batch, sizeBytes, warmUpMs, durationMs }: Shape): Promise<Measured> {
+    const mode = { singles: 'co', frames: 'stream', unary: 'unary' }[kind];
+    const config = {
+      ...{ mode, B: batch, win: inFlight, ackBatch: 1, fsync: 1, size: sizeBytes, followers: 2, clients: 1 },
+      ...{ secs: durationMs / 1_000, warm: warmUpMs },
+    };
+    const child = spawn(process.execPath, ['-r', './patch_window.js', 'e2e.js', JSON.stringify(config)], {
+      cwd: this.#directory,
+      env: { ...process.env, SRVWIN: String(WINDOW_BYTES), NODE_PATH: modules },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let out = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      out += chunk.toString();
+    });
+    await new Promise((resolve) => child.once('close', resolve));
+    const line = out.split('\n').find((one) => one.startsWith('{'));
+    if (line === undefined) throw new Error(`the prototype said ${out}`);
+    const { mps, p50, p99 } = JSON.parse(line) as { mps: number; p50: number; p99: number };
+    return { messagesPerSecond: mps, p50Ms: p50, p99Ms: p99 };
+  }
+
+  async stop(): Promise<void> {}
+}
