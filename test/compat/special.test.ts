@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import { OffsetOption } from 'rocketmq-client-nodejs';
 import { durationOf } from '../../src/rpc/rocketmq/times.ts';
 import { pause } from '../chaos/pause.ts';
+import { run } from '../cli/harness.ts';
 import { RawClient } from '../rpc/rocketmq/client.ts';
 import { ConsumeResult, Stage, texts, until } from './clients.ts';
 
@@ -66,7 +67,13 @@ describe('priorities, lite topics and pulling on a group of real nodes', functio
 
   it('an exclusive lite topic goes to whoever subscribed last, on whatever node, also after the leader has changed', async () => {
     const [topic, other] = [await stage.topic('lite', 1), await stage.topic('lite', 1)];
-    const group = { name: await stage.group({ liteTopic: topic, liteExclusive: true }) };
+    const group = { name: `readers-of-${topic}` };
+    const tell = (...argv: readonly string[]) => run(['group', ...argv, '--endpoints', stage.endpoint()]);
+    expect((await tell('create', group.name, '--exclusive')).exitCode, 'of what?').to.not.equal(0);
+    await tell('create', group.name, '--lite', topic, '--exclusive');
+    expect(String((await tell('describe', group.name)).stdout)).to.include(
+      `lite topics: of ${topic}, each for one client`,
+    );
     const clients = stage.cluster.endpoints.map((endpoint, at) => new RawClient(endpoint, `reader ${at}`));
     const [first, second] = clients as [RawClient, RawClient];
     const heard = clients.map((client) => {
