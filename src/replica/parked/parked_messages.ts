@@ -62,6 +62,8 @@ export class ParkedMessages {
   #drivingTerm: Term | null = null;
   #releasingCount = 0;
   #releasingBytes = 0;
+  /** Ends when all that began to be read before is read: what is due is stored in the order in which it is due. */
+  #reading: Promise<unknown> = Promise.resolve();
   #timer: Timer | null = null;
   #scan: Timer | null = null;
 
@@ -238,7 +240,7 @@ export class ParkedMessages {
     const term = this.#drivingTerm;
     try {
       await this.#decide(parked, async () => {
-        const request = releasedRecord(await this.#read(parked), parked);
+        const request = releasedRecord(await this.#readInTurn(parked), parked);
         // Reading took time: another leader may have decided meanwhile.
         if (this.#drivingTerm !== term || !this.#isDriving) throw new TLedgerError('NOT_LEADER');
         return this.#port.store(request);
@@ -278,6 +280,15 @@ export class ParkedMessages {
     const nextMs = clock.wallMs() + parkedLimits.checkIntervalMs;
     await this.#decide(half, () => this.#port.command({ type: 'check-half', index, nextMs }));
     return true;
+  }
+
+  /** All are read at once, but nobody has theirs before those that came first. */
+  async #readInTurn(parked: Parked): Promise<Buffer> {
+    const before = this.#reading;
+    const reading = this.#read(parked);
+    this.#reading = Promise.allSettled([before, reading]).then(() => {});
+    await before;
+    return reading;
   }
 
   #read({ index, position, sizeBytes }: Parked): Promise<Buffer> {

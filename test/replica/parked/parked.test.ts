@@ -102,6 +102,20 @@ describe('replica: messages that are held back', () => {
       expect(group.replica(leader).broker.tables.parked.count).to.equal(0);
     });
 
+    it('keeps the order of due times, also when what is due first takes long to be read', async () => {
+      for (const [at, id] of ['a', 'b', 'c'].entries()) await delay(id, 300 + at);
+      const { broker } = group.replica(leader);
+      const { clock } = group.member(leader);
+      const read = broker.recordAt.bind(broker);
+      let reads = 0;
+      broker.recordAt = async (...place) => {
+        if (reads++ === 0) await new Promise<void>((done) => clock.after(50, done));
+        return read(...place);
+      };
+      await group.until('all', () => bodies().length === 3);
+      expect(bodies()).to.deep.equal(['a', 'b', 'c']);
+    });
+
     it('shows what is due at once, and the earlier first', async () => {
       await delay('late', 900);
       await delay('early', 300);
