@@ -1,21 +1,14 @@
 // Breaks the code on purpose, one line at a time, in a copy of the tree, and sees whether chaos on real processes notices:
 // `npm run test:chaos:mutants -- [--only name,name] [--minutes 0.4] [--tries 3]`. What the simulator cannot see is broken
 // here, too: clients, the forwarding of calls, leases of processes that stood still. Exit code 1 when one survives.
-import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import Table from 'cli-table3';
+import { type Break, runInCopy, tryBreaks } from './breaking.ts';
 import type { FaultKind } from './faults.ts';
 import type { ChaosReport } from './report.ts';
 
-interface ChaosMutant {
-  readonly name: string;
-  /** Relative to the repository; `original` stands in it once. */
-  readonly file: string;
-  readonly original: string;
-  readonly replacement: string;
+interface ChaosMutant extends Break {
   /** Under which it must be noticed. */
   readonly kinds: readonly FaultKind[];
   readonly settings?: readonly string[];
@@ -90,18 +83,6 @@ const { values } = parseArgs({
   },
 });
 
-const root = resolve(import.meta.dirname, '../..');
-
-/** The sources as they are now; what is installed is shared. */
-function copyTree(): string {
-  const copy = mkdtempSync(join(tmpdir(), 'tledger-chaos-mutants-'));
-  for (const part of ['src', 'test', 'proto', 'package.json', 'tsconfig.json']) {
-    cpSync(join(root, part), join(copy, part), { recursive: true });
-  }
-  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'), 'dir');
-  return copy;
-}
-
 /** What a run in the copy found broken; undefined when it did not get as far as a verdict. */
 async function torment(copy: string, mutant: Pick<ChaosMutant, 'kinds' | 'settings'>): Promise<string[] | undefined> {
   const report = join(copy, 'report.json');
@@ -109,8 +90,7 @@ async function torment(copy: string, mutant: Pick<ChaosMutant, 'kinds' | 'settin
   const args = ['--import', 'tsx', 'test/chaos/main.ts', '--nodes', '3', '--rate', '800', '--report', report];
   args.push('--minutes', values.minutes, '--kinds', mutant.kinds.join(','));
   args.push(...(mutant.settings ?? []).flatMap((setting) => ['--set', setting]));
-  const child = spawn(process.execPath, args, { cwd: copy, stdio: 'ignore' });
-  await new Promise((done) => child.once('exit', done));
+  await runInCopy(copy, args);
   try {
     const [{ verdict, dataDir }] = JSON.parse(readFileSync(report, 'utf8')) as [ChaosReport];
     if (dataDir !== null) rmSync(dataDir, { recursive: true, force: true });
@@ -121,41 +101,20 @@ async function torment(copy: string, mutant: Pick<ChaosMutant, 'kinds' | 'settin
   }
 }
 
-async function tryMutant(copy: string, mutant: ChaosMutant): Promise<string | undefined> {
-  const path = join(copy, mutant.file);
-  const source = readFileSync(path, 'utf8');
-  const parts = source.split(mutant.original);
-  if (parts.length !== 2) throw new Error(`${mutant.name}: its line stands ${parts.length - 1} times`);
-  writeFileSync(path, parts.join(mutant.replacement));
-  try {
+const survivors = await tryBreaks({
+  breaks: mutants,
+  only: values.only,
+  control: async (copy, chosen) => {
+    const found = await torment(copy, { kinds: [...new Set(chosen.flatMap(({ kinds }) => kinds))] });
+    if (found === undefined || found.length > 0) throw new Error(`the unbroken code fails: ${found}`);
+  },
+  notice: async (copy, mutant) => {
     for (let attempt = 1; attempt <= Number(values.tries); attempt++) {
-      const broken = await torment(copy, mutant);
-      if (broken === undefined) return `run ${attempt}: the group does not come up`;
-      if (broken.length > 0) return `run ${attempt}: ${broken.join(', ')}`;
+      const found = await torment(copy, mutant);
+      if (found === undefined) return `run ${attempt}: the group does not come up`;
+      if (found.length > 0) return `run ${attempt}: ${found.join(', ')}`;
     }
     return undefined;
-  } finally {
-    writeFileSync(path, source);
-  }
-}
-
-const wanted = values.only?.split(',');
-const chosen = mutants.filter(({ name }) => wanted === undefined || wanted.includes(name));
-const copy = copyTree();
-const table = new Table({ head: ['break', 'noticed'], style: { head: [], border: [] } });
-let survivors = 0;
-try {
-  const kinds = [...new Set(chosen.flatMap((mutant) => mutant.kinds))];
-  const control = await torment(copy, { kinds });
-  if (control === undefined || control.length > 0) throw new Error(`the unbroken code fails: ${control}`);
-  for (const mutant of chosen) {
-    const noticed = await tryMutant(copy, mutant);
-    if (noticed === undefined) survivors++;
-    console.error(`${mutant.name}: ${noticed ?? 'SURVIVED'}`);
-    table.push([mutant.name, noticed ?? 'SURVIVED']);
-  }
-} finally {
-  rmSync(copy, { recursive: true, force: true });
-}
-console.log(table.toString());
+  },
+});
 process.exit(survivors === 0 ? 0 : 1);

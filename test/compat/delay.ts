@@ -1,11 +1,13 @@
 // `npm run test:compat:delay -- [--per-second 1000] [--seconds 20] [--pending 100000]`: how punctual delayed messages are, also
-// while a leader is killed; and that those that wait outlive a restart of all nodes. Exit code 0 only if no message was
-// early or lost, and 99 % of them came within 100 ms after they were due (but for what a change of leaders takes).
+// while a leader is killed; and that those that wait outlive a restart of all nodes, and what they cost meanwhile. Exit code
+// 0 only if no message was early or lost, and 99 % of those that were due while somebody led came within 100 ms.
+import { readFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
-import type { Message } from '../../src/wire/rocketmq/definitions.ts';
+import { parkedLimits } from '../../src/replica/parked/parked_messages.ts';
 import { pause } from '../chaos/pause.ts';
-import { messageOf, RawClient } from '../rpc/rocketmq/client.ts';
 import { Stage } from './clients.ts';
+import { type Arrival, disorderMs, gapAt, lateness, PUNCTUAL_MS, Round } from './punctuality.ts';
 
 const { values } = parseArgs({
   options: {
@@ -16,149 +18,133 @@ const { values } = parseArgs({
 });
 const perSecond = Number(values['per-second']);
 const seconds = Number(values.seconds);
-/** So long before they are due the first are sent. */
+const PUNCTUAL_SHARE = 0.99;
+/** So long before the first is due all are to be sent. */
 const LEAD_MS = 5_000;
-const SENDERS = 64;
-const RECEIVERS = 8;
-const PUNCTUAL_MS = 100;
+/** What sending one takes, at first. */
+const SEND_MS = 1.5;
+/** /proc counts processor time in these. */
+const TICK_MS = 10;
 
-/** One round of messages with due times, and when each came. */
-class Round {
-  readonly #topic: string;
-  readonly #lateMs = new Map<string, number>();
-  readonly #doubles: string[] = [];
-  readonly #clients: RawClient[];
-  #isOver = false;
-  #sent = 0;
-
-  constructor(stage: Stage, topic: string) {
-    this.#topic = topic;
-    this.#clients = Array.from({ length: RECEIVERS }, (_, at) => new RawClient(stage.endpoint(), `delay-${at}`));
-  }
-
-  get came(): number {
-    return this.#lateMs.size;
-  }
-
-  /** Sends them all; repeated by hand until each is acknowledged. */
-  async send(dueMs: (at: number) => number, count: number): Promise<void> {
-    let next = 0;
-    const work = async (client: RawClient): Promise<void> => {
-      while (next < count) {
-        const at = next++;
-        const due = dueMs(at);
-        const deliveryTimestamp = { seconds: String(Math.floor(due / 1_000)), nanos: (due % 1_000) * 1_000_000 };
-        const message = messageOf(`m${at}`, { deliveryTimestamp }, { topic: { name: this.#topic } });
-        for (;;) {
-          const isSent = await client
-            .send(message)
-            .then(({ status }) => status?.code === 'OK')
-            .catch(() => false);
-          if (isSent) break;
-          await pause(50);
-        }
-        this.#sent++;
-      }
-    };
-    await Promise.all(Array.from({ length: SENDERS }, (_, at) => work(this.#clients[at % RECEIVERS]!)));
-  }
-
-  /** Receives until `finish`. */
-  receive(): Promise<unknown> {
-    return Promise.all(this.#clients.map((client) => this.#receive(client)));
-  }
-
-  async #receive(client: RawClient): Promise<void> {
-    const group = { name: 'delay' };
-    const topic = { name: this.#topic };
-    const request = { messageQueue: { topic, id: -1 }, group, longPollingTimeout: { seconds: '2' } };
-    while (!this.#isOver) {
-      const messages = await client.messages({ ...request, invisibleDuration: { seconds: '10' } }).catch(() => null);
-      if (messages === null) await pause(100);
-      const nowMs = Date.now();
-      for (const message of messages ?? []) this.#came(message, nowMs);
-      const entries = (messages ?? []).map(({ systemProperties }) => ({
-        messageId: systemProperties!.messageId,
-        receiptHandle: systemProperties!.receiptHandle,
-      }));
-      if (entries.length > 0) void client.ask('ackMessage', { topic, group, entries }).catch(() => {});
-    }
-  }
-
-  #came({ systemProperties }: Message, nowMs: number): void {
-    const { messageId, deliveryTimestamp } = systemProperties!;
-    const dueMs = Number(deliveryTimestamp!.seconds) * 1_000 + deliveryTimestamp!.nanos / 1_000_000;
-    if (this.#lateMs.has(messageId)) this.#doubles.push(messageId);
-    else this.#lateMs.set(messageId, nowMs - dueMs);
-  }
-
-  /** Waits for the rest. @returns whether all came, none early. */
-  async finish(what: string, punctualShare: number, withinMs: number): Promise<boolean> {
-    const untilMs = Date.now() + withinMs;
-    while (this.came < this.#sent && Date.now() < untilMs) await pause(100);
-    this.#isOver = true;
-    await pause(2_500);
-    for (const client of this.#clients) await client[Symbol.asyncDispose]();
-    const late = [...this.#lateMs.values()].sort((a, b) => a - b);
-    const early = late.filter((ms) => ms < 0).length;
-    const share = late.filter((ms) => ms <= PUNCTUAL_MS).length / this.#sent;
-    const at = (part: number): number => late[Math.min(late.length - 1, Math.floor(part * late.length))] ?? 0;
-    const lost = this.#sent - late.length;
-    console.log(`${what}: ${this.#sent} sent, ${lost} missing, ${early} early, ${this.#doubles.length} came again`);
-    console.log(
-      `  late: half ${at(0.5)} ms, 99 % ${at(0.99)} ms, all ${at(1)} ms; ${(100 * share).toFixed(2)} % within ${PUNCTUAL_MS} ms`,
-    );
-    return lost === 0 && early === 0 && share >= punctualShare;
-  }
-}
-
-const spread =
-  (beginMs: number, rate: number) =>
-  (at: number): number =>
-    beginMs + Math.floor((at * 1_000) / rate);
-const results: boolean[] = [];
 const stage = await Stage.start();
+const isGood = [await measure('in peace', false), await measure('across a killed leader', true)];
+const pending = Number(values.pending);
+if (pending > 0) isGood.push(await wait(pending));
+await stage.stop();
+process.exit(isGood.every(Boolean) ? 0 : 1);
 
-for (const isKilled of [false, true]) {
-  const round = new Round(stage, await stage.topic('delay'));
-  const receiving = round.receive();
+/** Messages that are due one after the other. @returns whether they came as they should. */
+async function measure(what: string, isKilled: boolean): Promise<boolean> {
   const count = perSecond * seconds;
-  // All are sent before the first is due, however long that takes.
-  const leadMs = LEAD_MS + count;
-  const killing = isKilled ? pause(leadMs + (seconds * 1_000) / 2).then(killLeader) : Promise.resolve();
-  await round.send(spread(Date.now() + leadMs, perSecond), count);
-  await pause(seconds * 1_000);
-  await killing;
-  // A change of leaders holds back what is due meanwhile.
-  const share = isKilled ? 0.99 - 2 / seconds : 0.99;
-  results.push(await round.finish(isKilled ? 'across a killed leader' : 'in peace', share, leadMs + 120_000));
+  const { round, beginMs } = await sendAhead(count, perSecond);
+  const receiving = round.receive();
+  await pause(beginMs - Date.now());
+  const spentBeforeMs = cpuMs();
+  const killedMs = isKilled ? await pause((seconds * 1_000) / 2).then(killLeader) : null;
+  await pause(beginMs + seconds * 1_000 - Date.now());
+  const processors = isKilled
+    ? ''
+    : `; ${((cpuMs() - spentBeforeMs) / seconds / 1_000).toFixed(2)} processors for the nodes`;
+  await round.finish(120_000);
   await receiving;
+  const arrivals = [...round.arrivals.values()];
+  console.log(`${what}: ${round.sent} sent, ${round.sent - arrivals.length} missing, ${round.doubles} came again`);
+  console.log(`  load ${loadavg()[0]!.toFixed(1)}${processors}`);
+  const gap = killedMs === null ? null : gapAt(killedMs, arrivals);
+  const isInGap = ({ dueMs }: Arrival): boolean => gap !== null && dueMs > gap.fromMs && dueMs <= gap.toMs;
+  const outside = arrivals.filter((arrival) => !isInGap(arrival));
+  show('in their queues', outside, 'storedMs');
+  show('handed out', outside, 'handedOutMs');
+  const { punctualShare, early } = show('received', outside, 'receivedMs');
+  if (gap !== null) {
+    const inGap = arrivals.filter(isInGap);
+    const lastMs = inGap.reduce((last, { storedMs }) => Math.max(last, storedMs), gap.toMs);
+    console.log(
+      `  ${inGap.length} were due in the ${gap.toMs - gap.fromMs} ms in which nobody led: all in their queues ${lastMs - gap.toMs} ms later,`,
+      `at most ${disorderMs(inGap)} ms out of order; at most ${parkedLimits.releasingBytesMax / 1_048_576} MiB under way`,
+    );
+  }
+  return round.sent === arrivals.length && early === 0 && punctualShare >= PUNCTUAL_SHARE;
 }
 
-const pending = Number(values.pending);
-if (pending > 0) {
-  const round = new Round(stage, await stage.topic('delay'));
-  const leadMs = 30_000 + pending;
-  await round.send(spread(Date.now() + leadMs, 5_000), pending);
-  console.log(`${pending} are waiting; all nodes are killed and started again`);
+/** Sends messages so long before they are due that all are there by then, however slow this machine is. */
+async function sendAhead(count: number, rate: number): Promise<{ round: Round; beginMs: number }> {
+  for (let leadMs = LEAD_MS + SEND_MS * count; ; leadMs *= 2) {
+    const round = new Round(stage.endpoint(), await stage.topic('delay'));
+    const beginMs = Date.now() + leadMs;
+    await round.send((at) => beginMs + Math.floor((at * 1_000) / rate), count);
+    if (Date.now() < beginMs) return { round, beginMs };
+    console.log(`  sending took more than ${leadMs} ms; once more`);
+    await round.finish(0);
+  }
+}
+
+function show(what: string, arrivals: readonly Arrival[], time: 'storedMs' | 'handedOutMs' | 'receivedMs') {
+  const late = lateness(arrivals, time);
+  const { early, halfMs, p99Ms, maxMs, punctualShare } = late;
+  console.log(
+    `  ${what}: ${early} early; half ${halfMs} ms late, 99 % ${p99Ms}, all ${maxMs};`,
+    `${(100 * punctualShare).toFixed(2)} % within ${PUNCTUAL_MS} ms`,
+  );
+  return late;
+}
+
+/** Messages that wait over a restart of all nodes. @returns whether all came, none early. */
+async function wait(count: number): Promise<boolean> {
+  const before = memory();
+  const { round } = await sendAhead(count, 5_000);
+  console.log(`${count} are waiting: the nodes have ${before} MiB before, ${memory()} MiB with them`);
   for (const { nodeId } of stage.cluster.members) await stage.cluster.kill(nodeId);
   await Promise.all(stage.cluster.members.map(({ nodeId }) => stage.cluster.restart(nodeId)));
+  console.log(`  all nodes were killed and started again: ${memory()} MiB`);
   const receiving = round.receive();
-  results.push(await round.finish('over a restart of all nodes', 0, leadMs + 240_000));
+  await round.finish(3 * SEND_MS * count + 240_000);
   await receiving;
+  const arrivals = [...round.arrivals.values()];
+  console.log(
+    `over a restart: ${round.sent} sent, ${round.sent - arrivals.length} missing, ${round.doubles} came again`,
+  );
+  show('in their queues', arrivals, 'storedMs');
+  const { early } = show('received', arrivals, 'receivedMs');
+  return round.sent === arrivals.length && early === 0;
 }
-await stage.stop();
-process.exit(results.every((isGood) => isGood) ? 0 : 1);
 
-async function killLeader(): Promise<void> {
+/** Kills the leader, and starts it again later. @returns when it was killed. */
+async function killLeader(): Promise<number> {
   const { nodeId } = await stage.cluster.waitForLeader();
   if (nodeId === stage.cluster.members[0]!.nodeId) {
     // The clients' own node stays.
     await stage.admin.admin.transferLeadership(stage.cluster.members[1]!.nodeId).catch(() => {});
-    await pause(200);
+    await pause(500);
     return killLeader();
   }
+  const killedMs = Date.now();
   await stage.cluster.kill(nodeId);
   await pause(2_000);
   await stage.cluster.restart(nodeId);
+  return killedMs;
+}
+
+function running(): number[] {
+  return stage.cluster.members.flatMap(({ nodeId }) =>
+    stage.cluster.isRunning(nodeId) ? [stage.cluster.pidOf(nodeId)] : [],
+  );
+}
+
+/** Processor time of all nodes so far. */
+function cpuMs(): number {
+  const ticksOf = (pid: number): number => {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+    return Number(fields[11]) + Number(fields[12]);
+  };
+  return TICK_MS * running().reduce((sum, pid) => sum + ticksOf(pid), 0);
+}
+
+/** Resident, of each node. */
+function memory(): string {
+  const kib = (pid: number): number =>
+    Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+  return running()
+    .map((pid) => Math.round(kib(pid) / 1_024))
+    .join(', ');
 }

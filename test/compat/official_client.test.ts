@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { expect } from 'chai';
 import { pause } from '../chaos/pause.ts';
+import { messageOf, RawClient } from '../rpc/rocketmq/client.ts';
 import {
   ConsumeResult,
   drain,
@@ -171,8 +172,12 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       }
       const byTag = await stage().simple(topic, { filter: new FilterExpression('a || b') });
       expect(texts(await drain(byTag, 3)).sort()).to.deep.equal(['a20', 'a5', 'b10']);
+      // Without a price: whether that lies between 10 and 20 is unknown.
+      await producer.send({ topic, tag: 'd', body: Buffer.from('d') });
       const sql = new FilterExpression("price BETWEEN 10 AND 20 AND TAGS <> 'c'", FilterType.SQL);
-      expect(texts(await drain(await stage().simple(topic, { filter: sql }), 2)).sort()).to.deep.equal(['a20', 'b10']);
+      const bySql = await stage().simple(topic, { filter: sql, awaitDuration: 500 });
+      const found = texts(await drain(bySql, 2));
+      expect([...found, ...texts(await bySql.receive(4, 15_000))].sort()).to.deep.equal(['a20', 'b10']);
     });
 
     cases.it('waits for a message that comes while it asks, on any node', async () => {
@@ -234,6 +239,19 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       expect(texts(await drain(letters, 1))).to.deep.equal(['poison']);
       expect(seen.filter((text) => text === 'poison')).to.have.length(3);
       expect((await stage().admin.admin.describeGroups([consumerGroup])).groups[0]!.deadLetters).to.equal('1');
+    });
+
+    cases.it('holds back what comes behind a message that failed, in a group in order', async () => {
+      const topic = await stage().topic('fifo', 1);
+      const consumerGroup = await stage().group({ fifo: true, retryMs: ['10'] });
+      const producer = await stage().producer({ topic });
+      for (const body of ['a', 'b']) await producer.send({ topic, messageGroup: 'one', body: Buffer.from(body) });
+      const consumer = await stage().simple(topic, { consumerGroup, awaitDuration: 1_000 });
+      const [first] = await consumer.receive(1, 15_000);
+      expect(first!.body.toString()).to.equal('a');
+      expect(texts(await consumer.receive(1, 15_000))).to.deep.equal([]);
+      await consumer.changeInvisibleDuration(first!, 10);
+      expect(texts(await drain(consumer, 2))).to.deep.equal(['a', 'b']);
     });
 
     cases.it('gets messages of a group in order, also when one fails, which becomes a dead letter', async () => {
@@ -299,6 +317,38 @@ describe('the official RocketMQ 5 client for Node.js', function () {
       expect(said).to.match(/\(code: 40\d{3}\)$/);
       const consumer = await stage().simple(topic, { awaitDuration: 4_000 });
       expect(await consumer.receive(1, 10_000)).to.deep.equal([]);
+    });
+
+    cases.it('shows nothing of a transaction before it is committed, and does not open it again', async () => {
+      const topic = await stage().topic('transaction');
+      const producer = await stage().producer({
+        topic,
+        checker: { check: async () => TransactionResolution.TRANSACTION_RESOLUTION_UNSPECIFIED },
+      });
+      const transaction = producer.beginTransaction();
+      const { transactionId } = await producer.send({ topic, body: Buffer.from('half') }, transaction);
+      const consumer = await stage().simple(topic, { awaitDuration: 1_000 });
+      expect(texts(await consumer.receive(1, 10_000))).to.deep.equal([]);
+      await transaction.commit();
+      expect(texts(await drain(consumer, 1))).to.deep.equal(['half']);
+      await using client = new RawClient(stage().endpoint());
+      const end = { topic: { name: topic }, messageId: transactionId, transactionId, resolution: 'ROLLBACK' } as const;
+      expect((await client.ask('endTransaction', end)).status!.code).to.equal('NOT_FOUND');
+    });
+
+    cases.it('stores once what is sent again, by whatever node', async () => {
+      const topic = await stage().topic('normal');
+      const message = messageOf(randomUUID(), {}, { topic: { name: topic } });
+      const offsets: string[] = [];
+      for (const node of [0, 1, 2]) {
+        await using client = new RawClient(stage().endpoint(node));
+        const { status, entries } = await client.send(message);
+        expect(status!.code).to.equal('OK');
+        offsets.push(entries[0]!.offset);
+      }
+      expect(new Set(offsets).size).to.equal(1);
+      const consumer = await stage().simple(topic, { awaitDuration: 500 });
+      expect(await drain(consumer, 2, 2_000)).to.have.length(1);
     });
 
     cases.it('rolls a transaction back', async () => {

@@ -1,6 +1,9 @@
 // Cases that wait most of their time, run at once, each reported as a test of its own.
 import { pause } from '../chaos/pause.ts';
 
+/** Set by `npm run test:compat:mutants`: only cases with such names are there. */
+const wanted = new RegExp(process.env.COMPAT_CASES ?? '');
+
 /** Cases of one suite, begun together. */
 export class SideBySide {
   readonly #cases: { readonly run: () => Promise<void>; begin: (outcome: Promise<void>) => void }[] = [];
@@ -14,6 +17,7 @@ export class SideBySide {
 
   /** Registers a test. */
   readonly it = (name: string, run: () => Promise<void>): void => {
+    if (!wanted.test(name)) return;
     let begin: (outcome: Promise<void>) => void = () => {};
     const begun = new Promise<void>((resolve) => {
       begin = resolve;

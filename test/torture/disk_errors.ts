@@ -122,27 +122,25 @@ function lastError(log: string): string {
   return (lines.at(-1) ?? 'nothing').slice(0, 220);
 }
 
-/** Fails every system call of that name in a running process from now on. */
+/** Calls that may fail before a node has ended: the first one, and what was under way beside it or is tried while it ends. */
+const FAILED_CALLS_MAX = 4;
+
+/** Fails every system call of that name in a running process from now on: the first must be the end of it. */
 async function inject(scene: Scene, nodeId: string, call: string, error: string): Promise<string> {
   const pid = scene.cluster.pidOf(nodeId);
-  const args = [
-    '-f',
-    '-p',
-    String(pid),
-    '-o',
-    '/dev/null',
-    '-e',
-    `trace=${call}`,
-    '-e',
-    `inject=${call}:error=${error}`,
-  ];
+  const trace = join(scene.disks.directory, `trace-${nodeId}`);
+  const args = ['-f', '-p', String(pid), '-o', trace, '-e', `trace=${call}`, '-e', `inject=${call}:error=${error}`];
   const tracer = spawn('strace', args, { stdio: 'ignore' });
   const traced = once(tracer, 'exit');
   try {
-    return await scene.ends(nodeId);
+    const said = await scene.ends(nodeId);
+    const failed = readFileSync(trace, 'utf8').split('(INJECTED)').length - 1;
+    if (failed > FAILED_CALLS_MAX) throw new Error(`the node went on over ${failed} failed calls, then said: ${said}`);
+    return `${said.trim()} (${failed} failed)`;
   } finally {
     tracer.kill('SIGKILL');
     await traced;
+    rmSync(trace, { force: true });
   }
 }
 
