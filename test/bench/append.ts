@@ -1,6 +1,6 @@
 // How fast a local three-node group is: `npm run bench -- [--seconds 5] [--size 1024] [--flush sync] [--format json]`.
-// Real processes of the build in dist, client and nodes on this machine, every shape measured by `tledger bench`; figures are of one run and
-// one machine.
+// Real processes of the build in dist, client and nodes on this machine, every shape measured by `tledger bench`; figures
+// are of one run and one machine.
 import { parseArgs } from 'node:util';
 import { reportText } from '../../src/bench/report.ts';
 import { builtCluster } from './built.ts';
