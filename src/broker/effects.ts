@@ -103,5 +103,5 @@ function park(
 function settle({ group, topic, queueId, offset }: Effect & { kind: 'settle' }, tables: Tables): void {
   // The group was deleted meanwhile, or the message acknowledged: the copy stands for itself.
   if (tables.progress.get(group, topic)?.queues.get(queueId)?.inFlight.has(offset) !== true) return;
-  tables.progress.enter(group, topic, queueId).inFlight.delete(offset);
+  tables.progress.enter(group, topic, queueId).settle(offset);
 }

@@ -13,7 +13,7 @@ const { values } = parseArgs({
   },
 });
 console.log(`seed ${values.seed}`);
-const { kills, acknowledged, unknown, consumed, redelivered, broken } = await runUnderKills({
+const { kills, acknowledged, unknown, consumed, redelivered, waitedMsMax, broken } = await runUnderKills({
   seconds: Number(values.minutes) * 60,
   killEveryMs: Number.parseInt(values['kill-every'], 10) * 1_000,
   paceMs: Number(values.pace),
@@ -22,6 +22,7 @@ const { kills, acknowledged, unknown, consumed, redelivered, broken } = await ru
 });
 console.log(`${kills} leaders killed; ${acknowledged} messages acknowledged, ${unknown} with unknown outcome,`);
 console.log(`${consumed} consumed, ${redelivered} deliveries again`);
+console.log(`longest wait for a consumer: standard ${waitedMsMax.standard} ms, ordered ${waitedMsMax.ordered} ms`);
 for (const one of broken) console.log(`PROMISE BROKEN: ${one}`);
 console.log(
   broken.length === 0 ? 'none lost, doubled, out of order or acknowledged in vain' : `${broken.length} broken`,

@@ -28,6 +28,8 @@ export interface KillReport {
   readonly unknown: number;
   readonly consumed: number;
   readonly redelivered: number;
+  /** The longest time from a message's acknowledgement to its first delivery, by kind of topic. */
+  readonly waitedMsMax: { readonly standard: number; readonly ordered: number };
   readonly broken: readonly string[];
 }
 
@@ -53,11 +55,11 @@ export async function runUnderKills(options: KillRunOptions): Promise<KillReport
 class Lane {
   readonly topic: string;
   readonly isOrdered: boolean;
-  /** Bodies that were acknowledged to the producer. */
-  readonly sent = new Set<string>();
+  /** Bodies that were acknowledged to the producer, and when. */
+  readonly sent = new Map<string, number>();
   unknown = 0;
-  /** Bodies that came. */
-  readonly seen = new Set<string>();
+  /** Bodies that came, and when first. */
+  readonly seen = new Map<string, number>();
   redelivered = 0;
   /** Message ids whose acknowledgement was answered with OK. */
   readonly acked = new Set<string>();
@@ -72,7 +74,14 @@ class Lane {
   }
 
   get missing(): string[] {
-    return [...this.sent].filter((body) => !this.seen.has(body));
+    return [...this.sent.keys()].filter((body) => !this.seen.has(body));
+  }
+
+  /** How long the message waited for its consumer that waited longest. */
+  get waitedMsMax(): number {
+    let maxMs = 0;
+    for (const [body, seenMs] of this.seen) maxMs = Math.max(maxMs, seenMs - (this.sent.get(body) ?? seenMs));
+    return maxMs;
   }
 
   /** A delivery reached a consumer. */
@@ -84,7 +93,7 @@ class Lane {
       this.redelivered++;
       return;
     }
-    this.seen.add(body);
+    this.seen.set(body, Date.now());
     if (!this.isOrdered) return;
     const number = Number(body.split('-').at(-1));
     const last = this.#last.get(messageGroup!) ?? -1;
@@ -125,6 +134,7 @@ class KillRun {
       unknown: sum(({ unknown }) => unknown),
       consumed: sum(({ seen }) => seen.size),
       redelivered: sum(({ redelivered }) => redelivered),
+      waitedMsMax: { standard: this.#lanes[0]!.waitedMsMax, ordered: this.#lanes[1]!.waitedMsMax },
       broken: this.#broken,
     };
   }
@@ -165,7 +175,7 @@ class KillRun {
       const order = lane.isOrdered ? { messageGroup } : {};
       try {
         await producer.send({ topic: lane.topic, body: Buffer.from(body), ...order });
-        lane.sent.add(body);
+        lane.sent.set(body, Date.now());
         await pause(this.#options.paceMs);
       } catch {
         lane.unknown++;
@@ -190,7 +200,7 @@ class KillRun {
       if (stored.has(body)) this.#broken.push(`${body} is stored twice`);
       stored.add(body);
     }
-    const lost = [...lane.sent].filter((body) => !stored.has(body));
+    const lost = [...lane.sent.keys()].filter((body) => !stored.has(body));
     if (lost.length > 0) this.#broken.push(`${lost.length} acknowledged ${kind} messages are not stored`);
   }
 

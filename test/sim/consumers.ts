@@ -47,6 +47,7 @@ export class Consumer {
   readonly #name: string;
   #calls = 0;
   #attemptId = '';
+  #topic = '';
   #waiting = 0;
 
   constructor(shared: ClientShared, { name }: SimGroup, number: number) {
@@ -71,9 +72,12 @@ export class Consumer {
     const { random, topics } = world;
     if (world.isClosing) return;
     if (topics.length === 0) return this.#again();
-    const topic = topics[random.between(0, topics.length - 1)]!.name;
     // The same call again, as a client does it that did not hear the answer.
-    if (this.#attemptId === '' || random.next() < 0.7) this.#attemptId = `${this.#name}:${++this.#calls}`;
+    if (this.#attemptId === '' || random.next() < 0.7) {
+      this.#attemptId = `${this.#name}:${++this.#calls}`;
+      this.#topic = topics[random.between(0, topics.length - 1)]!.name;
+    }
+    const topic = this.#topic;
     const request: PopRequest = {
       group: this.#group,
       topic,

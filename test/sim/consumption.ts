@@ -20,6 +20,7 @@ interface TrueDelivery {
   untilMs: number;
   handle: number;
   isGivenBack: boolean;
+  attemptId: string;
 }
 
 interface TrueProgress {
@@ -211,31 +212,37 @@ export class Consumption {
       hold(delivery !== undefined, () => `${what(queueId, offset)} is changed, and not in flight`);
       delivery.untilMs = untilMs;
       if (mode === 'keep') continue;
-      delivery.handle = index;
-      delivery.isGivenBack = mode === 'uncounted';
+      Object.assign(delivery, { handle: index, isGivenBack: mode === 'uncounted', attemptId: '' });
     }
     for (const { queueId, offset } of command.moved) {
       this.#progress.set(`${group}/${topic}/${queueId}`, { next: offset, inFlight: new Map() });
       this.#movedAt.set(`${group}/${topic}`, index);
       this.marks?.reach('a group goes on elsewhere');
     }
-    for (const { queueId, offset, untilMs, isAttempt } of command.again) {
+    if (!info.isFifo) this.#checkRepeats(command, what);
+    for (const { queueId, offset, untilMs, isAttempt, attemptId } of command.again) {
       const { inFlight } = this.#at(group, topic, queueId);
       const delivery = inFlight.get(offset);
       hold(delivery !== undefined, () => `${what(queueId, offset)} is handed out again, and not in flight`);
-      hold(!isAttempt || info.isFifo || delivery.untilMs <= untilMs - INVISIBLE_MS, () => {
+      const isBack = delivery.untilMs <= untilMs - INVISIBLE_MS;
+      const isSameCall = !isBack && attemptId !== '' && delivery.attemptId === attemptId;
+      hold(isBack || info.isFifo || (isSameCall && !isAttempt), () => {
         return `${what(queueId, offset)} is handed out again before its time`;
       });
       if (isAttempt) delivery.attempt++;
       else this.marks?.reach('a delivery does not count');
-      hold(isAttempt || delivery.isGivenBack || info.isFifo, () => `${what(queueId, offset)} has to count`);
+      if (isSameCall && !info.isFifo) this.marks?.reach('a call in any order gets again what it may not have heard');
+      hold(
+        isAttempt || delivery.isGivenBack || isSameCall || info.isFifo,
+        () => `${what(queueId, offset)} has to count`,
+      );
       hold(delivery.attempt <= info.attemptsMax, () => `${what(queueId, offset)} is handed out too often`);
-      Object.assign(delivery, { untilMs, handle: index, isGivenBack: false });
+      Object.assign(delivery, { untilMs, handle: index, isGivenBack: false, attemptId });
       this.#deliveries.set(`${group}/${topic}/${queueId}/${offset}/${index}`, delivery.attempt);
       this.marks?.reach('a message is handed out again');
     }
     if (info.isFifo) this.#checkOrder(command, info.attemptsMax, what);
-    for (const { queueId, from, to, offsets, untilMs } of command.popped) {
+    for (const { queueId, from, to, offsets, untilMs, attemptId } of command.popped) {
       const progress = this.#at(group, topic, queueId);
       hold(progress.next === from, () => `${what(queueId, from)} is popped, and ${progress.next} is next`);
       const isBlocked = info.isFifo && offsets.length > 0 && progress.inFlight.size > 0;
@@ -243,12 +250,31 @@ export class Consumption {
       let expected = from;
       for (const offset of offsets) {
         this.#checkPassedOver(topic, queueId, expected, offset, what);
-        progress.inFlight.set(offset, { attempt: 1, untilMs, handle: index, isGivenBack: false });
+        progress.inFlight.set(offset, { attempt: 1, untilMs, handle: index, isGivenBack: false, attemptId });
         this.#deliveries.set(`${group}/${topic}/${queueId}/${offset}/${index}`, 1);
         expected = offset + 1;
       }
       this.#checkPassedOver(topic, queueId, expected, to, what);
       progress.next = to;
+    }
+  }
+
+  /** In any order: a call gets nothing new while something that was decided for it before is with nobody but it. */
+  #checkRepeats({ again, popped, group, topic }: Consume, what: (queueId: number, offset: number) => string): void {
+    const taken = new Set(again.map(({ queueId, offset }) => `${queueId}/${offset}`));
+    for (const { attemptId, offsets, untilMs } of popped) {
+      if (attemptId === '' || offsets.length === 0) continue;
+      for (const [name, { inFlight }] of this.#progress) {
+        if (!name.startsWith(`${group}/${topic}/`)) continue;
+        const queueId = Number(name.split('/').at(-1));
+        for (const [offset, delivery] of inFlight) {
+          const isLost = delivery.attemptId === attemptId && delivery.untilMs > untilMs - INVISIBLE_MS;
+          hold(
+            !isLost || taken.has(`${queueId}/${offset}`),
+            () => `${what(queueId, offset)} is kept from ${attemptId}`,
+          );
+        }
+      }
     }
   }
 

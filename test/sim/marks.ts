@@ -113,6 +113,7 @@ export const markGroups = {
   consumption: [
     'a message is handed out again',
     'a delivery does not count',
+    'a call in any order gets again what it may not have heard',
     'a batch in order is handed out again',
     'a message becomes a dead letter',
     'a consumer passes over what was cut',

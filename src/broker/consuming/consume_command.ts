@@ -3,7 +3,7 @@
 //
 //   {"v":1,"type":"consume","group":…,"topic":…,
 //    "popped":   [[queue, from, to, [offset…], until, attemptId]…]   from..to was looked at, the offsets are handed out
-//    "again":    [[queue, offset, until, counts]…]                   handed out once more; counts: as another attempt
+//    "again":    [[queue, offset, until, counts, attemptId]…]        handed out once more; counts: as another attempt
 //    "settled":  [[queue, offset]…]                                  acknowledged, or dead letters
 //    "changed":  [[queue, offset, until, mode]…]                     invisible until then; mode: see `ChangeMode`
 //    "moved":    [[queue, offset]…]}                                 reset: nothing is in flight, next is this
@@ -33,6 +33,7 @@ export interface PoppedAgain {
   readonly untilMs: number;
   /** False when the same call asks again for what it may not have got. */
   readonly isAttempt: boolean;
+  readonly attemptId: string;
 }
 
 /** One message of a queue. */
@@ -73,7 +74,7 @@ export function consumeFields(command: Consume): object {
     group: command.group,
     topic: command.topic,
     popped: command.popped.map((one) => [one.queueId, one.from, one.to, one.offsets, one.untilMs, one.attemptId]),
-    again: command.again.map((one) => [one.queueId, one.offset, one.untilMs, one.isAttempt ? 1 : 0]),
+    again: command.again.map((one) => [one.queueId, one.offset, one.untilMs, one.isAttempt ? 1 : 0, one.attemptId]),
     settled: command.settled.map((one) => [one.queueId, one.offset]),
     changed: command.changed.map((one) => [one.queueId, one.offset, one.untilMs, MODES.indexOf(one.mode)]),
     moved: command.moved.map((one) => [one.queueId, one.offset]),
@@ -101,11 +102,16 @@ export function readConsume(fields: ReadonlyMap<string, unknown>): Consume {
         attemptId,
       };
     }),
-    again: rows('again').map(([queueId, offset, untilMs, isAttempt]) => ({
-      ...readMessage([queueId, offset]),
-      untilMs: readCount(untilMs),
-      isAttempt: isAttempt === 1,
-    })),
+    // Builds before named no attempt there.
+    again: rows('again').map(([queueId, offset, untilMs, isAttempt, attemptId = '']) => {
+      assert(typeof attemptId === 'string', 'what is handed out again names its attempt');
+      return {
+        ...readMessage([queueId, offset]),
+        untilMs: readCount(untilMs),
+        isAttempt: isAttempt === 1,
+        attemptId,
+      };
+    }),
     settled: rows('settled').map(readMessage),
     changed: rows('changed').map(([queueId, offset, untilMs, mode]) => {
       const known = MODES[readCount(mode)];
@@ -126,14 +132,18 @@ export function applyConsume(command: Consume, index: LogIndex, table: ProgressT
   if (!fits(command, index, table.get(command.group, command.topic)?.queues)) return false;
   const { group, topic } = command;
   const queue = (queueId: number): QueueProgress => table.enter(group, topic, queueId);
-  for (const { queueId, offset } of command.settled) queue(queueId).inFlight.delete(offset);
+  for (const { queueId, offset } of command.settled) queue(queueId).settle(offset);
   for (const { queueId, offset, untilMs, mode } of command.changed) {
     const delivery = queue(queueId).awaitReturn(offset, untilMs);
-    if (mode !== 'keep') delivery.handle = index;
-    if (mode !== 'keep') delivery.isGivenBack = mode === 'uncounted';
+    if (mode === 'keep') continue;
+    // Whoever has the handle got the answer; what is given back is anybody's.
+    queue(queueId).decideFor(offset, '');
+    delivery.handle = index;
+    delivery.isGivenBack = mode === 'uncounted';
   }
   for (const { queueId, offset } of command.moved) queue(queueId).moveTo(offset);
-  for (const { queueId, offset, untilMs, isAttempt } of command.again) {
+  for (const { queueId, offset, untilMs, isAttempt, attemptId } of command.again) {
+    queue(queueId).decideFor(offset, attemptId);
     const delivery = queue(queueId).awaitReturn(offset, untilMs);
     delivery.handle = index;
     delivery.isGivenBack = false;
@@ -141,9 +151,8 @@ export function applyConsume(command: Consume, index: LogIndex, table: ProgressT
   }
   for (const { queueId, to, offsets, untilMs, attemptId } of command.popped) {
     const popped = queue(queueId);
-    for (const offset of offsets) popped.handOut(offset, untilMs, index);
+    for (const offset of offsets) popped.handOut(offset, untilMs, index, attemptId);
     popped.next = to;
-    if (attemptId !== '') popped.attemptId = attemptId;
   }
   table.carriedOut(group, topic, index);
   return true;

@@ -22,28 +22,71 @@ export interface Delivery {
   handle: LogIndex;
   /** It was given back unseen: its next delivery is not another attempt. */
   isGivenBack: boolean;
+  /**
+   * Of the call that it was decided for, '' when that has none. Until the consumer says something of it, its answer may have
+   * been lost with a node: the same call gets it again.
+   */
+  attemptId: string;
 }
 
 /** One group in one queue. */
 export class QueueProgress {
   /** First offset that was never looked at. */
   next = 0;
-  /** By queue offset, in the order in which they were first handed out. */
-  readonly inFlight = new Map<number, Delivery>();
-  /** Of the call that got the batch in flight (groups in order only): the same call gets it again. */
-  attemptId = '';
+  /** By queue offset, in the order in which they were first handed out. Never changed from outside. */
+  readonly inFlight: ReadonlyMap<number, Delivery>;
+  readonly #inFlight = new Map<number, Delivery>();
+  /** Offsets in flight by the call they were decided for: exactly those whose `attemptId` is not ''. */
+  readonly #byAttempt = new Map<string, Set<number>>();
   /** No message in flight comes back before. */
   #returnMsMin = Number.POSITIVE_INFINITY;
 
+  constructor() {
+    this.inFlight = this.#inFlight;
+  }
+
   /** Hands a message out for the first time. */
-  handOut(offset: number, untilMs: number, handle: LogIndex): void {
-    this.inFlight.set(offset, { attempt: 1, untilMs, handle, isGivenBack: false });
+  handOut(offset: number, untilMs: number, handle: LogIndex, attemptId: string): Delivery {
+    const delivery = { attempt: 1, untilMs, handle, isGivenBack: false, attemptId: '' };
+    this.#inFlight.set(offset, delivery);
+    this.decideFor(offset, attemptId);
     this.#returnMsMin = Math.min(this.#returnMsMin, untilMs);
+    return delivery;
+  }
+
+  /** From now on the message in flight is that call's, and no other one's; '': no call's. */
+  decideFor(offset: number, attemptId: string): void {
+    const delivery = this.#inFlight.get(offset);
+    if (delivery === undefined || delivery.attemptId === attemptId) return;
+    const before = this.#byAttempt.get(delivery.attemptId);
+    before?.delete(offset);
+    if (before?.size === 0) this.#byAttempt.delete(delivery.attemptId);
+    delivery.attemptId = attemptId;
+    if (attemptId === '') return;
+    const offsets = this.#byAttempt.get(attemptId) ?? new Set();
+    this.#byAttempt.set(attemptId, offsets.add(offset));
+  }
+
+  /** The message is with nobody any more, if it was. */
+  settle(offset: number): void {
+    this.decideFor(offset, '');
+    this.#inFlight.delete(offset);
+  }
+
+  /** What was decided for that call and is invisible still, ascending: its answer may not have been heard. */
+  decidedFor(attemptId: string, nowMs: number): (readonly [offset: number, delivery: Delivery])[] {
+    const found: [number, Delivery][] = [];
+    for (const offset of this.#byAttempt.get(attemptId) ?? []) {
+      const delivery = this.#inFlight.get(offset);
+      assert(delivery?.attemptId === attemptId, () => `${offset} is in flight for ${attemptId}`);
+      if (delivery.untilMs > nowMs) found.push([offset, delivery]);
+    }
+    return found.sort(([a], [b]) => a - b);
   }
 
   /** A message in flight comes back then. */
   awaitReturn(offset: number, untilMs: number): Delivery {
-    const delivery = this.inFlight.get(offset);
+    const delivery = this.#inFlight.get(offset);
     assert(delivery !== undefined, () => `${offset} is in flight`);
     delivery.untilMs = untilMs;
     this.#returnMsMin = Math.min(this.#returnMsMin, untilMs);
@@ -52,8 +95,8 @@ export class QueueProgress {
 
   /** Goes on there: nothing is in flight. */
   moveTo(offset: number): void {
-    this.inFlight.clear();
-    this.attemptId = '';
+    this.#inFlight.clear();
+    this.#byAttempt.clear();
     this.next = offset;
   }
 
@@ -99,7 +142,10 @@ const PREFIX = 'c/';
 const keyOf = (group: string, topic: string, queueId: number): string => `${PREFIX}${group}/${topic}/${queueId}`;
 const nameOf = (group: string, topic: string): string => `${group}/${topic}`;
 
-/** The progress of all groups: rows `c/<group>/<topic>/<queue>` = [next, attemptId, [offset, attempt, until, handle, given back?]…]. */
+/**
+ * The progress of all groups: rows `c/<group>/<topic>/<queue>` = [next, [attemptId…], [offset, attempt, until, handle, given back,
+ * which attemptId]…]. Rows of older builds have one attemptId for all instead, and say nothing of which.
+ */
 export class ProgressTable implements StateTable {
   readonly prefix = PREFIX;
   readonly #topics = new Map<string, TopicProgress>();
@@ -171,26 +217,27 @@ export class ProgressTable implements StateTable {
   }
 }
 
-function rowOf({ next, attemptId, inFlight }: QueueProgress): unknown[] {
-  return [
-    next,
-    attemptId,
-    ...[...inFlight].map(([offset, { attempt, untilMs, handle, isGivenBack }]) =>
-      isGivenBack ? [offset, attempt, untilMs, handle, 1] : [offset, attempt, untilMs, handle],
-    ),
-  ];
+function rowOf({ next, inFlight }: QueueProgress): unknown[] {
+  const attempts = new Map<string, number>();
+  const deliveries = [...inFlight].map(([offset, { attempt, untilMs, handle, isGivenBack, attemptId }]) => {
+    const which = attempts.get(attemptId) ?? attempts.size;
+    attempts.set(attemptId, which);
+    return [offset, attempt, untilMs, handle, isGivenBack ? 1 : 0, which];
+  });
+  return [next, [...attempts.keys()], ...deliveries];
 }
 
 function readRow(queue: QueueProgress, row: unknown): void {
-  const [next, attemptId, ...inFlight] = readArray(row);
-  assert(typeof attemptId === 'string', 'a row of progress names an attempt');
+  const [next, named, ...inFlight] = readArray(row);
+  const attempts = typeof named === 'string' ? [named] : readArray(named);
   queue.next = readCount(next);
-  queue.attemptId = attemptId;
-  for (const delivery of inFlight) {
-    const [offset, attempt, untilMs, handle, givenBack = 0] = readArray(delivery).map(readCount);
+  for (const one of inFlight) {
+    const [offset, attempt, untilMs, handle, givenBack = 0, which = 0] = readArray(one).map(readCount);
     assert(handle !== undefined && offset! < queue.next, 'what is in flight was handed out');
-    queue.handOut(offset!, untilMs!, handle as LogIndex);
-    Object.assign(queue.inFlight.get(offset!)!, { attempt, isGivenBack: givenBack === 1 });
+    const attemptId = attempts[which];
+    assert(typeof attemptId === 'string', 'what is in flight names its attempt');
+    const delivery = queue.handOut(offset!, untilMs!, handle as LogIndex, attemptId);
+    Object.assign(delivery, { attempt, isGivenBack: givenBack === 1 });
   }
 }
 

@@ -1,5 +1,6 @@
-// Chooses what one pop gets, from the applied state: what came back first, then what was never handed out. Reads the messages,
-// since a filter may have to look at them and the consumer wants them.
+// Chooses what one pop gets, from the applied state: first what was decided for the same call before, whose answer was lost; then
+// what came back; then what was never handed out. Reads the messages, since a filter may have to look at them and the consumer
+// wants them.
 import { TLedgerError } from '../../base/errors.ts';
 import type { Broker } from '../../broker/broker.ts';
 import type { Popped, PoppedAgain, QueuedMessage } from '../../broker/consuming/consume_command.ts';
@@ -91,6 +92,16 @@ export async function gather(place: GatherPlace): Promise<Gathered> {
   return gathering;
 }
 
+/** Whether something was decided for the same call before, and may not have been heard. */
+export function isRepeat({ broker, request, nowMs }: Pick<GatherPlace, 'broker' | 'request' | 'nowMs'>): boolean {
+  const queues = broker.tables.progress.get(request.group, request.topic)?.queues.values() ?? [];
+  return [...queues].some((progress) => lostBy(request, progress, nowMs).length > 0);
+}
+
+function lostBy({ attemptId }: PopRequest, progress: QueueProgress | undefined, nowMs: number) {
+  return attemptId === '' ? [] : (progress?.decidedFor(attemptId, nowMs) ?? []);
+}
+
 class Gathering implements Gathered {
   readonly chosen: Chosen[] = [];
   readonly popped: Popped[] = [];
@@ -111,6 +122,7 @@ class Gathering implements Gathered {
   }
 
   async inAnyOrder(): Promise<void> {
+    for (const queueId of this.#queueIds()) await this.#takeLost(queueId);
     if (this.#topicOf().messageType !== 'priority') return this.#takeFrom(this.#queueIds());
     // A queue a priority: the highest has the highest number. What came back keeps its priority.
     for (let queueId = this.#topicOf().queues - 1; queueId >= 0 && !this.#isFull; queueId--) {
@@ -131,6 +143,15 @@ class Gathering implements Gathered {
     for (const one of returned) {
       if (this.#isFull) return;
       await this.#takeReturned([one]);
+    }
+  }
+
+  /** What this very call was given before, and its consumer has said nothing of: it is no other delivery. */
+  async #takeLost(queueId: number): Promise<void> {
+    const { request, nowMs, taken } = this.#place;
+    for (const [offset, { attempt }] of lostBy(request, this.#progressOf(queueId), nowMs)) {
+      if (this.#isFull) return;
+      if (!taken.has(queueId, offset)) await this.#takeAgain({ queueId, offset, attempt, isAttempt: false });
     }
   }
 
@@ -194,15 +215,12 @@ class Gathering implements Gathered {
     const batch = inFlight.sort(([a], [b]) => a - b);
     if (batch.length === 0) return;
     const isBack = batch[0]![1].untilMs <= nowMs;
-    const isSameCall = request.attemptId !== '' && request.attemptId === progress.attemptId;
+    const isSameCall = request.attemptId !== '' && request.attemptId === batch[0]![1].attemptId;
     if (!isBack && !isSameCall) return;
     for (const [offset, { attempt, isGivenBack }] of batch) {
       if (this.#isFull) break;
       await this.#takeAgain({ queueId, offset, attempt, isAttempt: isBack && !isGivenBack });
     }
-    const { next } = progress;
-    const { attemptId } = request;
-    this.popped.push({ queueId, from: next, to: next, offsets: [], untilMs: this.#untilMs, attemptId });
   }
 
   async #takeAgain({ queueId, offset, attempt, isAttempt }: Returned): Promise<void> {
@@ -217,7 +235,8 @@ class Gathering implements Gathered {
       this.buried.push({ queueId, offset, attempt, record });
       return;
     }
-    this.again.push({ queueId, offset, untilMs: this.#untilMs, isAttempt });
+    const { attemptId } = request;
+    this.again.push({ queueId, offset, untilMs: this.#untilMs, isAttempt, attemptId });
     this.#choose({ queueId, offset, attempt: isAttempt ? attempt + 1 : attempt, record });
   }
 

@@ -12,7 +12,7 @@ import { compileFilter, type MessageFilter } from '../../broker/filter/filter.ts
 import { type LogIndex, logIndex, type Term } from '../../raft/types.ts';
 import { Call, type Done } from './call.ts';
 import { deadLetterRecord } from './dead_letter.ts';
-import { type Gathered, gather, Taken } from './gather.ts';
+import { type Gathered, gather, isRepeat, Taken } from './gather.ts';
 import { type JudgedOrder, judge, type Order } from './judge.ts';
 import type { LeaderPort } from './port.ts';
 import { checkMove, checkPop, checkVerdicts } from './request_check.ts';
@@ -246,9 +246,9 @@ export class Lane {
       const { request, filter } = pop;
       const wish = `${request.filter.type} ${request.filter.expression}`;
       const isAlike = request.lite === undefined;
-      if (isAlike && fruitless.has(wish) && !(group.isFifo && request.attemptId !== '')) continue;
-      const firstQueue = this.#firstQueue++;
       const { broker } = this.#port;
+      if (isAlike && fruitless.has(wish) && !isRepeat({ broker, request, nowMs })) continue;
+      const firstQueue = this.#firstQueue++;
       const readOne: LeaderPort['readOne'] = (...at) => this.#port.readOne(...at);
       const gathered = await gather({ broker, readOne, group, request, filter, taken, nowMs, firstQueue });
       if (!hasEffect(gathered)) {

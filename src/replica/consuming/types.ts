@@ -13,7 +13,7 @@ export interface PopRequest {
   readonly bytesMax: number;
   /** How long what is handed out stays with the consumer. */
   readonly invisibleMs: number;
-  /** Of the call; '' when it has none. The same call gets what it got before (groups in order). */
+  /** Of the call; '' when it has none. The same call gets what was decided for it before and is still invisible. */
   readonly attemptId: string;
   /** How long to wait for the first message. */
   readonly waitMs: number;

@@ -4,7 +4,6 @@ import { randomUUID } from 'node:crypto';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { TLedgerError } from '../../base/errors.ts';
 import { LITE_TOPIC_BYTES_MAX } from '../../broker/lite/lite_table.ts';
-import type { TopicInfo } from '../../broker/types.ts';
 import { consumingLimits, type PoppedMessage, type PopRequest } from '../../replica/consuming/types.ts';
 import type { Resource } from '../../wire/rocketmq/definitions.ts';
 import type { ReceiveMessageRequest, ReceiveMessageResponse } from '../../wire/rocketmq/service_messages.ts';
@@ -92,7 +91,8 @@ class Receive {
     const attemptId = attemptIdOf(request);
     const { name: topic, messageType } = await findTopic(gateway, named, { caller, deadlineMs: open.stepDeadlineMs });
     if (messageType === 'lite') checkBinding({ group, topic }, gateway.broker.tables.groups.get(group)?.lite);
-    const pop = { ...asked, group, topic, attemptId: attemptId || this.#newAttempt(group, messageType) };
+    // What this node asks for again must bring the messages of a lost answer: nobody else gets them soon.
+    const pop = { ...asked, group, topic, attemptId: attemptId || randomUUID() };
     const untilMs = nowMs + polling.waitMs;
     const popped =
       messageType === 'lite'
@@ -102,12 +102,6 @@ class Receive {
       return this.#end([{ status: statusOfCode('MESSAGE_NOT_FOUND', 'no new message') }, this.#time()]);
     }
     this.#deliver(popped, { group, topic }, named!, request.autoRenew ? caller.clientId : null);
-  }
-
-  /** What this node asks for again, in order, must bring the same messages again: nobody else gets them. */
-  #newAttempt(group: string, topicType: TopicInfo['messageType']): string {
-    const isInOrder = topicType === 'lite' || this.#edge.gateway.broker.tables.groups.get(group)?.isFifo === true;
-    return isInOrder ? randomUUID() : '';
   }
 
   /** Of a topic of type lite: only what the client wants, which may change while it waits. */

@@ -49,7 +49,7 @@ describe('broker: tables of consumer groups', () => {
     { type: 'check-half', index: logIndex(3), nextMs: 99 },
     consume({
       popped: [popped],
-      again: [{ queueId: 1, offset: 2, untilMs: 7, isAttempt: false }],
+      again: [{ queueId: 1, offset: 2, untilMs: 7, isAttempt: false, attemptId: '' }],
       settled: [{ queueId: 0, offset: 1 }],
       changed: [{ queueId: 0, offset: 3, untilMs: 9, mode: 'uncounted' }],
       moved: [{ queueId: 2, offset: 8 }],
@@ -70,7 +70,13 @@ describe('broker: tables of consumer groups', () => {
       const next = consume({ popped: [{ ...popped, from: index, to: index + 1, offsets: [] }] });
       if (index === 5) again.apply(next, logIndex(index));
     }
-    expect(again.progress.get('g', 't')!.queues.get(0)!).to.include({ next: 6, committed: 1, attemptId: 'a' });
+    const queue = again.progress.get('g', 't')!.queues.get(0)!;
+    expect(queue).to.include({ next: 6, committed: 1 });
+    const decided = queue.decidedFor('a', 0);
+    expect(decided.map(([offset]) => offset))
+      .to.deep.equal([...queue.inFlight.keys()])
+      .and.not.deep.equal([]);
+    expect(queue.decidedFor('b', 0)).to.deep.equal([]);
     expect(again.parked.half('t', 'x')?.index).to.equal(3);
     expect(again.parked.firstIndex).to.equal(3);
   });
@@ -137,7 +143,7 @@ describe('broker: tables of consumer groups', () => {
       consume({ settled: [{ queueId: 0, offset: 1 }], popped: [{ ...popped, from: 4 }] }),
       consume({
         settled: [{ queueId: 0, offset: 1 }],
-        again: [{ queueId: 0, offset: 2, untilMs: 1, isAttempt: true }],
+        again: [{ queueId: 0, offset: 2, untilMs: 1, isAttempt: true, attemptId: 'b' }],
       }),
       consume({ changed: [{ queueId: 1, offset: 1, untilMs: 1, mode: 'keep' }] }),
     ]) {

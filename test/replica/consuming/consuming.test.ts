@@ -270,6 +270,47 @@ describe('replica: consumer groups', () => {
     });
   });
 
+  describe('a call whose answer was lost', () => {
+    beforeEach(async () => {
+      await start(1);
+      await send(group, leader, ['a', 'b', 'c', 'd']);
+    });
+
+    it('gets the same deliveries again, in any order, uncounted, and nobody else does', async () => {
+      const lost = await take({ attemptId: 'one', countMax: 2 });
+      expect(texts(await take({ attemptId: 'other', countMax: 1 }))).to.deep.equal(['c']);
+      await failOver();
+      const again = await take({ attemptId: 'one' });
+      expect([texts(again), attempts(again)]).to.deep.equal([
+        ['a', 'b', 'd'],
+        [1, 1, 1],
+      ]);
+      const settled = await say(acknowledge(lost[0]!));
+      expect(settled.map(({ isDone }) => isDone)).to.deep.equal([false]);
+    });
+
+    it('gets nothing again that its consumer has spoken of, or that was given back', async () => {
+      const [a, b, c] = await take({ attemptId: 'one', countMax: 3 });
+      await say(acknowledge(a!), change(b!, 5_000), change(c!, 5_000, 'keep'));
+      expect(texts(await take({ attemptId: 'one' }))).to.deep.equal(['c', 'd']);
+    });
+
+    it('counts as another attempt when the invisible time is over', async () => {
+      await take({ attemptId: 'one', countMax: 1, invisibleMs: 1_000 });
+      await group.run(1_100);
+      const again = await take({ attemptId: 'one', countMax: 1 });
+      expect([texts(again), attempts(again)]).to.deep.equal([['a'], [2]]);
+    });
+
+    it('is told apart from another one with the same filter that finds nothing', async () => {
+      await take({ attemptId: 'one', countMax: 1 });
+      await take({ attemptId: 'rest' });
+      const waiting = take({ attemptId: 'other', waitMs: 2_000 });
+      expect(texts(await take({ attemptId: 'one', waitMs: 1_000 }))).to.deep.equal(['a']);
+      expect(await waiting).to.deep.equal([]);
+    });
+  });
+
   it('has a group go on where it is told to', async () => {
     await start(1);
     await send(group, leader, ['a', 'b', 'c']);

@@ -69,7 +69,8 @@ describe('consumers of RocketMQ', () => {
       await harness.client.receive({ autoRenew: true, attemptId: 'once' });
       const { pops } = harness.leader;
       expect(pops.map(({ countMax }) => countMax)).to.deep.equal([1, 1, 1, 32, 32, 32]);
-      expect(pops[0]).to.include({ ...of, invisibleMs: 10_000, attemptId: '' });
+      expect(pops[0]).to.include({ ...of, invisibleMs: 10_000 });
+      expect(new Set(pops.map(({ attemptId }) => attemptId)), 'each call is one of its own').to.have.length(6);
       expect(pops[0]!.filter).to.deep.equal({ type: 'tag', expression: 'a' });
       expect(pops[5]).to.include({ invisibleMs: 60_000, attemptId: 'once' });
     });
@@ -377,12 +378,7 @@ describe('consumers of RocketMQ', () => {
     it('finds the handle that an asking gave whose answer was lost', async () => {
       const queue = harness.gateway.fake.tables.progress.enter('billing', 'orders', 2);
       const deliver = (attempt: number): void => {
-        queue.inFlight.set(7, {
-          attempt,
-          untilMs: systemClock.wallMs() + 5_000,
-          handle: logIndex(99),
-          isGivenBack: false,
-        });
+        queue.handOut(7, systemClock.wallMs() + 5_000, logIndex(99), '').attempt = attempt;
       };
       harness.leader.on('SETTLE', () => [{ isDone: false, handle: logIndex(0) }]);
       deliver(3);

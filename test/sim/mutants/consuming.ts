@@ -67,6 +67,20 @@ export const consumingMutants: readonly Mutant[] = [
       breaks: 'A message is handed out again while its consumer still has it.',
     },
     {
+      name: 'lost-answer-stays-lost',
+      original: 'for (const queueId of this.#queueIds()) await this.#takeLost(queueId);',
+      replacement: '',
+      breaks:
+        'What was decided for a call whose answer was lost stays away from its consumer until its invisible time is over.',
+    },
+    {
+      name: 'lost-answer-goes-to-anybody',
+      original: "return attemptId === '' ? [] : (progress?.decidedFor(attemptId, nowMs) ?? []);",
+      replacement:
+        "return attemptId === '' ? [] : [...(progress?.inFlight ?? [])].filter(([, one]) => one.attemptId !== '' && one.untilMs > nowMs);",
+      breaks: 'A message is handed to another consumer while the first one still has it.',
+    },
+    {
       name: 'handed-out-for-ever',
       original: 'if (isAttempt && attempt >= group.attemptsMax) {',
       replacement: 'if (isAttempt && attempt > group.attemptsMax) {',
@@ -106,8 +120,8 @@ export const consumingMutants: readonly Mutant[] = [
   ...inFile('src/broker/consuming/progress.ts', [
     {
       name: 'attempts-not-stored',
-      original: 'Object.assign(queue.inFlight.get(offset!)!, { attempt, isGivenBack: givenBack === 1 });',
-      replacement: 'Object.assign(queue.inFlight.get(offset!)!, { isGivenBack: givenBack === 1 });',
+      original: 'Object.assign(delivery, { attempt, isGivenBack: givenBack === 1 });',
+      replacement: 'Object.assign(delivery, { isGivenBack: givenBack === 1 });',
       breaks: 'After a restart messages are handed out as if for the first time.',
     },
     {
