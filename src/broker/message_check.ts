@@ -19,6 +19,7 @@ import {
   SYS_FLAG_BORN_HOST_V6,
 } from '../format/message_layout.ts';
 import { isRecordWhole, magicAt, RECORD_HEADER_BYTES, recordMagic, sizeAt } from '../format/record.ts';
+import { readInt32, readUint32 } from '../format/uint32.ts';
 import type { Queue } from './topics.ts';
 
 /** What a producer may say in sysFlag: compressed, several tags, IPv6 born host, kind of compression (§10.2). */
@@ -47,13 +48,13 @@ export function checkMessageRecord(records: Buffer, at: number, queue: Queue, pa
   const messageAt = at + RECORD_HEADER_BYTES;
   if (!locateParts(records, messageAt, end, parts)) throw corrupted(at, 'does not have the layout of a message');
   if (!hasSafeNumbers(records, messageAt)) throw corrupted(at, 'has a time or offset above 2^53');
-  if ((records.readInt32BE(messageAt + MESSAGE_SYS_FLAG_AT) & ~SYS_FLAGS_ALLOWED) !== 0) {
+  if ((readInt32(records, messageAt + MESSAGE_SYS_FLAG_AT) & ~SYS_FLAGS_ALLOWED) !== 0) {
     throw corrupted(at, 'has system flags that a producer cannot set');
   }
   if (!isTopic(records, parts, queue.topic.nameBytes)) {
     throw new TLedgerError('INVALID_ARGUMENT', `the record at byte ${at} names another topic than the request`);
   }
-  if (records.readUInt32BE(messageAt + MESSAGE_QUEUE_ID_AT) !== queue.queueId) {
+  if (readUint32(records, messageAt + MESSAGE_QUEUE_ID_AT) !== queue.queueId) {
     throw new TLedgerError('INVALID_ARGUMENT', `the record at byte ${at} names another queue than the request`);
   }
   checkBodySize(parts.bodyEnd - parts.bodyStart);
@@ -107,10 +108,10 @@ const SPECIAL_UNIQUE_KEY = 8;
 
 function specialOf(buffer: Buffer, at: number, end: number): number {
   if (end - at === 8) {
-    return buffer.readUInt32BE(at) === UNIQ && buffer.readUInt32BE(at + 4) === _KEY ? SPECIAL_UNIQUE_KEY : 0;
+    return readUint32(buffer, at) === UNIQ && readUint32(buffer, at + 4) === _KEY ? SPECIAL_UNIQUE_KEY : 0;
   }
   if (end - at !== 4) return 0;
-  const name = buffer.readUInt32BE(at);
+  const name = readUint32(buffer, at);
   if (name === TAGS) return SPECIAL_TAG;
   if (name === KEYS) return SPECIAL_KEYS;
   return name === PSEQ ? SPECIAL_STAMP : 0;

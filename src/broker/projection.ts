@@ -17,6 +17,7 @@ import { isFindable, locateFindable, newFindableParts, tagHashIn } from '../form
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../format/message_layout.ts';
 import { flagsAt, type PhysicalOffset, positionAt, RECORD_HEADER_BYTES } from '../format/record.ts';
 import { recordFlag } from '../format/record_flags.ts';
+import { readUint32 } from '../format/uint32.ts';
 import { readUint64 } from '../format/uint64.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { KeyIndex } from '../storage/key_index.ts';
@@ -145,7 +146,7 @@ export class Projection {
       this.#topic = found;
       topic = found;
     }
-    const queueId = buffer.readUInt32BE(messageAt + MESSAGE_QUEUE_ID_AT);
+    const queueId = readUint32(buffer, messageAt + MESSAGE_QUEUE_ID_AT);
     const queue = topic.queues[queueId];
     assert(queue !== undefined, () => `record ${index} is for a queue that its topic does not have`);
     return queue;

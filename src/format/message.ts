@@ -19,6 +19,7 @@ import {
   PROPERTY_VALUE_END,
 } from './message_layout.ts';
 import { type PhysicalOffset, RECORD_HEADER_BYTES, recordMagic, writeBlankHeader } from './record.ts';
+import { readInt32, readUint32 } from './uint32.ts';
 import { isUint64Safe, readUint64, writeUint64 } from './uint64.ts';
 
 /** Place of a message in its queue: 0, 1, 2 … */
@@ -158,12 +159,12 @@ export interface MessageParts {
  */
 export function locateParts(buffer: Buffer, at: number, end: number, parts: MessageParts): boolean {
   if (end - at < MESSAGE_BODY_AT + 3) return false;
-  if (buffer.readUInt32BE(at + MESSAGE_TOTAL_SIZE_AT) !== end - at) return false;
-  if (buffer.readInt32BE(at + MESSAGE_MAGIC_AT) !== MESSAGE_MAGIC) return false;
+  if (readUint32(buffer, at + MESSAGE_TOTAL_SIZE_AT) !== end - at) return false;
+  if (readInt32(buffer, at + MESSAGE_MAGIC_AT) !== MESSAGE_MAGIC) return false;
   const extra = hostBytesExtra(buffer, at, true);
   if (end - at < MESSAGE_BODY_AT + extra + 3) return false;
   parts.bodyStart = at + MESSAGE_BODY_AT + extra;
-  parts.bodyEnd = parts.bodyStart + buffer.readUInt32BE(at + MESSAGE_BODY_SIZE_AT + extra);
+  parts.bodyEnd = parts.bodyStart + readUint32(buffer, at + MESSAGE_BODY_SIZE_AT + extra);
   if (parts.bodyEnd + 3 > end) return false;
   parts.topicStart = parts.bodyEnd + 1;
   parts.topicEnd = parts.topicStart + buffer[parts.bodyEnd]!;
@@ -180,7 +181,7 @@ export function newParts(): MessageParts {
 
 /** Whether the body at `parts` matches the CRC its producer gave. */
 export function isMessageBodyIntact(buffer: Buffer, at: number, parts: MessageParts): boolean {
-  const expected = buffer.readUInt32BE(at + MESSAGE_BODY_CRC_AT);
+  const expected = readUint32(buffer, at + MESSAGE_BODY_CRC_AT);
   return (crc32(buffer, parts.bodyStart, parts.bodyEnd) & 0x7fff_ffff) === expected;
 }
 

@@ -2,6 +2,7 @@
 // RocketMQ makes of them (ROCKETMQ_GRPC.md 10.3, 10.4). Nothing is allocated for text that is ASCII.
 import { type MessageParts, tagHash } from './message.ts';
 import { PROPERTY_NAME_END, PROPERTY_VALUE_END } from './message_layout.ts';
+import { readUint32 } from './uint32.ts';
 
 // The names as 32-bit numbers: TAGS, KEYS, and the halves of UNIQ_KEY.
 const TAGS = 0x5441_4753;
@@ -38,7 +39,7 @@ export function locateFindable(buffer: Buffer, start: number, end: number, found
   found.tagStart = found.tagEnd = found.keysStart = found.keysEnd = found.uniqueStart = found.uniqueEnd = 0;
   for (let at = start; at + SHORT_NAME_BYTES < end; ) {
     const valueEnd = endOfProperty(buffer, at, end);
-    const name = buffer.readUInt32BE(at);
+    const name = readUint32(buffer, at);
     if (name === TAGS && isNamed(buffer, at, SHORT_NAME_BYTES)) {
       found.tagStart = at + SHORT_NAME_BYTES + 1;
       found.tagEnd = valueEnd;
@@ -46,7 +47,7 @@ export function locateFindable(buffer: Buffer, start: number, end: number, found
       found.keysStart = at + SHORT_NAME_BYTES + 1;
       found.keysEnd = valueEnd;
     } else if (name === UNIQ && valueEnd - at > LONG_NAME_BYTES && isNamed(buffer, at, LONG_NAME_BYTES)) {
-      if (buffer.readUInt32BE(at + SHORT_NAME_BYTES) === _KEY) {
+      if (readUint32(buffer, at + SHORT_NAME_BYTES) === _KEY) {
         found.uniqueStart = at + LONG_NAME_BYTES + 1;
         found.uniqueEnd = valueEnd;
       }

@@ -7,6 +7,7 @@
 //
 // Offsets below are from the start of the message. Those after bornHost hold for IPv4 hosts, which is what we write;
 // `hostBytesExtra` tells how much further they lie in a message that came from elsewhere.
+import { readInt32 } from './uint32.ts';
 
 export const MESSAGE_TOTAL_SIZE_AT = 0;
 export const MESSAGE_MAGIC_AT = 4;
@@ -37,7 +38,7 @@ export const PROPERTY_VALUE_END = 0x02;
 
 /** Bytes by which the born host (and with `both` also the store host) of the message at `at` exceeds the IPv4 form. */
 export function hostBytesExtra(buffer: Buffer, at: number, both: boolean): number {
-  const flags = buffer.readInt32BE(at + MESSAGE_SYS_FLAG_AT);
+  const flags = readInt32(buffer, at + MESSAGE_SYS_FLAG_AT);
   const born = flags & SYS_FLAG_BORN_HOST_V6 ? HOST_V6_BYTES_EXTRA : 0;
   const store = both && flags & SYS_FLAG_STORE_HOST_V6 ? HOST_V6_BYTES_EXTRA : 0;
   return born + store;

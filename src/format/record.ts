@@ -15,6 +15,7 @@ import type { Brand } from '../base/brand.ts';
 import { crc32 } from '../base/crc.ts';
 import type { LogIndex, Term } from '../raft/types.ts';
 import { MESSAGE_PHYSICAL_OFFSET_AT } from './message_layout.ts';
+import { readInt32, readUint32, writeUint32 } from './uint32.ts';
 import { isUint64Safe, readUint64, writeUint64 } from './uint64.ts';
 
 /** Byte position in the endless log; segment files are named by the first one they hold. */
@@ -48,9 +49,9 @@ const BODY_CRC_AT = 40;
 const BODY_SIZE_AT = 44;
 
 /** Magic of the record at `at`. */
-export const magicAt = (buffer: Buffer, at: number): number => buffer.readInt32BE(at + MAGIC_AT);
+export const magicAt = (buffer: Buffer, at: number): number => readInt32(buffer, at + MAGIC_AT);
 /** Header and body together. */
-export const sizeAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + SIZE_AT);
+export const sizeAt = (buffer: Buffer, at: number): number => readUint32(buffer, at + SIZE_AT);
 /** Log index of the record at `at`. */
 export const indexAt = (buffer: Buffer, at: number): LogIndex => readUint64(buffer, at + INDEX_AT) as LogIndex;
 /** Term of the record at `at`. */
@@ -59,23 +60,23 @@ export const termAt = (buffer: Buffer, at: number): Term => readUint64(buffer, a
 export const positionAt = (buffer: Buffer, at: number): PhysicalOffset =>
   readUint64(buffer, at + POSITION_AT) as PhysicalOffset;
 /** Flags of the record at `at` (record_flags.ts). */
-export const flagsAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + CHANNEL_AT);
+export const flagsAt = (buffer: Buffer, at: number): number => readUint32(buffer, at + CHANNEL_AT);
 /** Sets flags of a record that is not sealed yet. */
 export function writeFlags(buffer: Buffer, at: number, flags: number): void {
-  buffer.writeUInt32BE(flags, at + CHANNEL_AT);
+  writeUint32(buffer, flags, at + CHANNEL_AT);
 }
 /** chainCrc that the record at `at` carries. */
-export const chainCrcAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + CHAIN_CRC_AT);
-export const bodyCrcAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + BODY_CRC_AT);
+export const chainCrcAt = (buffer: Buffer, at: number): number => readUint32(buffer, at + CHAIN_CRC_AT);
+export const bodyCrcAt = (buffer: Buffer, at: number): number => readUint32(buffer, at + BODY_CRC_AT);
 /** Size of the body of the record at `at`. */
-export const bodySizeAt = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at + BODY_SIZE_AT);
+export const bodySizeAt = (buffer: Buffer, at: number): number => readUint32(buffer, at + BODY_SIZE_AT);
 
 /** Writes the header of a record that is not sealed yet; the body is expected at `at + 48`. */
 export function writeBlankHeader(buffer: Buffer, at: number, magic: RecordMagic, bodySizeBytes: number): void {
   buffer.fill(0, at, at + RECORD_HEADER_BYTES);
-  buffer.writeInt32BE(magic, at + MAGIC_AT);
-  buffer.writeUInt32BE(RECORD_HEADER_BYTES + bodySizeBytes, at + SIZE_AT);
-  buffer.writeUInt32BE(bodySizeBytes, at + BODY_SIZE_AT);
+  writeUint32(buffer, magic, at + MAGIC_AT);
+  writeUint32(buffer, RECORD_HEADER_BYTES + bodySizeBytes, at + SIZE_AT);
+  writeUint32(buffer, bodySizeBytes, at + BODY_SIZE_AT);
 }
 
 /** One record that is not sealed yet, alone in its buffer. */
@@ -103,9 +104,9 @@ export function sealRecord(
   writeUint64(buffer, place.index, at + INDEX_AT);
   writeUint64(buffer, place.term, at + TERM_AT);
   writeUint64(buffer, place.position, at + POSITION_AT);
-  buffer.writeUInt32BE(crc32(buffer, bodyAt, at + sizeAt(buffer, at)), at + BODY_CRC_AT);
+  writeUint32(buffer, crc32(buffer, bodyAt, at + sizeAt(buffer, at)), at + BODY_CRC_AT);
   const chain = chainCrcOf(buffer, at, place.prevChain);
-  buffer.writeUInt32BE(chain, at + CHAIN_CRC_AT);
+  writeUint32(buffer, chain, at + CHAIN_CRC_AT);
   return chain;
 }
 
@@ -118,7 +119,7 @@ export function chainCrcOf(buffer: Buffer, at: number, prevChain: number): numbe
 /** Whether the body matches its bodyCrc. */
 export function isBodyIntact(buffer: Buffer, at: number): boolean {
   const bodyAt = at + RECORD_HEADER_BYTES;
-  return crc32(buffer, bodyAt, bodyAt + bodySizeAt(buffer, at)) === buffer.readUInt32BE(at + BODY_CRC_AT);
+  return crc32(buffer, bodyAt, bodyAt + bodySizeAt(buffer, at)) === readUint32(buffer, at + BODY_CRC_AT);
 }
 
 /**

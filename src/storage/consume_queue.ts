@@ -12,6 +12,7 @@
 import { assert } from '../base/assert.ts';
 import type { QueueOffset } from '../format/message.ts';
 import type { PhysicalOffset } from '../format/record.ts';
+import { readUint32, writeUint32 } from '../format/uint32.ts';
 import { readUint64, writeUint64 } from '../format/uint64.ts';
 import type { Disk } from './disk.ts';
 import { OpenFiles } from './open_files.ts';
@@ -33,7 +34,7 @@ const SPARE_BUFFERS_MAX = 64;
 export const unitPhysicalOffset = (units: Buffer, at: number): PhysicalOffset =>
   readUint64(units, at) as PhysicalOffset;
 /** Bytes of the message of the unit at `at`. */
-export const unitSizeBytes = (units: Buffer, at: number): number => units.readUInt32BE(at + SIZE_AT);
+export const unitSizeBytes = (units: Buffer, at: number): number => readUint32(units, at + SIZE_AT);
 
 /** Writes a unit: 20 bytes. */
 export function encodeUnit(
@@ -44,9 +45,9 @@ export function encodeUnit(
   tagHash: number,
 ): void {
   writeUint64(target, physicalOffset, at);
-  target.writeUInt32BE(sizeBytes, at + SIZE_AT);
-  target.writeInt32BE(tagHash >> SIGN_BITS, at + TAG_HASH_AT);
-  target.writeInt32BE(tagHash, at + TAG_HASH_AT + 4);
+  writeUint32(target, sizeBytes, at + SIZE_AT);
+  writeUint32(target, tagHash >> SIGN_BITS, at + TAG_HASH_AT);
+  writeUint32(target, tagHash, at + TAG_HASH_AT + 4);
 }
 
 /** The file of that number of a queue, below the group's `consumequeue` directory. */

@@ -12,6 +12,7 @@
 import { assert } from '../base/assert.ts';
 import { crc32 } from '../base/crc.ts';
 import { type PhysicalOffset, physicalOffset } from '../format/record.ts';
+import { writeUint32 } from '../format/uint32.ts';
 import { isUint64Safe, readUint64, writeUint64 } from '../format/uint64.ts';
 import type { LogIndex, Term } from '../raft/types.ts';
 import type { Disk, DiskFile } from './disk.ts';
@@ -37,10 +38,10 @@ export function encodeIndexUnit(
   record: { readonly index: number; readonly position: number; readonly sizeBytes: number; readonly term: number },
 ): void {
   writeUint64(target, record.position, at + 4);
-  target.writeUInt32BE(record.sizeBytes, at + 12);
+  writeUint32(target, record.sizeBytes, at + 12);
   writeUint64(target, record.index, at + 16);
   writeUint64(target, record.term, at + 24);
-  target.writeUInt32BE(crc32(target, at + 4, at + INDEX_UNIT_BYTES, MAGIC_SEED), at);
+  writeUint32(target, crc32(target, at + 4, at + INDEX_UNIT_BYTES, MAGIC_SEED), at);
 }
 
 /** The log index of a group. */
