@@ -11,7 +11,7 @@ import { addSettingOptions, configOf, type SettingOptions } from '../settings.ts
 import { registerForceRecover } from './force_recover.ts';
 
 /** A node that has stopped serving but keeps its process alive is ended after this. */
-const LINGER_MS = 2_000;
+const LINGER_MS = 100;
 const HEALTH_TIMEOUT_MS = 3_000;
 
 type Options = SettingOptions & { readonly supervised?: boolean };
