@@ -1,4 +1,4 @@
-// How far the heap of a node's process may grow before V8 goes through all of it.
+// How far the heap of a process of ours, a node or a command, may grow before V8 goes through all of it.
 //
 // V8 counts the bytes of buffers like those of objects, and by default marks everything after a small share of what was
 // there is new. Batches live outside of the heap and come by the hundred megabytes a second, so a busy leader marked its
@@ -9,7 +9,7 @@ import { setFlagsFromString } from 'node:v8';
 /** Percent by which what survived may grow. Measured under full load: 100 is not enough, 400 gains nothing over it. */
 export const HEAP_GROWING_PERCENT = 200;
 
-/** For the process as a whole: called once where a node's process begins, by nobody who shares a process with others. */
+/** For the process as a whole: called once where it begins, by nobody who shares a process with others. */
 export function letHeapGrow(): void {
   setFlagsFromString(`--heap-growing-percent=${HEAP_GROWING_PERCENT}`);
 }

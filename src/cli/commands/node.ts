@@ -78,12 +78,10 @@ function configFrom(options: Options, command: Command, context: CliContext): No
 
 async function runNode(config: NodeConfig, context: CliContext, parent: NodeJS.Process | undefined): Promise<void> {
   // gRPC, LevelDB and the log take a while to load; a wrong setting is told without them.
-  const [{ createLogger }, { startNode }, { letHeapGrow }] = await Promise.all([
+  const [{ createLogger }, { startNode }] = await Promise.all([
     import('../../observe/logger.ts'),
     import('../../server/node.ts'),
-    import('../../server/heap.ts'),
   ]);
-  letHeapGrow();
   const { nodeId, logLevel, logFormat } = config;
   const logger = createLogger({ level: logLevel, format: logFormat, stream: context.stderr, fields: { node: nodeId } });
   endOnSurprise(logger);
