@@ -34,6 +34,15 @@ export class LeaderAsks {
   }
 
   /**
+   * Whether nothing is wrong with what was asked, just with the way to the leader. One that shuts down is as good as none; a
+   * node that does has nobody to ask for.
+   */
+  isPassing(error: unknown): error is TLedgerError {
+    if (!(error instanceof TLedgerError)) return false;
+    return PASSING.has(error.code) || (error.code === 'SHUTTING_DOWN' && !this.#context.calls.isClosing);
+  }
+
+  /**
    * @param request made anew each time it is sent: whoever gets it may keep it.
    * @throws TLedgerError what the call says; of the way there only what holds until the deadline.
    */
@@ -64,7 +73,7 @@ export class LeaderAsks {
         const result = await this.#gateway.atLeader(call, request(nowMs), { sizeBytes, deadlineMs, signal });
         return { result, isRepeat };
       } catch (error) {
-        if (!this.#isPassing(error)) {
+        if (!this.isPassing(error)) {
           const result = isRepeat ? onRefusal(error) : undefined;
           if (result === undefined) throw error;
           return { result, isRepeat };
@@ -76,12 +85,6 @@ export class LeaderAsks {
         pauseMs = Math.min(2 * pauseMs, PAUSE_MS_MAX);
       }
     }
-  }
-
-  /** A leader that shuts down is as good as none; a node that does has nobody to ask for. */
-  #isPassing(error: unknown): error is TLedgerError {
-    if (!(error instanceof TLedgerError)) return false;
-    return PASSING.has(error.code) || (error.code === 'SHUTTING_DOWN' && !this.#context.calls.isClosing);
   }
 }
 

@@ -150,7 +150,7 @@ class Receive {
     } catch (error) {
       // No leader was found in all that time: nothing is wrong with the call, and the next one may have more luck.
       const isTimeOver = clock.monotonicMs() >= untilMs || withdrawal.signal.aborted;
-      if (isTimeOver && error instanceof TLedgerError && error.code !== 'INTERNAL') return [];
+      if (isTimeOver && asks.isPassing(error)) return [];
       throw error;
     }
   }
