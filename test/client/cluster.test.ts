@@ -75,11 +75,11 @@ describe('client: calls', () => {
     const error = await client.admin.clusterStatus().catch((failure: TLedgerError) => failure);
     expect(error).to.have.property('code', 'UNREACHABLE');
     expect((error as TLedgerError).message).to.include(group.endpoints[0]);
-    expect(performance.now() - startedAtMs).to.be.within(150, 1_000);
+    expect(performance.now() - startedAtMs).to.be.within(150, 3_000);
   });
 
   it('go to the next node when one says NO_LEADER, and fail with it when all do', async () => {
-    await start(2, 300);
+    await start(2, 1_000);
     group.nodes[0]!.refuseAll = 'NO_LEADER';
     expect((await client.admin.createTopic('new')).created).to.equal(true);
     group.nodes[1]!.refuseAll = 'NO_LEADER';
@@ -98,7 +98,7 @@ describe('client: calls', () => {
     });
 
     it(`with effects end as OUTCOME_UNKNOWN when NO_LEADER follows ${first} until the deadline`, async () => {
-      await start(2, 300);
+      await start(2, 1_000);
       let calls = 0;
       group.onCreateTopic = () => (++calls === 1 ? first : 'NO_LEADER');
       const error = await client.admin.createTopic('ghost').catch((failure: TLedgerError) => failure);
@@ -115,7 +115,7 @@ describe('client: calls', () => {
       const request = { topic: 't', queue: 0, producerId: '', sequence: 0, records };
       const cluster = new Cluster({ endpoints: group.endpoints });
       try {
-        await cluster.call(ledgerService.append, request, { timeoutMs: 300, ...options });
+        await cluster.call(ledgerService.append, request, { timeoutMs: 1_000, ...options });
         return 'appended';
       } catch (error) {
         return (error as TLedgerError).code;
@@ -181,7 +181,7 @@ describe('client: calls', () => {
   });
 
   it('show all topics and offsets there are, though the node that answers lags', async () => {
-    await start(1, 300);
+    await start(1, 1_000);
     const [node] = group.nodes;
     group.put('t', 0, 'x');
     node!.lagsAt = 0;

@@ -42,7 +42,7 @@ export class RawClient implements AsyncDisposable {
   ask<Name extends keyof typeof messagingService>(
     name: Name,
     request: Some<RequestOf<Name>>,
-    options: CallOptions = { deadline: Date.now() + 3_000 },
+    options: CallOptions = { deadline: Date.now() + 10_000 },
   ): Promise<ResponseOf<Name>> {
     const { path, requestSerialize, responseDeserialize } = messagingService[name] as unknown as Method<
       object,
