@@ -2,6 +2,7 @@
 // the snapshots, the log, and the state that is derived from both. A snapshot whose installation was interrupted needs
 // nothing special: the log then begins behind it, and the state is behind the log's base and is restored from it.
 
+import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import { Broker } from '../broker/broker.ts';
 import type { BrokerLimits } from '../broker/limits.ts';
@@ -33,6 +34,8 @@ export interface OpenGroupOptions {
   readonly cacheBytesMax?: number;
   /** Bounds of reading old data. */
   readonly cold?: Partial<ColdLimits>;
+  /** Paces such reads; the machine's by default. */
+  readonly clock?: Clock;
   readonly indexUnitsPerFile?: number;
   /** How messages are made findable by key; they are not by default, and what there was of an index is removed. */
   readonly keyIndex?: KeyIndexLayout | 'off';
@@ -143,13 +146,14 @@ function keyIndexOf({ disk, directory: group, keyIndex }: OpenGroupOptions, log:
 }
 
 function logOptionsOf(options: OpenGroupOptions) {
-  const { disk, directory, segmentSizeBytes, cacheBytesMax, cold, indexUnitsPerFile } = options;
+  const { disk, directory, segmentSizeBytes, cacheBytesMax, cold, clock, indexUnitsPerFile } = options;
   return {
     disk,
     directory,
     segmentSizeBytes,
     ...(cacheBytesMax === undefined ? {} : { cacheBytesMax }),
     ...(cold === undefined ? {} : { cold }),
+    ...(clock === undefined ? {} : { clock }),
     ...(indexUnitsPerFile === undefined ? {} : { indexUnitsPerFile }),
   };
 }

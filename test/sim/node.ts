@@ -248,6 +248,7 @@ export class SimNode {
         store: new DamageableStore(this, medium),
         segmentSizeBytes,
         cacheBytesMax,
+        clock: life,
         indexUnitsPerFile,
         keyIndex: SIM_KEY_LAYOUT,
         limits: { producerRunsMax, openQueueFilesMax: 8 },
