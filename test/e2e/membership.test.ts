@@ -62,6 +62,13 @@ describe('a group whose members change', function () {
     return membership!.members.map(({ nodeId, role }) => `${nodeId} ${role}`);
   }
 
+  /** Kills a node, and has the client notice: the outcome of a change that is sent over a breaking connection is unknown. */
+  async function kill(nodeId: string): Promise<void> {
+    await cluster.kill(nodeId);
+    await pause(200);
+    await roles();
+  }
+
   /** What a node says of itself when it is asked alone. */
   async function ownRole(nodeId: string): Promise<string> {
     const { clientAddress } = cluster.members.find((member) => member.nodeId === nodeId)!;
@@ -128,8 +135,7 @@ describe('a group whose members change', function () {
     await add('n3');
     const { nodeId: second } = await cluster.waitForLeader();
     const dead = ['n0', 'n1', 'n2'].find((id) => id !== leader && id !== second)!;
-    await cluster.kill(dead);
-    await pause(200);
+    await kill(dead);
     const risky = await client.admin
       .changeMembers({ kind: 'remove', nodeId: 'n3' }, { timeoutMs: CHANGED_WITHIN_MS })
       .catch((error: { code: string }) => error.code);
@@ -152,7 +158,7 @@ describe('a group whose members change', function () {
     await startLoad(1);
     const { nodeId: leader, term } = await cluster.waitForLeader();
     const dead = ['n0', 'n1', 'n2'].find((id) => id !== leader)!;
-    await cluster.kill(dead);
+    await kill(dead);
     await client.admin.changeMembers({ kind: 'remove', nodeId: dead }, { timeoutMs: CHANGED_WITHIN_MS });
     await cluster.restart(dead);
     gap.open();
