@@ -33,6 +33,8 @@ export interface Contender {
   readonly flush: string;
   /** Programs it needs, with the Debian package of each. */
   readonly programs: Readonly<Record<string, string>>;
+  /** Its processes that run between measurements, too. */
+  readonly pids: readonly number[];
   /** Starts all nodes; resolves when they can be written to. */
   start(directory: string): Promise<void>;
   /** @returns undefined for a shape that it has not. */
@@ -44,8 +46,8 @@ export const NODES = 3;
 const STOP_MS = 5_000;
 const TRY_MS = 200;
 
-/** Debian keeps servers out of the path of users. */
-const folders = () => [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/local/sbin'];
+/** Debian keeps servers out of the path of users, and RabbitMQ's behind programs that ask for users of its own. */
+const folders = () => ['/usr/lib/rabbitmq/bin', ...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/local/sbin'];
 
 /** Where a program lies; undefined when it is not installed. */
 export function pathOf(program: string): string | undefined {
@@ -66,14 +68,28 @@ export class Processes {
   readonly #children: ChildProcess[] = [];
 
   /** @throws Error when the program is not installed. */
-  start(program: string, args: readonly string[], directory: string, name: string): void {
+  start(
+    program: string,
+    args: readonly string[],
+    directory: string,
+    name: string,
+    env: Readonly<Record<string, string>> = {},
+  ): void {
     const path = pathOf(program);
     if (path === undefined) throw new Error(`${program} is not installed`);
     mkdirSync(join(directory, name), { recursive: true });
     const log = openSync(join(directory, `${name}.log`), 'w');
-    const child = spawn(path, args, { stdio: ['ignore', log, log], cwd: directory });
+    const child = spawn(path, args, {
+      stdio: ['ignore', log, log],
+      cwd: directory,
+      env: { ...process.env, ...env },
+    });
     closeSync(log);
     this.#children.push(child);
+  }
+
+  get pids(): readonly number[] {
+    return this.#children.flatMap(({ pid }) => pid ?? []);
   }
 
   /** Ends each by its pid. */

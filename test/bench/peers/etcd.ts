@@ -22,6 +22,10 @@ export class Etcd implements Contender {
   #clients: string[] = [];
   #leader = '';
 
+  get pids(): readonly number[] {
+    return this.#processes.pids;
+  }
+
   async start(directory: string): Promise<void> {
     this.#directory = directory;
     const ports = await freePorts(2 * NODES);

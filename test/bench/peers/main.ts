@@ -1,5 +1,5 @@
 // TLedger beside other systems on the same machine: `npm run bench:peers -- [--rounds 5] [--seconds 4] [--size 1024]
-// [--peers nats,etcd] [--shapes name,…] [--flush sync] [--prototype DIR] [--report reports/peers.json]`. Three nodes of each
+// [--peers nats,etcd,rabbitmq] [--shapes name,…] [--flush sync] [--prototype DIR] [--report reports/peers.json]`. Three nodes of each
 // on loopback, all started by this script with data in a temporary directory, all running at once; loads come in turn, A B C
 // A B C, so that what else the machine does hits all alike. Medians of the rounds, and how many times faster TLedger is.
 // Nothing is installed: what is missing is named, with its Debian package (exit code 2).
@@ -14,6 +14,7 @@ import { type Contender, type Measured, pathOf, type Shape } from './contender.t
 import { Etcd } from './etcd.ts';
 import { Nats } from './nats.ts';
 import { Prototype } from './prototype.ts';
+import { Rabbit } from './rabbit.ts';
 import { TLedger } from './tledger.ts';
 
 const WARM_UP_MS = 1_500;
@@ -23,7 +24,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '4' },
     size: { type: 'string', default: '1024' },
-    peers: { type: 'string', default: 'nats,etcd' },
+    peers: { type: 'string', default: 'nats,etcd,rabbitmq' },
     shapes: { type: 'string' },
     flush: { type: 'string', default: 'sync' },
     prototype: { type: 'string', default: process.env.TLEDGER_PROTOTYPE ?? '' },
@@ -44,7 +45,11 @@ const all: readonly Shape[] = [
   { name: 'unary-128', kind: 'unary', inFlight: 128, batch: 1, ...common },
 ];
 
-const known: Readonly<Record<string, () => Contender>> = { nats: () => new Nats(), etcd: () => new Etcd() };
+const known: Readonly<Record<string, () => Contender>> = {
+  nats: () => new Nats(),
+  etcd: () => new Etcd(),
+  rabbitmq: () => new Rabbit(),
+};
 
 /** @throws Error naming what is not known. */
 function chosen(): { contenders: Contender[]; shapes: readonly Shape[] } {

@@ -23,6 +23,10 @@ export class Nats implements Contender {
   #ports: number[] = [];
   #client: NatsClient | undefined;
 
+  get pids(): readonly number[] {
+    return this.#processes.pids;
+  }
+
   async start(directory: string): Promise<void> {
     const ports = await freePorts(2 * NODES);
     this.#ports = ports.slice(0, NODES);

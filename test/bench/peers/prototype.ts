@@ -11,6 +11,7 @@ export class Prototype implements Contender {
   readonly name = 'bare prototype';
   readonly flush = 'fdatasync before the answer';
   readonly programs = {};
+  readonly pids: readonly number[] = [];
   readonly #directory: string;
 
   /** @param directory where its e2e.js lies. */

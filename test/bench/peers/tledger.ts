@@ -25,6 +25,11 @@ export class TLedger implements Contender {
     this.flush = policy === 'sync' ? 'fdatasync before the answer' : 'written, fdatasync later';
   }
 
+  get pids(): readonly number[] {
+    const cluster = this.#cluster;
+    return cluster?.members.map(({ nodeId }) => cluster.pidOf(nodeId)) ?? [];
+  }
+
   async start(directory: string): Promise<void> {
     this.#directory = directory;
     this.#cluster = await (await builtCluster()).start({ settings: { flush: this.#policy } });
