@@ -10,6 +10,16 @@ describe('ports', () => {
     for (const port of ports) expect(await isPortFree('127.0.0.1', port), String(port)).to.equal(true);
   });
 
+  it('never hands out a port twice, and each from a block whose first port this process holds', async () => {
+    const ports = (await Promise.all([freePorts(60), freePorts(60)])).flat();
+    expect(new Set(ports).size).to.equal(120);
+    const guards = new Set(ports.map((port) => port - (port % 50)));
+    for (const guard of guards) {
+      expect(ports).to.not.include(guard);
+      expect(await isPortFree('127.0.0.1', guard), String(guard)).to.equal(false);
+    }
+  });
+
   it('names the port that is taken, and who has it', async () => {
     const server = createServer();
     const port = await new Promise<number>((resolve) => {
