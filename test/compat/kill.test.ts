@@ -3,7 +3,8 @@ import { expect } from 'chai';
 import { runUnderKills } from './kill_run.ts';
 
 describe('the official client while a leader dies', function () {
-  this.timeout(180_000);
+  this.retries(0);
+  this.timeout(300_000);
 
   it('gets everything once it was acknowledged, in order, and nothing that it acknowledged', async () => {
     const seed = 1;

