@@ -33,5 +33,15 @@ describe('goals of a bench', () => {
     expect(text).to.match(/longest\s+│ 101 ms\s+│ <= 100 ms\s+│ MISSED/);
   });
 
+  it('are met down to the limit where the figure must not fall short', () => {
+    const ratio = { what: 'ratio', least: 1.3, unit: 'x' };
+    expect(areMet([{ ...ratio, value: 1.3 }])).to.equal(true);
+    expect(areMet([{ ...ratio, value: 1.29 }])).to.equal(false);
+    expect(tableOf([{ ...ratio, value: 1.29 }])).to.match(/ratio │ 1.29 x\s+│ >= 1.3 x │ MISSED/);
+    expect(tableOf([{ what: 'rate', value: 123_456, least: 150_000, unit: 'msg/s' }])).to.match(
+      /rate │ 123,456 msg\/s │ >= 150,000 msg\/s │ MISSED/,
+    );
+  });
+
   it('of no values at all are zero', () => expect(percentile([], 0.5)).to.equal(0));
 });

@@ -1,12 +1,14 @@
 // Figures against goals: percentiles, a table with a verdict a line, and whether all is well.
 import Table from 'cli-table3';
 
-/** One figure and what it must not exceed. */
+/** One figure, and what it must not exceed or fall short of. */
 export interface Goal {
   readonly what: string;
   readonly value: number;
-  /** Largest value that is good enough; none for a figure that is only shown. */
+  /** Largest value that is good enough; a figure without `most` and `least` is only shown. */
   readonly most?: number;
+  /** Smallest value that is good enough. */
+  readonly least?: number;
   readonly unit: string;
 }
 
@@ -21,17 +23,28 @@ export function areMet(goals: readonly Goal[]): boolean {
   return goals.every(isMet);
 }
 
-function isMet({ value, most }: Goal): boolean {
-  return most === undefined || value <= most;
+/** Whether a figure is good enough; one that is only shown is. */
+export function isMet({ value, most = Number.POSITIVE_INFINITY, least = Number.NEGATIVE_INFINITY }: Goal): boolean {
+  return value <= most && value >= least;
 }
 
 /** A line for each figure: what, value, goal, verdict. */
 export function tableOf(goals: readonly Goal[]): string {
   const table = new Table({ head: ['', 'measured', 'goal', ''], style: { head: [], border: [] } });
   for (const goal of goals) {
-    const { what, value, most, unit } = goal;
-    const limit = most === undefined ? '' : `<= ${most} ${unit}`;
-    table.push([what, `${value} ${unit}`, limit, most === undefined ? '' : isMet(goal) ? 'met' : 'MISSED']);
+    const limit = limitOf(goal);
+    table.push([goal.what, withUnit(goal.value, goal.unit), limit, limit === '' ? '' : isMet(goal) ? 'met' : 'MISSED']);
   }
   return table.toString();
+}
+
+function limitOf({ most, least, unit }: Goal): string {
+  const upper = most === undefined ? [] : [`<= ${withUnit(most, unit)}`];
+  const lower = least === undefined ? [] : [`>= ${withUnit(least, unit)}`];
+  return [...lower, ...upper].join(', ');
+}
+
+function withUnit(value: number, unit: string): string {
+  const text = Math.abs(value) < 10_000 ? String(value) : value.toLocaleString('en');
+  return unit === '' ? text : `${text} ${unit}`;
 }

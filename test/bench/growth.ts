@@ -6,7 +6,7 @@
 // Needs 3.3 times as many bytes of disk, which it says and checks first, and removes its data. Exit code 0 only if the
 // goals are met.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdirSync, statfsSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname } from 'node:path';
@@ -21,6 +21,7 @@ import { encodeMessageRecord } from '../../src/format/message.ts';
 import { pause } from '../chaos/pause.ts';
 import { builtCluster } from './built.ts';
 import { areMet, type Goal, percentile, tableOf } from './goals.ts';
+import { cpuMsOf, memoryOf } from './processes.ts';
 
 const TOPIC = 'growth';
 const QUEUES = 4;
@@ -34,10 +35,6 @@ const YOUNG_GB = 0.2;
 const COLD_SHARE = 0.75;
 /** Three copies; a tenth for what is derived; what is appended while the end is measured. */
 const DISK_SHARE = 3.3;
-/** proc(5), counted behind the command's closing bracket; USER_HZ is 100. */
-const UTIME_AT = 11;
-const STIME_AT = 12;
-const MS_PER_TICK = 10;
 /** Caches and compilations of a consumer that has just been started are not its speed. */
 const READER_WARM_UP_MS = 2_000;
 const READER_START_MS_MAX = 30_000;
@@ -143,12 +140,6 @@ function checkSpace(): void {
   if (free < needed) process.exit(2);
 }
 
-/** Bytes after `name` in /proc/<pid>/status, in MB. */
-function memoryOf(pid: number, name: 'VmRSS' | 'VmHWM'): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Math.round((Number(new RegExp(`^${name}:\\s*(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) * 1024) / 1e6);
-}
-
 function framesOf(): Buffer[] {
   const random = new SeededRandom(Number(values.seed));
   return Array.from({ length: QUEUES }, (_, queueId) => {
@@ -158,13 +149,6 @@ function framesOf(): Buffer[] {
     });
     return Buffer.concat(records);
   });
-}
-
-/** Processor time that a process has used. */
-function cpuMsOf(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[UTIME_AT]) + Number(fields[STIME_AT])) * MS_PER_TICK;
 }
 
 /** Whatever the disk's pages are cached in: so that old data is old. Needs to be root. */

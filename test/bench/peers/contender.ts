@@ -5,13 +5,30 @@ import { accessSync, closeSync, constants, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { pause } from '../../chaos/pause.ts';
 
-/** One way of sending. */
+/** Names of all that can take part. */
+export const systems = {
+  tledger: 'TLedger',
+  nats: 'NATS JetStream R3',
+  etcd: 'etcd',
+  rabbitmq: 'RabbitMQ quorum queue',
+  prototype: 'bare prototype',
+} as const;
+
+/** One way of loading a system. */
 export interface Shape {
   readonly name: string;
-  /** singles: one message a request, by the system's own client; frames: many; unary: single gRPC calls of h2load. */
-  readonly kind: 'singles' | 'frames' | 'unary';
-  /** Requests under way. */
+  /**
+   * singles: one message a request, by the system's own client; frames: many; unary: single gRPC calls of h2load to the
+   * leader; spread: the same, one h2load for each node at once; consume: reading what was just stored; end-to-end: from
+   * a sender to a consumer, whose latency counts.
+   */
+  readonly kind: 'singles' | 'frames' | 'unary' | 'spread' | 'consume' | 'end-to-end';
+  /** Requests under way, where no rate is given. */
   readonly inFlight: number;
+  /** An open loop: messages a second. */
+  readonly ratePerSecond?: number;
+  /** An open loop at half of the rate that TLedger reached in the shape of that name. */
+  readonly halfOf?: string;
   /** Messages of a request. */
   readonly batch: number;
   readonly sizeBytes: number;
@@ -19,11 +36,13 @@ export interface Shape {
   readonly durationMs: number;
 }
 
-/** Of one run. */
+/** Of one run. Latencies are 0 where there are none. */
 export interface Measured {
   readonly messagesPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  /** Requests that failed. */
+  readonly failures: number;
 }
 
 /** A system with three nodes. */
@@ -112,6 +131,11 @@ export class Processes {
     if (gone !== undefined)
       throw new Error(`${gone.spawnargs.join(' ')} ended with ${gone.exitCode ?? gone.signalCode}`);
   }
+}
+
+/** Requests that failed, of all kinds. */
+export function failuresIn(failed: Readonly<Record<string, number>>): number {
+  return Object.values(failed).reduce((sum, count) => sum + count, 0);
 }
 
 /** Tries until it works. @throws the last failure when it never did in `timeoutMs`. */

@@ -1,7 +1,7 @@
 // etcd: puts of one key at the leader. It has no client that gathers, so that each message is a call of its own.
 import { join } from 'node:path';
 import { freePorts } from '../../../src/server/ports.ts';
-import { type Contender, type Measured, NODES, Processes, type Shape, tryUntil } from './contender.ts';
+import { type Contender, type Measured, NODES, Processes, type Shape, systems, tryUntil } from './contender.ts';
 import { h2load } from './h2load.ts';
 
 const START_MS = 30_000;
@@ -14,7 +14,7 @@ interface Status {
 }
 
 export class Etcd implements Contender {
-  readonly name = 'etcd';
+  readonly name = systems.etcd;
   readonly flush = 'fsync before the answer';
   readonly programs = { etcd: 'etcd-server', h2load: 'nghttp2-client' };
   readonly #processes = new Processes();
@@ -47,11 +47,11 @@ export class Etcd implements Contender {
   }
 
   async run(shape: Shape): Promise<Measured | undefined> {
-    if (shape.kind === 'frames') return undefined;
+    if (!['singles', 'unary'].includes(shape.kind) || shape.halfOf !== undefined) return undefined;
     this.#leader = await this.#findLeader();
     const before = await this.#revision();
     const path = '/etcdserverpb.KV/Put';
-    const found = await h2load(this.#leader, path, putRequest(shape.sizeBytes), shape, this.#directory);
+    const found = await h2load([this.#leader], path, putRequest(shape.sizeBytes), shape, this.#directory);
     const stored = (await this.#revision()) - before;
     if (stored < found.succeeded) throw new Error(`etcd answered ${found.succeeded} puts and made ${stored}`);
     return found;

@@ -22,31 +22,52 @@ export function grpcFrame(message: Buffer): Buffer {
   return Buffer.concat([header, message]);
 }
 
-/** Calls `path` at `address` again and again. @throws Error when it cannot, or any call failed. */
+/**
+ * Calls `path` at each of `addresses` again and again, all at once, with the calls under way shared out among them.
+ * @throws Error when it cannot, or any call failed.
+ */
 export async function h2load(
-  address: string,
+  addresses: readonly string[],
   path: string,
   message: Buffer,
   shape: Shape,
   directory: string,
 ): Promise<Loaded> {
   const body = join(directory, 'request.bin');
-  const log = join(directory, 'h2load.log');
   writeFileSync(body, grpcFrame(message));
+  const runs = await Promise.all(
+    sharesOf(shape.inFlight, addresses.length).map((inFlight, at) => {
+      const log = join(directory, `h2load-${at}.log`);
+      return loadOne(`http://${addresses[at]}${path}`, body, { ...shape, inFlight }, log);
+    }),
+  );
+  const ms = runs.flatMap((run) => run.latenciesMs);
+  return {
+    messagesPerSecond: runs.reduce((sum, run) => sum + run.messagesPerSecond, 0),
+    succeeded: runs.reduce((sum, run) => sum + run.succeeded, 0),
+    ...{ failures: 0, p50Ms: percentile(ms, 0.5), p99Ms: percentile(ms, 0.99) },
+  };
+}
+
+/** `total` in so many parts that differ by one at most. */
+export function sharesOf(total: number, count: number): number[] {
+  return Array.from({ length: count }, (_, at) => Math.floor(total / count) + (at < total % count ? 1 : 0));
+}
+
+async function loadOne(url: string, body: string, shape: Shape, log: string) {
   rmSync(log, { force: true });
   const clients = Math.ceil(shape.inFlight / STREAMS_MAX);
   const args = [
     ...['-c', String(clients), '-m', String(Math.ceil(shape.inFlight / clients))],
     ...['-D', `${shape.durationMs}ms`, '--warm-up-time', `${shape.warmUpMs}ms`],
-    ...['-H', 'content-type: application/grpc', '-H', 'te: trailers', '-d', body, '--log-file', log],
-    `http://${address}${path}`,
+    ...['-H', 'content-type: application/grpc', '-H', 'te: trailers', '-d', body, '--log-file', log, url],
   ];
   const child = spawn(pathOf('h2load')!, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()));
   const exitCode = await new Promise((resolve) => child.once('close', resolve));
   if (exitCode !== 0) throw new Error(`h2load ended with ${exitCode}: ${said.slice(-500)}`);
-  return { ...parseH2load(said), ...latenciesIn(readFileSync(log, 'latin1')) };
+  return { ...parseH2load(said), latenciesMs: latenciesIn(readFileSync(log, 'latin1')) };
 }
 
 /** Reads what it prints. @throws Error for calls that failed, and for text of another kind. */
@@ -60,11 +81,10 @@ export function parseH2load(text: string): { messagesPerSecond: number; succeede
   return { messagesPerSecond: Math.round(Number(perSecond)), succeeded: Number(counts[1]) };
 }
 
-/** Of its log: start in µs, status, duration in µs, a line a call. */
-function latenciesIn(log: string): { p50Ms: number; p99Ms: number } {
-  const ms = log
+/** Milliseconds, from its log: start in µs, status, duration in µs, a line a call. */
+export function latenciesIn(log: string): number[] {
+  return log
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => Number(line.split('\t')[2]) / 1_000);
-  return { p50Ms: percentile(ms, 0.5), p99Ms: percentile(ms, 0.99) };
 }

@@ -4,7 +4,16 @@ import { join } from 'node:path';
 import { drive } from '../../../src/bench/drive.ts';
 import { Meter } from '../../../src/bench/meter.ts';
 import { freePorts } from '../../../src/server/ports.ts';
-import { type Contender, type Measured, NODES, Processes, type Shape, tryUntil } from './contender.ts';
+import {
+  type Contender,
+  failuresIn,
+  type Measured,
+  NODES,
+  Processes,
+  type Shape,
+  systems,
+  tryUntil,
+} from './contender.ts';
 import { NatsClient } from './nats_client.ts';
 
 const START_MS = 30_000;
@@ -16,7 +25,7 @@ interface StreamInfo {
 }
 
 export class Nats implements Contender {
-  readonly name = 'NATS JetStream R3';
+  readonly name = systems.nats;
   readonly flush = 'written, no fsync per message';
   readonly programs = { 'nats-server': 'nats-server' };
   readonly #processes = new Processes();
@@ -44,13 +53,14 @@ export class Nats implements Contender {
       );
       this.#processes.start('nats-server', ['-c', file], directory, `n${at}`);
     }
-    const { leader } = await tryUntil(START_MS, () => this.#makeStream());
-    this.#client = await NatsClient.open(this.#ports[Number(leader.slice(1))]!);
+    await tryUntil(START_MS, () => this.#makeStream());
+    await tryUntil(START_MS, () => this.#atLeader());
   }
 
-  async run({ kind, inFlight, sizeBytes, warmUpMs, durationMs }: Shape): Promise<Measured | undefined> {
-    if (kind !== 'singles') return undefined;
-    const client = this.#client!;
+  async run({ kind, inFlight, sizeBytes, warmUpMs, durationMs, halfOf }: Shape): Promise<Measured | undefined> {
+    if (kind !== 'singles' || halfOf !== undefined) return undefined;
+    const client = await this.#atLeader();
+    await client.ask(`$JS.API.STREAM.PURGE.${STREAM}`, {});
     const body = Buffer.alloc(sizeBytes, 'x');
     const meter = new Meter();
     await drive({
@@ -62,8 +72,8 @@ export class Nats implements Contender {
           answered(isStored ? null : new Error(`NATS refused: ${payload.toString()}`), 1);
         }),
     });
-    const { messagesPerSecond, latencyMs } = meter.figures();
-    return { messagesPerSecond, p50Ms: latencyMs.p50, p99Ms: latencyMs.p99 };
+    const { messagesPerSecond, latencyMs, failed } = meter.figures();
+    return { messagesPerSecond, p50Ms: latencyMs.p50, p99Ms: latencyMs.p99, failures: failuresIn(failed) };
   }
 
   async stop(): Promise<void> {
@@ -71,17 +81,28 @@ export class Nats implements Contender {
     await this.#processes.stop();
   }
 
-  async #makeStream(): Promise<{ leader: string }> {
+  async #makeStream(): Promise<void> {
     this.#processes.assertRunning();
     const client = await NatsClient.open(this.#ports[0]!);
     try {
       const wish = { name: STREAM, subjects: ['bench.>'], num_replicas: NODES, storage: 'file', retention: 'limits' };
       await client.ask(`$JS.API.STREAM.CREATE.${STREAM}`, wish);
-      const { cluster } = await client.ask<StreamInfo>(`$JS.API.STREAM.INFO.${STREAM}`, {});
-      if (cluster?.leader === undefined) throw new Error('the stream has no leader');
-      return { leader: cluster.leader };
     } finally {
       client.close();
     }
+  }
+
+  /** A connection to the node that leads the stream now, which may be another one than before. */
+  async #atLeader(): Promise<NatsClient> {
+    this.#processes.assertRunning();
+    this.#client ??= await NatsClient.open(this.#ports[0]!);
+    const { cluster } = await this.#client.ask<StreamInfo>(`$JS.API.STREAM.INFO.${STREAM}`, {});
+    const port = this.#ports[Number(cluster?.leader?.slice(1))];
+    if (port === undefined) throw new Error('the stream has no leader');
+    if (this.#client.port !== port) {
+      this.#client.close();
+      this.#client = await NatsClient.open(port);
+    }
+    return this.#client;
   }
 }

@@ -42,6 +42,8 @@ type Reply = (payload: Buffer) => void;
 
 /** A connection to one node. */
 export class NatsClient {
+  /** Of the node. */
+  readonly port: number;
   readonly #socket: Socket;
   readonly #inbox = `_INBOX.${process.pid}${Math.random().toString(36).slice(2)}`;
   /** By the last part of the inbox's subject; slots are used again. */
@@ -49,14 +51,15 @@ export class NatsClient {
   readonly #free: number[] = [];
   #out: Buffer[] = [];
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, port: number) {
     this.#socket = socket;
+    this.port = port;
   }
 
   /** @throws Error when nobody is there, or the node refuses. */
   static async open(port: number): Promise<NatsClient> {
     const socket = connect({ port, host: '127.0.0.1', noDelay: true });
-    const client = new NatsClient(socket);
+    const client = new NatsClient(socket, port);
     await new Promise<void>((resolve, reject) => {
       socket.on('error', reject);
       socket.once('close', () => reject(new Error('closed by the node')));

@@ -1,6 +1,6 @@
 // What other systems say, read from any pieces in which it may come.
 import { expect } from 'chai';
-import { grpcFrame, parseH2load } from './h2load.ts';
+import { grpcFrame, latenciesIn, parseH2load, sharesOf } from './h2load.ts';
 import { NatsParser } from './nats_client.ts';
 
 describe('bench: peers', () => {
@@ -28,6 +28,16 @@ status codes: ${26_201 - failed} 2xx, 0 3xx, 0 4xx, 0 5xx`;
     expect(parseH2load(said(0))).to.deep.equal({ messagesPerSecond: 13_101, succeeded: 26_201 });
     expect(() => parseH2load(said(3))).to.throw(/calls failed: 26198 succeeded, 3 failed/);
     expect(() => parseH2load('Could not connect')).to.throw(/not of h2load/);
+  });
+
+  it('reads latencies from the log of h2load', () => {
+    expect(latenciesIn('1700000000000000\t200\t1500\n1700000000000100\t200\t250\n')).to.deep.equal([1.5, 0.25]);
+    expect(latenciesIn('')).to.deep.equal([]);
+  });
+
+  it('shares calls out among nodes', () => {
+    expect(sharesOf(128, 3)).to.deep.equal([43, 43, 42]);
+    expect(sharesOf(128, 1)).to.deep.equal([128]);
   });
 
   it('frames a gRPC message', () => {

@@ -2,13 +2,15 @@
 // of this repository and starts its nodes itself, for every run anew.
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import type { Contender, Measured, Shape } from './contender.ts';
+import { type Contender, type Measured, type Shape, systems } from './contender.ts';
 
 const modules = fileURLToPath(new URL('../../../node_modules', import.meta.url));
+/** What it calls the kinds that it has: its client gathers (`co`), sends frames, or calls. */
+const modes: Readonly<Partial<Record<Shape['kind'], string>>> = { singles: 'co', frames: 'stream', unary: 'unary' };
 const WINDOW_BYTES = 8 * 1024 * 1024;
 
 export class Prototype implements Contender {
-  readonly name = 'bare prototype';
+  readonly name = systems.prototype;
   readonly flush = 'fdatasync before the answer';
   readonly programs = {};
   readonly pids: readonly number[] = [];
@@ -21,8 +23,9 @@ export class Prototype implements Contender {
 
   async start(): Promise<void> {}
 
-  async run({ kind, inFlight, batch, sizeBytes, warmUpMs, durationMs }: Shape): Promise<Measured> {
-    const mode = { singles: 'co', frames: 'stream', unary: 'unary' }[kind];
+  async run({ kind, inFlight, batch, sizeBytes, warmUpMs, durationMs, ...rest }: Shape): Promise<Measured | undefined> {
+    const mode = modes[kind];
+    if (mode === undefined || rest.halfOf !== undefined) return undefined;
     const config = {
       ...{ mode, B: batch, win: inFlight, ackBatch: 1, fsync: 1, size: sizeBytes, followers: 2, clients: 1 },
       ...{ secs: durationMs / 1_000, warm: warmUpMs },
@@ -40,7 +43,7 @@ export class Prototype implements Contender {
     const line = out.split('\n').find((one) => one.startsWith('{'));
     if (line === undefined) throw new Error(`the prototype said ${out}`);
     const { mps, p50, p99 } = JSON.parse(line) as { mps: number; p50: number; p99: number };
-    return { messagesPerSecond: mps, p50Ms: p50, p99Ms: p99 };
+    return { messagesPerSecond: mps, p50Ms: p50, p99Ms: p99, failures: 0 };
   }
 
   async stop(): Promise<void> {}

@@ -9,7 +9,17 @@ import { type ChannelModel, type ConfirmChannel, connect } from 'amqplib';
 import { drive } from '../../../src/bench/drive.ts';
 import { Meter } from '../../../src/bench/meter.ts';
 import { freePorts } from '../../../src/server/ports.ts';
-import { type Contender, type Measured, NODES, Processes, pathOf, type Shape, tryUntil } from './contender.ts';
+import {
+  type Contender,
+  failuresIn,
+  type Measured,
+  NODES,
+  Processes,
+  pathOf,
+  type Shape,
+  systems,
+  tryUntil,
+} from './contender.ts';
 
 const START_MS = 60_000;
 const QUEUE = 'bench';
@@ -32,7 +42,7 @@ interface Ports {
 }
 
 export class Rabbit implements Contender {
-  readonly name = 'RabbitMQ quorum queue';
+  readonly name = systems.rabbitmq;
   readonly flush = 'fsync of its log before the confirm';
   readonly programs = { 'rabbitmq-server': 'rabbitmq-server', epmd: 'erlang-base' };
   readonly #processes = new Processes();
@@ -72,8 +82,8 @@ export class Rabbit implements Contender {
     });
   }
 
-  async run({ kind, inFlight, sizeBytes, warmUpMs, durationMs }: Shape): Promise<Measured | undefined> {
-    if (kind !== 'singles') return undefined;
+  async run({ kind, inFlight, sizeBytes, warmUpMs, durationMs, halfOf }: Shape): Promise<Measured | undefined> {
+    if (kind !== 'singles' || halfOf !== undefined) return undefined;
     this.#processes.assertRunning();
     const channel = this.#channel!;
     await channel.purgeQueue(QUEUE);
@@ -86,10 +96,10 @@ export class Rabbit implements Contender {
         channel.publish('', QUEUE, body, { persistent: true }, (error: unknown) => answered(error ?? null, 1));
       },
     });
-    const { messagesPerSecond, latencyMs } = meter.figures();
+    const { messages, messagesPerSecond, latencyMs, failed } = meter.figures();
     const { messageCount } = await channel.checkQueue(QUEUE);
-    if (messageCount < meter.figures().messages) throw new Error('RabbitMQ confirmed more than it stored');
-    return { messagesPerSecond, p50Ms: latencyMs.p50, p99Ms: latencyMs.p99 };
+    if (messageCount < messages) throw new Error('RabbitMQ confirmed more than it stored');
+    return { messagesPerSecond, p50Ms: latencyMs.p50, p99Ms: latencyMs.p99, failures: failuresIn(failed) };
   }
 
   async stop(): Promise<void> {

@@ -1,24 +1,29 @@
 // TLedger itself: its built program, loaded by `tledger bench` in a process of its own, single calls by h2load.
-
+import type { BenchReport } from '../../../src/bench/load.ts';
 import { TLedgerClient } from '../../../src/client/index.ts';
 import { encodeMessageRecord } from '../../../src/format/message.ts';
 import type { LocalCluster } from '../../../src/server/local_cluster.ts';
 import { ledgerService } from '../../../src/wire/services.ts';
 import { builtCluster } from '../built.ts';
 import { tledgerBench } from '../tledger_bench.ts';
-import type { Contender, Measured, Shape } from './contender.ts';
+import { type Contender, failuresIn, type Measured, type Shape, systems } from './contender.ts';
 import { h2load } from './h2load.ts';
 
 const TOPIC = 'bench';
 const QUEUES = 4;
+/** Log that each node keeps: a long comparison writes more than a disk may hold. */
+const RETENTION = '4GiB';
+/** What a consumer is to read is stored first, for so long. */
+const FILL_MS = 2_000;
 
 export class TLedger implements Contender {
-  readonly name = 'TLedger';
+  readonly name = systems.tledger;
   readonly flush: string;
   readonly programs = { h2load: 'nghttp2-client' };
   readonly #policy: 'sync' | 'async';
   #directory = '';
   #cluster: LocalCluster | undefined;
+  #fills = 0;
 
   constructor(policy: 'sync' | 'async') {
     this.#policy = policy;
@@ -32,38 +37,76 @@ export class TLedger implements Contender {
 
   async start(directory: string): Promise<void> {
     this.#directory = directory;
-    this.#cluster = await (await builtCluster()).start({ settings: { flush: this.#policy } });
+    const settings = { flush: this.#policy, retentionBytes: RETENTION };
+    this.#cluster = await (await builtCluster()).start({ settings });
     await this.#cluster.waitForLeader();
     const client = new TLedgerClient({ endpoints: this.#cluster.endpoints });
     await client.admin.createTopic(TOPIC, { queues: QUEUES });
     await client.close();
   }
 
-  async run(shape: Shape): Promise<Measured | undefined> {
-    if (shape.kind === 'unary') return this.#unary(shape);
-    const { inFlight, batch, sizeBytes, warmUpMs, durationMs } = shape;
-    const load = ['append', '--in-flight', inFlight, '--batch', batch, '--size', sizeBytes, '--topic', TOPIC];
-    const times = ['--warm-up', `${warmUpMs}ms`, '--duration', `${durationMs}ms`];
-    const { messagesPerSecond, latencyMs } = await tledgerBench(this.#cluster!.endpoints, [...load, ...times]);
-    return { messagesPerSecond, p50Ms: latencyMs.p50, p99Ms: latencyMs.p99 };
+  async run(shape: Shape): Promise<Measured> {
+    switch (shape.kind) {
+      case 'singles':
+      case 'frames':
+        return this.#append(shape);
+      case 'unary':
+        return this.#unary(shape, [await this.#leader()]);
+      case 'spread':
+        return this.#unary(shape, this.#cluster!.endpoints);
+      case 'consume':
+        return this.#consume(shape);
+      case 'end-to-end':
+        return this.#endToEnd(shape);
+    }
   }
 
   async stop(): Promise<void> {
     await this.#cluster?.stop();
   }
 
-  async #unary(shape: Shape): Promise<Measured> {
+  async #append(shape: Shape): Promise<Measured> {
+    const { inFlight, ratePerSecond, batch, sizeBytes } = shape;
+    const loop = ratePerSecond === undefined ? ['--in-flight', inFlight] : ['--rate', ratePerSecond];
+    const report = await this.#bench(shape, 'append', ...loop, '--batch', batch, '--size', sizeBytes);
+    return measuredOf(report);
+  }
+
+  /** A topic of its own for each run, so that all of it has just been stored. */
+  async #consume(shape: Shape): Promise<Measured> {
+    const topic = ['--topic', `consume-${++this.#fills}`];
+    const { batch, sizeBytes } = shape;
+    const fill = { ...shape, warmUpMs: 0, durationMs: FILL_MS };
+    await this.#bench(fill, 'append', '--batch', batch, '--size', sizeBytes, ...topic);
+    return measuredOf(await this.#bench(shape, 'consume', ...topic));
+  }
+
+  async #endToEnd(shape: Shape): Promise<Measured> {
+    const load = ['--rate', shape.ratePerSecond!, '--size', shape.sizeBytes, '--topic', 'end-to-end'];
+    const report = await this.#bench(shape, 'end-to-end', ...load);
+    return { ...measuredOf(report), p50Ms: report.deliveryMs!.p50, p99Ms: report.deliveryMs!.p99 };
+  }
+
+  #bench({ warmUpMs, durationMs }: Shape, ...load: (string | number)[]): Promise<BenchReport> {
+    const times = ['--warm-up', `${warmUpMs}ms`, '--duration', `${durationMs}ms`];
+    return tledgerBench(this.#cluster!.endpoints, [...load, ...times]);
+  }
+
+  async #unary(shape: Shape, addresses: readonly string[]): Promise<Measured> {
     const body = Buffer.alloc(shape.sizeBytes, 'x');
     const records = encodeMessageRecord({ topic: TOPIC, queueId: 0, body, bornAtMs: Date.now() });
     const request = { topic: TOPIC, queue: 0, producerId: '', sequence: 0, records };
     const { path, requestSerialize } = ledgerService.append;
-    const { nodeId } = await this.#cluster!.waitForLeader();
-    const leader = this.#cluster!.members.find((member) => member.nodeId === nodeId)!.clientAddress;
     const before = await this.#stored();
-    const found = await h2load(leader, path, requestSerialize(request), shape, this.#directory);
+    const found = await h2load(addresses, path, requestSerialize(request), shape, this.#directory);
     const stored = (await this.#stored()) - before;
     if (stored < found.succeeded) throw new Error(`TLedger answered ${found.succeeded} calls and stored ${stored}`);
     return found;
+  }
+
+  async #leader(): Promise<string> {
+    const { nodeId } = await this.#cluster!.waitForLeader();
+    return this.#cluster!.members.find((member) => member.nodeId === nodeId)!.clientAddress;
   }
 
   async #stored(): Promise<number> {
@@ -72,4 +115,8 @@ export class TLedger implements Contender {
     await client.close();
     return ranges.reduce((sum, { maxOffset }) => sum + Number(maxOffset), 0);
   }
+}
+
+function measuredOf({ messagesPerSecond, latencyMs, failed }: BenchReport): Measured {
+  return { messagesPerSecond, p50Ms: latencyMs.p50, p99Ms: latencyMs.p99, failures: failuresIn(failed) };
 }

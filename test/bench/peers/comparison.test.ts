@@ -1,0 +1,173 @@
+// What a comparison makes of what it measures: its rows, its turns, its medians and its verdicts.
+import { expect } from 'chai';
+import { type Goal, isMet } from '../goals.ts';
+import { type Contender, type Measured, type Shape, systems } from './contender.ts';
+import { type Row, ratedBy, runRounds } from './rounds.ts';
+import { shapesOf } from './shapes.ts';
+import { goalsOf, machineText, middlesOf, rowsTable } from './verdicts.ts';
+
+const measured = (messagesPerSecond: number, p50Ms = 1, p99Ms = 2, failures = 0): Measured => {
+  return { messagesPerSecond, p50Ms, p99Ms, failures };
+};
+
+function row(shape: string, system: string, ...rates: number[]): Row {
+  return { shape, system, flush: 'fsync', rounds: rates.map((rate) => measured(rate)) };
+}
+
+/** Notes its turns; has no shapes but those of `kinds`. */
+class Fake implements Contender {
+  readonly flush = 'never';
+  readonly programs = {};
+  readonly pids: readonly number[];
+  readonly name: string;
+  readonly #turns: string[];
+  readonly #kinds: readonly Shape['kind'][];
+
+  constructor(name: string, turns: string[], kinds: readonly Shape['kind'][], pids: readonly number[] = []) {
+    [this.name, this.#turns, this.#kinds, this.pids] = [name, turns, kinds, pids];
+  }
+
+  async start(): Promise<void> {}
+
+  async run({ name, kind, ratePerSecond }: Shape): Promise<Measured | undefined> {
+    if (!this.#kinds.includes(kind)) return undefined;
+    this.#turns.push(`${this.name} ${name}${ratePerSecond === undefined ? '' : ` at ${ratePerSecond}`}`);
+    return measured(1_000 + this.#turns.length);
+  }
+
+  async stop(): Promise<void> {}
+}
+
+describe('bench: comparison', () => {
+  const options = { seconds: 2, sizeBytes: 512 };
+
+  it('has every row of the given size and length, if nothing else is wanted', () => {
+    const shapes = shapesOf(options);
+    expect(new Set(shapes.map(({ name }) => name)).size).to.equal(shapes.length);
+    expect(new Set(shapes.map(({ durationMs }) => durationMs))).to.deep.equal(new Set([2_000]));
+    const sizes = Object.fromEntries(shapes.map(({ name, sizeBytes }) => [name, sizeBytes]));
+    expect(sizes).to.include({ 'singles-1': 512, 'frames-100b': 100, 'frames-16k': 16_384 });
+  });
+
+  it('brings the row along that another one goes by, and refuses what there is not', () => {
+    const names = shapesOf({ ...options, only: ['consume', 'open-frames'] }).map(({ name }) => name);
+    expect(names).to.deep.equal(['frames-256', 'open-frames', 'consume']);
+    expect(() => shapesOf({ ...options, only: ['frames-7'] })).to.throw(/--only frames-7: there are singles-1, /);
+  });
+
+  it('takes turns, and goes by half of what was reached so far', async () => {
+    const turns: string[] = [];
+    const contenders = [
+      new Fake(systems.tledger, turns, ['frames', 'consume'], [process.pid]),
+      new Fake(systems.prototype, turns, ['frames']),
+    ];
+    const shapes = shapesOf({ ...options, only: ['frames-256', 'open-frames', 'consume'] });
+    const told: string[] = [];
+    const { rows, footprints } = await runRounds(contenders, shapes, 2, ({ round, system, shape }) => {
+      told.push(`${round} ${system} ${shape}`);
+    });
+    const round = (rate: number) => [
+      'TLedger frames-256',
+      'bare prototype frames-256',
+      `TLedger open-frames at ${rate}`,
+      `bare prototype open-frames at ${rate}`,
+      'TLedger consume',
+    ];
+    // TLedger's frames-256 were turn 1 and turn 6: 1,001 and 1,006.
+    expect(turns).to.deep.equal([...round(501), ...round(502)]);
+    expect(told).to.have.length(10);
+    expect(told[5]).to.equal('2 TLedger frames-256');
+    const own = rows.filter(({ system }) => system === systems.tledger);
+    expect(own.map((one) => [one.shape, ...one.rounds.map((two) => two.messagesPerSecond)])).to.deep.equal([
+      ['frames-256', 1_001, 1_006],
+      ['open-frames', 1_003, 1_008],
+      ['consume', 1_005, 1_010],
+    ]);
+    expect(footprints.map(({ system }) => system)).to.deep.equal([systems.tledger]);
+    expect(footprints[0]!.memoryMegabytes[0]).to.be.greaterThan(10);
+  });
+
+  it('does not guess the peak that a row goes by', () => {
+    const [shape] = shapesOf({ ...options, only: ['open-singles'] }).filter(({ halfOf }) => halfOf !== undefined);
+    expect(() => ratedBy(shape!, [row('singles-1024', systems.etcd, 5)])).to.throw(/which was not measured/);
+  });
+
+  it('compares medians, not the best rounds', () => {
+    const middles = middlesOf([
+      row('singles-128', systems.tledger, 90, 30, 1_000),
+      row('singles-128', systems.nats, 60, 61, 59),
+      row('unary-128', systems.etcd, 7),
+    ]);
+    expect(middles.map((one) => one.messagesPerSecond)).to.deep.equal([90, 60, 7]);
+    expect(middles.map((one) => one.tledgerRatio)).to.deep.equal([1, 1.5, null]);
+    expect(rowsTable(middles)).to.match(/NATS JetStream R3 │ +60 │ +1.00 │ +2.00 │ +x 1.5 │ fsync/);
+  });
+
+  const verdictsOf = (rows: Row[], memoryMegabytes: number[] = []): Record<string, string> => {
+    const footprints = [{ system: systems.tledger, idleCpuPercent: 0, idleCpuPercentMost: 0, memoryMegabytes }];
+    const text = (goal: Goal): string => {
+      const verdict = goal.least === undefined && goal.most === undefined ? [] : [isMet(goal) ? 'met' : 'missed'];
+      return [goal.value, ...verdict].join(' ');
+    };
+    return Object.fromEntries(goalsOf({ rows, footprints }).map((goal) => [goal.what, text(goal)]));
+  };
+
+  it('holds frames against the prototype and against the best that others reached in any shape', () => {
+    const rows = [
+      row('frames-256', systems.tledger, 150),
+      row('frames-256', systems.prototype, 200),
+      row('singles-128', systems.nats, 40),
+      row('singles-1024', systems.nats, 50),
+      row('unary-128', systems.etcd, 31),
+    ];
+    expect(verdictsOf(rows)).to.deep.include({
+      'frames-256': '150',
+      '  of the bare prototype': '0.75 met',
+      "  of NATS's best": '3 met',
+      "  of etcd's best": '4.84 missed',
+    });
+  });
+
+  for (const [what, rows, verdict] of [
+    ['  of NATS', [row('singles-128', systems.tledger, 129), row('singles-128', systems.nats, 100)], '1.29 missed'],
+    ['  of etcd', [row('unary-128', systems.tledger, 130), row('unary-128', systems.etcd, 100)], '1.3 met'],
+    [
+      'unary-spread of unary-128',
+      [row('unary-spread', systems.tledger, 110), row('unary-128', systems.tledger, 100)],
+      '1.1 met',
+    ],
+    ['singles-1: p50', [row('singles-1', systems.tledger, 9)], '1 met'],
+    ["  of etcd's", [row('singles-1', systems.tledger, 9), row('singles-1', systems.etcd, 1)], '1 met'],
+    ['open-frames: p99', [row('open-frames', systems.tledger, 9)], '2 met'],
+    ['consume', [row('consume', systems.tledger, 299_999)], '299999 missed'],
+    ['end-to-end: p50', [row('end-to-end', systems.tledger, 1)], '1 met'],
+  ] as const) {
+    it(`finds for ${what.trim()} that it is ${verdict}`, () => {
+      expect(verdictsOf([...rows])).to.include({ [what]: verdict });
+    });
+  }
+
+  it('says nothing of what was not measured, and tells memory and failures', () => {
+    const failing = { ...row('consume', systems.tledger), rounds: [measured(400_000, 0, 0, 3), measured(1, 0, 0, 4)] };
+    expect(verdictsOf([failing], [400, 401])).to.deep.equal({
+      consume: '200001 missed',
+      'most memory of node 0': '400 met',
+      'most memory of node 1': '401 missed',
+      'requests that failed': '7 missed',
+    });
+  });
+
+  it('tells who else used the machine', () => {
+    const footprints = [
+      { system: 'etcd', idleCpuPercent: 2.7, idleCpuPercentMost: 4.6, memoryMegabytes: [181, 177] },
+      { system: 'NATS', idleCpuPercent: 0, idleCpuPercentMost: 0.8, memoryMegabytes: [43] },
+    ];
+    expect(machineText({ footprints, othersCpuPercent: 52.6 })).to.equal(
+      [
+        'of one core while others were measured: etcd 2.7 % (most 4.6 %), NATS 0 % (most 0.8 %)',
+        'most memory of each process, MB: etcd 181 177, NATS 43',
+        'of the machine, processes of others took 52.6 %',
+      ].join('\n'),
+    );
+  });
+});

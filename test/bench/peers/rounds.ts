@@ -1,0 +1,134 @@
+// Rounds of a comparison: every shape at every system in turn, A B C A B C, so that what else the machine does hits all
+// alike; and what the systems that are not measured, and everybody else, take of the machine meanwhile.
+import { cpus } from 'node:os';
+import { median } from '../../../src/server/demo/gap_meter.ts';
+import { cpuMsOf, machineCpuMs, memoryOf, ownCpuMs } from '../processes.ts';
+import { type Contender, type Measured, type Shape, systems } from './contender.ts';
+
+/** All that was measured of one shape at one system, a round each. */
+export interface Row {
+  readonly shape: string;
+  readonly system: string;
+  readonly flush: string;
+  readonly rounds: Measured[];
+}
+
+/** What a system took while others were measured, and its memory. */
+export interface Footprint {
+  readonly system: string;
+  /** Of one core, in percent: while another system was measured, in the middle and at most. */
+  readonly idleCpuPercent: number;
+  readonly idleCpuPercentMost: number;
+  /** Of each of its processes, at most, in 10^6 bytes. */
+  readonly memoryMegabytes: readonly number[];
+}
+
+/** What a comparison found. */
+export interface Found {
+  readonly rows: readonly Row[];
+  readonly footprints: readonly Footprint[];
+  /** Of all cores, in percent: what processes took that have nothing to do with the comparison. */
+  readonly othersCpuPercent: number;
+}
+
+/** Told of each measurement. */
+export interface Progress {
+  readonly round: number;
+  readonly shape: string;
+  readonly system: string;
+  readonly measured: Measured;
+  readonly remainingSeconds: number;
+}
+
+/** Runs all rounds. @throws Error what a contender throws. */
+export async function runRounds(
+  contenders: readonly Contender[],
+  shapes: readonly Shape[],
+  rounds: number,
+  onMeasured: (progress: Progress) => void,
+): Promise<Found> {
+  const rows = new Map<string, Row>();
+  const meter = new MachineMeter(contenders);
+  const turns = Array.from({ length: rounds }, (_, at) => at + 1).flatMap((round) =>
+    shapes.flatMap((shape) => contenders.map((contender) => ({ round, shape, contender }))),
+  );
+  const beganAtMs = performance.now();
+  for (const [at, { round, shape, contender }] of turns.entries()) {
+    const { name: system, flush } = contender;
+    const measured = await meter.during(contender, () => contender.run(ratedBy(shape, [...rows.values()])));
+    if (measured === undefined) continue;
+    const key = `${shape.name} ${system}`;
+    if (!rows.has(key)) rows.set(key, { shape: shape.name, system, flush, rounds: [] });
+    rows.get(key)!.rounds.push(measured);
+    const passedMs = performance.now() - beganAtMs;
+    const remainingSeconds = Math.round(((passedMs / (at + 1)) * (turns.length - at - 1)) / 1_000);
+    onMeasured({ round, shape: shape.name, system, measured, remainingSeconds });
+  }
+  const ordered = shapes.flatMap(({ name }) => [...rows.values()].filter(({ shape }) => shape === name));
+  return { rows: ordered, ...meter.figures() };
+}
+
+/** The shape at the rate that it goes by, if it goes by what another one reached so far. */
+export function ratedBy(shape: Shape, rows: readonly Row[]): Shape {
+  if (shape.halfOf === undefined) return shape;
+  const peak = rows.find((row) => row.shape === shape.halfOf && row.system === systems.tledger);
+  if (peak === undefined) throw new Error(`${shape.name} goes by ${shape.halfOf}, which was not measured`);
+  const rate = median(peak.rounds.map(({ messagesPerSecond }) => messagesPerSecond))!;
+  return { ...shape, ratePerSecond: Math.max(1, Math.round(rate / 2)) };
+}
+
+/** Sees who uses the processors. */
+class MachineMeter {
+  readonly #contenders: readonly Contender[];
+  readonly #idlePercents = new Map<string, number[]>();
+  readonly #beganAtMs = performance.now();
+  readonly #before: number;
+
+  constructor(contenders: readonly Contender[]) {
+    this.#contenders = contenders;
+    this.#before = this.#othersCpuMs();
+  }
+
+  /** Lets `contender` be measured, and sees what all others do meanwhile. */
+  async during<Result>(contender: Contender, run: () => Promise<Result>): Promise<Result> {
+    const idle = this.#contenders.filter((one) => one !== contender && one.pids.length > 0);
+    const before = idle.map(cpuMsOfAll);
+    const beganAtMs = performance.now();
+    const result = await run();
+    const passedMs = performance.now() - beganAtMs;
+    for (const [at, one] of idle.entries()) {
+      const percents = this.#idlePercents.get(one.name) ?? [];
+      percents.push((100 * (cpuMsOfAll(one) - before[at]!)) / passedMs);
+      this.#idlePercents.set(one.name, percents);
+    }
+    return result;
+  }
+
+  figures(): Omit<Found, 'rows'> {
+    const passedMs = performance.now() - this.#beganAtMs;
+    const footprints = this.#contenders
+      .filter(({ pids }) => pids.length > 0)
+      .map(({ name: system, pids }) => {
+        const percents = this.#idlePercents.get(system) ?? [];
+        return {
+          system,
+          idleCpuPercent: tenths(median(percents) ?? 0),
+          idleCpuPercentMost: tenths(Math.max(0, ...percents)),
+          memoryMegabytes: pids.map((pid) => memoryOf(pid, 'VmHWM')),
+        };
+      });
+    const others = (this.#othersCpuMs() - this.#before) / passedMs / cpus().length;
+    return { footprints, othersCpuPercent: tenths(100 * Math.max(0, others)) };
+  }
+
+  /** Of all processes but ours: what we started and has ended counts as ours once it has. */
+  #othersCpuMs(): number {
+    return machineCpuMs() - ownCpuMs() - this.#contenders.reduce((sum, one) => sum + cpuMsOfAll(one), 0);
+  }
+}
+
+function cpuMsOfAll({ pids }: Contender): number {
+  return pids.reduce((sum, pid) => sum + cpuMsOf(pid), 0);
+}
+
+const tenths = (value: number): number => Number(value.toFixed(1));
