@@ -56,6 +56,12 @@ const questions: ReadonlySet<string> = new Set(
   ].map(({ path }) => path),
 );
 
+/**
+ * With less time left no attempt is begun that could make a certain refusal uncertain: cut short by the deadline it would
+ * leave nobody the wiser about its effects.
+ */
+const ATTEMPT_MS_MIN = 100;
+
 /** How one call behaves. */
 export interface CallOptions {
   /** Milliseconds for the call, retries included. */
@@ -255,7 +261,9 @@ export class Cluster {
         }
       }
       const delayMs = backoff.next();
-      if (options.signal?.aborted || Date.now() + delayMs >= untilMs) throw finalFailure(last, mayHaveHappened);
+      const isCertain = effects !== 'none' && !mayHaveHappened;
+      const lastMs = isCertain ? untilMs - ATTEMPT_MS_MIN : untilMs;
+      if (options.signal?.aborted || Date.now() + delayMs >= lastMs) throw finalFailure(last, mayHaveHappened);
       await sleep(delayMs, options.signal);
     }
   }

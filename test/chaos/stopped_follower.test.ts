@@ -17,12 +17,12 @@ const CONVERGED_WITHIN_MS = 30_000;
 const SAMPLE_MS = 100;
 /** The default of `inflightBytesMax`. */
 const WINDOW_BYTES = 16 * MIB;
-/** The window, and what a garbage collector leaves lying about. */
-const GROWTH_BYTES_MAX = WINDOW_BYTES + 40 * MIB;
+/** The window, and what a garbage collector leaves lying about: on a busy machine it comes later. */
+const GROWTH_BYTES_MAX = WINDOW_BYTES + 100 * MIB;
 const GOODPUT_SHARE_MIN = 0.6;
 
 describe('a follower that stands still for 20 s under load', function () {
-  this.timeout(120_000);
+  this.timeout(180_000);
 
   let cluster: LocalCluster;
   let client: TLedgerClient;

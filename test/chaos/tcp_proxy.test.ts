@@ -29,7 +29,7 @@ class End {
   }
 
   async expectText(text: string): Promise<void> {
-    await until(() => this.text.length >= text.length, 2_000);
+    await until(() => this.text.length >= text.length, 20_000);
     expect(this.text).to.equal(text);
   }
 }
@@ -65,7 +65,7 @@ describe('a TCP proxy of the chaos network', () => {
 
   async function connected(): Promise<readonly [End, End]> {
     const inner = dial();
-    await until(() => accepted.length === 1, 2_000);
+    await until(() => accepted.length === 1, 20_000);
     return [inner, accepted[0]!];
   }
 
@@ -73,10 +73,10 @@ describe('a TCP proxy of the chaos network', () => {
     const [inner, outer] = await connected();
     inner.socket.end('there');
     await outer.expectText('there');
-    await until(() => outer.isEnded, 2_000);
+    await until(() => outer.isEnded, 20_000);
     outer.socket.end('and back');
     await inner.expectText('and back');
-    await until(() => inner.isEnded, 2_000);
+    await until(() => inner.isEnded, 20_000);
     expect([inner.isEnded, outer.isEnded]).to.deep.equal([true, true]);
     expect(way.trace).to.deep.equal({ held: 0, delayed: 0, resets: 0 });
   });
@@ -96,7 +96,7 @@ describe('a TCP proxy of the chaos network', () => {
       expect(way.trace.held).to.be.greaterThan(0);
       heal();
       await to.expectText('one two');
-      await until(() => to.isEnded, 2_000);
+      await until(() => to.isEnded, 20_000);
       expect(to.isEnded).to.equal(true);
     });
   }
@@ -121,7 +121,7 @@ describe('a TCP proxy of the chaos network', () => {
     expect(accepted).to.have.length(0);
     expect([inner.isEnded, inner.isReset]).to.deep.equal([false, false]);
     heal();
-    await until(() => accepted.length === 1, 2_000);
+    await until(() => accepted.length === 1, 20_000);
     await accepted[0]!.expectText('hello');
   });
 
@@ -141,7 +141,7 @@ describe('a TCP proxy of the chaos network', () => {
   it('resets both ends', async () => {
     const [inner, outer] = await connected();
     way.reset();
-    await until(() => inner.isReset && outer.isReset, 2_000);
+    await until(() => inner.isReset && outer.isReset, 20_000);
     expect([inner.isReset, outer.isReset]).to.deep.equal([true, true]);
     expect(way.trace.resets).to.equal(2);
   });
@@ -149,7 +149,7 @@ describe('a TCP proxy of the chaos network', () => {
   it('resets whoever dials while nobody listens', async () => {
     await new Promise((resolve) => server.close(resolve));
     const inner = dial();
-    await until(() => inner.isReset, 2_000);
+    await until(() => inner.isReset, 20_000);
     expect(inner.isReset).to.equal(true);
     server = createServer();
     await new Promise<void>((resolve) => server.listen(0, resolve));
@@ -169,13 +169,13 @@ describe('a TCP proxy of the chaos network', () => {
     ways.set(first!, new Way()).set(second!, new Way());
     const heal = ways.get(first!)!.cut('forward');
     const [held, open, stranger] = await Promise.all([first!, second!, third!].map(dialFrom));
-    await until(() => accepted.length === 1 && stranger!.isReset, 2_000);
+    await until(() => accepted.length === 1 && stranger!.isReset, 20_000);
     open!.socket.write('here');
     await accepted[0]!.expectText('here');
     expect(stranger!.isReset).to.equal(true);
     expect([held!.isReset, accepted.length]).to.deep.equal([false, 1]);
     heal();
-    await until(() => accepted.length === 2, 2_000);
+    await until(() => accepted.length === 2, 20_000);
     expect(accepted).to.have.length(2);
     for (const one of ways.values()) one.close();
     await shared.close();
@@ -192,7 +192,7 @@ describe('a TCP proxy of the chaos network', () => {
     await pause(2 * ARRIVED_MS);
     expect(isSent).to.equal(false);
     heal();
-    await until(() => outer.text.length === bytes.length, 5_000);
+    await until(() => outer.text.length === bytes.length, 20_000);
     expect(outer.text.length).to.equal(bytes.length);
   });
 });

@@ -12,13 +12,13 @@ describe('cli: bench', () => {
   const directory = mkdtempSync(join(tmpdir(), 'tledger-bench-'));
 
   before(async function () {
-    this.timeout(60_000);
+    this.timeout(120_000);
     cluster = await LocalCluster.start();
     await cluster.waitForLeader();
     endpoints = ['--endpoints', cluster.endpoints.join(',')];
   });
   after(async () => {
-    await cluster.stop();
+    await cluster?.stop();
     rmSync(directory, { recursive: true });
   });
 
@@ -53,7 +53,7 @@ describe('cli: bench', () => {
     const { gapsMs } = await json('failover --transfers 1');
     expect(gapsMs).to.have.length(1);
     expect(gapsMs[0]).to.be.greaterThan(0);
-  }).timeout(30_000);
+  }).timeout(120_000);
 
   it('says what it measured in words, and draws it', async () => {
     const plot = join(directory, 'plot.svg');
@@ -63,7 +63,7 @@ describe('cli: bench', () => {
     );
     expect(stdout.toString()).to.match(/ {2}acknowledged {2}p50 [0-9.]+ ms .* max [0-9.]+ ms/);
     expect(readFileSync(plot, 'utf8')).to.match(/^<svg [\s\S]*messages a second[\s\S]*<\/svg>\n$/);
-  }).timeout(10_000);
+  });
 
   it('refuses at once what cannot be', async () => {
     for (const [line, exitCode, says] of [
@@ -78,7 +78,7 @@ describe('cli: bench', () => {
       expect(ended.exitCode, line).to.equal(exitCode);
       expect(ended.stderr, line).to.match(says);
     }
-  }).timeout(10_000);
+  });
 
   it('ends with what it has when it is interrupted', async () => {
     const interrupted = AbortSignal.timeout(700);
@@ -86,5 +86,5 @@ describe('cli: bench', () => {
     const ended = await run([...line.split(' '), ...endpoints], { interrupted });
     expect(ended.exitCode).to.equal(130);
     expect(ended.stdout.toString()).to.match(/^append: .*\n {2}[0-9,]+ messages\/s/);
-  }).timeout(10_000);
+  });
 });

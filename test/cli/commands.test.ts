@@ -1,7 +1,9 @@
 // Commands against a fake group, in this process: what they print, what they do, how they end.
 import { expect } from 'chai';
+import { WorkingTime } from '../chaos/working_time.ts';
 import { FakeGroup } from '../client/fake_server.ts';
-import { type Run, type RunOptions, run } from './harness.ts';
+import { until } from '../rpc/harness.ts';
+import { type Run, type RunOptions, run, runUntil } from './harness.ts';
 
 describe('cli: commands', () => {
   let group: FakeGroup;
@@ -12,7 +14,9 @@ describe('cli: commands', () => {
   afterEach(() => group.stop());
 
   const cli = (line: string, options: RunOptions = {}): Promise<Run> =>
-    run([...line.split(' '), '--endpoints', group.endpoints.join(','), '--timeout', '2000'], options);
+    run([...line.split(' '), '--endpoints', group.endpoints.join(','), '--timeout', '20000'], options);
+  /** Whether all queues are read by somebody who was not there before: what is put then is new to them. */
+  const readsAll = (before = 0): boolean => group.nodes.reduce((sum, { readers }) => sum + readers, 0) > before;
   const json = async (line: string, options: RunOptions = {}) => {
     const result = await cli(`${line} --format json`, options);
     if (!line.startsWith('produce')) expect(result.stderr).to.equal('');
@@ -60,8 +64,10 @@ describe('cli: commands', () => {
   it('message tail prints what comes until it is interrupted', async () => {
     const abort = new AbortController();
     group.put('t', 0, 'before');
-    setTimeout(() => group.put('t', 0, 'after'), 150);
-    const tail = await cli('message tail --topic t', { interrupted: abort.signal, onStdout: () => abort.abort() });
+    const tailing = cli('message tail --topic t', { interrupted: abort.signal, onStdout: () => abort.abort() });
+    await until(readsAll, 'it reads all queues');
+    group.put('t', 0, 'after');
+    const tail = await tailing;
     expect(tail.stdout.toString()).to.equal('0:1  after\n');
     expect(tail.exitCode).to.equal(0);
   });
@@ -190,10 +196,8 @@ describe('cli: commands', () => {
 
     it('report no leader as such, with 3', async () => {
       group.decide = () => ({ kind: 'refuse', code: 'NO_LEADER' });
-      const failed = await run(
-        ['produce', '--topic', 't', '--endpoints', group.endpoints.join(','), '--timeout', '200'],
-        { stdin: 'a\n' },
-      );
+      const line = ['produce', '--topic', 't', '--endpoints', group.endpoints.join(',')];
+      const failed = await runUntil(({ exitCode }) => exitCode === 3, line, { stdin: 'a\n' });
       expect(failed.exitCode).to.equal(3);
       expect(failed.stderr).to.match(/^0 acknowledged, 1 failed/);
     });
@@ -214,18 +218,22 @@ describe('cli: commands', () => {
       expect(some.stdout.toString()).to.equal('m3\nm4\n');
       const none = await cli('consume --topic t --queue 0 --from latest');
       expect([none.exitCode, none.stdout.toString()]).to.deep.equal([0, '']);
-      setTimeout(() => group.put('t', 0, 'new'), 150);
-      const followed = await cli('consume --topic t --from latest --follow --count 1');
+      const before = group.nodes.reduce((sum, { readers }) => sum + readers, 0);
+      const following = cli('consume --topic t --from latest --follow --count 1');
+      await until(() => readsAll(before), 'it reads all queues');
+      group.put('t', 0, 'new');
+      const followed = await following;
       expect(followed.stdout.toString()).to.equal('new\n');
     });
 
     it('read without a leader only what is asked for as stale', async () => {
       group.put('t', 0, 'x');
       group.lead(undefined);
-      const endpoints = ['--endpoints', group.endpoints.join(','), '--timeout', '200'];
+      const endpoints = ['--endpoints', group.endpoints.join(',')];
       for (const line of ['consume --topic t', 'topic list', 'topic describe t']) {
-        expect((await run([...line.split(' '), ...endpoints])).exitCode, line).to.equal(3);
-        expect((await run([...line.split(' '), '--stale', ...endpoints])).exitCode, `${line} --stale`).to.equal(0);
+        const refused = await runUntil(({ exitCode }) => exitCode === 3, [...line.split(' '), ...endpoints]);
+        expect(refused.exitCode, line).to.equal(3);
+        expect((await cli(`${line} --stale`)).exitCode, `${line} --stale`).to.equal(0);
       }
     });
 
@@ -243,24 +251,28 @@ describe('cli: commands', () => {
         cli('produce --topic t --queue 0', { stdin: 'a\n' }),
         cli('produce --topic t --queue 1 --no-progress', { stdin: 'a\n' }),
       ]);
-      expect(shown.stderr).to.match(/^0 acknowledged.*\n1 acknowledged.*\n$/);
+      expect(shown.stderr).to.match(/^(0 acknowledged.*\n)+1 acknowledged.*\n$/);
       expect(silent.stderr).to.match(/^1 acknowledged.*\n$/);
-    }).timeout(5_000);
+    });
 
     it('end with 130 and the truth when they are interrupted', async () => {
-      group.decide = () => ({ kind: 'silence' });
-      const interrupted = AbortSignal.timeout(300);
-      const startedAtMs = performance.now();
+      const interrupt = new AbortController();
+      group.decide = () => {
+        setTimeout(() => interrupt.abort(), 100);
+        return { kind: 'silence' };
+      };
       const endpoints = ['--endpoints', group.endpoints.join(','), '--format', 'json'];
-      const stopped = await run(['produce', '--topic', 't', ...endpoints], { stdin: 'a\n', interrupted });
+      const options = { stdin: 'a\n', interrupted: interrupt.signal };
+      const time = new WorkingTime();
+      const stopped = await run(['produce', '--topic', 't', ...endpoints], options);
+      expect(time.end()).to.be.below(4_000);
       expect(stopped.exitCode).to.equal(130);
       expect(stopped.stderr).not.to.include('tledger:');
       expect(JSON.parse(stopped.stdout.toString())).to.include({ acknowledged: 0, unknown: 1, failed: 0 });
-      expect(performance.now() - startedAtMs).to.be.below(4_000);
       group.put('t', 0, 'x');
       const aborted = await run(['consume', '--topic', 't', ...endpoints], { interrupted: AbortSignal.abort() });
       expect(aborted.exitCode).to.equal(130);
-    }).timeout(8_000);
+    });
   });
 
   it('say wrong usage with 2, and what was expected', async () => {
@@ -307,7 +319,8 @@ describe('cli: commands', () => {
       `tledger: none of ${dead.join(', ')} can be reached (${causes}) (UNREACHABLE)`,
     ]);
     group.lead(undefined);
-    const leaderless = await cli('topic list');
+    const line = ['topic', 'list', '--endpoints', group.endpoints.join(','), '--timeout', '2000'];
+    const leaderless = await run(line);
     expect(leaderless.stderr).to.match(/^waiting: 127\.0\.0\.1:\d+: The group has no leader at the moment\.\n/);
   });
 

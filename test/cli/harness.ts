@@ -43,6 +43,19 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   return { exitCode, stdout: Buffer.concat(out), stderr: Buffer.concat(err).toString() };
 }
 
+/** With longer and longer `--timeout` until it ends as it should: for what is told when the time is up. */
+export async function runUntil(
+  isSo: (run: Run) => boolean,
+  argv: readonly string[],
+  options?: RunOptions,
+): Promise<Run> {
+  for (const timeoutMs of [200, 1_000, 5_000]) {
+    const ended = await run([...argv, '--timeout', String(timeoutMs)], options);
+    if (isSo(ended)) return ended;
+  }
+  return run([...argv, '--timeout', '20000'], options);
+}
+
 /** The same bytes in pieces of uneven size, as a pipe would give them. */
 export function* chunksOf(bytes: Buffer, sizes: readonly number[] = [7, 1, 64, 3]): Generator<Buffer> {
   for (let at = 0, turn = 0; at < bytes.length; turn++) {

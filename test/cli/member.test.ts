@@ -2,7 +2,8 @@
 import { expect } from 'chai';
 import type { ChangeMembershipRequest } from '../../src/wire/admin_messages.ts';
 import { FakeGroup, memberOf } from '../client/fake_server.ts';
-import { type Run, type RunOptions, run } from './harness.ts';
+import { until } from '../rpc/harness.ts';
+import { type Run, type RunOptions, run, runUntil } from './harness.ts';
 
 describe('cli: member', () => {
   let group: FakeGroup;
@@ -19,7 +20,9 @@ describe('cli: member', () => {
   afterEach(() => group.stop());
 
   const cli = (line: string, options: RunOptions = {}): Promise<Run> =>
-    run([...line.split(' '), '--endpoints', group.endpoints.join(','), '--timeout', '2000'], options);
+    run([...line.split(' '), '--endpoints', group.endpoints.join(','), '--timeout', '20000'], options);
+  /** That a command has asked at least once how far the change is. */
+  const hasAsked = () => group.nodes.some(({ unaryCalls }) => unaryCalls.includes('clusterStatus'));
 
   const where = '--peer p:1 --client c:2';
   const none = { nodeId: '', clientAddress: '', peerAddress: '', learnerOnly: false, replaces: '', force: false };
@@ -75,6 +78,7 @@ describe('cli: member', () => {
 
   it('add says on stderr what it waits for, and ends when the node is a voter', async () => {
     const adding = cli(`member add n3 ${where} --format json`);
+    await until(hasAsked, 'it has asked');
     setTimeout(() => group.setMembers(group.membership.members.map((one) => ({ ...one, role: 'voter' }))), 400);
     const { exitCode, stdout, stderr } = await adding;
     expect(stderr).to.equal('n3 is a learner, but does not answer at p:1: it is away\n');
@@ -85,16 +89,18 @@ describe('cli: member', () => {
   });
 
   it('add ends with 130 when it is interrupted, with 1 when its time is up, and the change goes on', async () => {
-    const interrupted = await cli(`member add n3 ${where}`, { interrupted: AbortSignal.timeout(300) });
+    const interrupt = new AbortController();
+    const interrupting = cli(`member add n3 ${where}`, { interrupted: interrupt.signal });
+    await until(hasAsked, 'it has asked');
+    setTimeout(() => interrupt.abort(), 300);
+    const interrupted = await interrupting;
     expect(interrupted.exitCode).to.equal(130);
     expect(interrupted.stderr).to.equal(
       'n3 is a learner, but does not answer at p:1: it is away\n' +
         'the change goes on; "tledger member cancel" takes it back\n',
     );
-    const late = await run(
-      ['member', 'promote', 'n3', '--endpoints', group.endpoints.join(','), '--timeout', '300'],
-      {},
-    );
+    const isTold = ({ stderr }: Run) => stderr.includes('goes on: n3');
+    const late = await runUntil(isTold, ['member', 'promote', 'n3', '--endpoints', group.endpoints.join(',')]);
     expect(late.exitCode).to.equal(1);
     expect(late.stderr).to.match(/goes on: n3 is a learner.* \(OUTCOME_UNKNOWN\)\n$/);
     expect(group.membership.members.at(-1)).to.include({ nodeId: 'n3', role: 'learner' });

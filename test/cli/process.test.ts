@@ -35,7 +35,7 @@ function tledger(
 }
 
 describe('cli: the program', function () {
-  this.timeout(30_000);
+  this.timeout(120_000);
   let group: FakeGroup;
 
   before(async () => {
@@ -44,7 +44,7 @@ describe('cli: the program', function () {
   after(() => group.stop());
 
   it('ends with 3 when nothing can be reached, and says what', async () => {
-    const ended = await tledger(['cluster', 'status', '--endpoints', '127.0.0.1:1', '--timeout', '300']);
+    const ended = await tledger(['cluster', 'status', '--endpoints', '127.0.0.1:1', '--timeout', '1000']);
     expect(ended).to.deep.equal({
       exitCode: 3,
       stdout: '',

@@ -1,11 +1,13 @@
 // A group as clients see it, in one process and in memory: real gRPC servers on loopback before one shared log that
 // recognises repeats by (producer id, sequence) and refuses gaps. Tests script what goes wrong.
+
 import { Metadata, Server, ServerCredentials, type ServerWritableStream, status } from '@grpc/grpc-js';
 import { type ErrorCode, TLedgerError } from '../../src/base/errors.ts';
 import { encodeMessageRecord, locateParts, newParts, writeProducerStamp } from '../../src/format/message.ts';
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../../src/format/message_layout.ts';
 import { RECORD_HEADER_BYTES, sizeAt } from '../../src/format/record.ts';
 import { writeUint64 } from '../../src/format/uint64.ts';
+import { freePorts } from '../../src/server/ports.ts';
 import type { ChangeMembershipRequest, GroupMember, Membership, NodeStatus } from '../../src/wire/admin_messages.ts';
 import { clientPortOptions } from '../../src/wire/channel_options.ts';
 import type {
@@ -284,8 +286,10 @@ export class FakeNode {
   readonly group: FakeGroup;
   /** Requests in the order in which they came, over all streams. */
   readonly seen: AppendRequest[] = [];
-  /** Streams opened so far. */
+  /** Append streams opened so far. */
   streams = 0;
+  /** Readers that have come so far, and from then on get whatever is put. */
+  readers = 0;
   unaryCalls: string[] = [];
   /** Refuses all unary calls with this. */
   refuseAll: ErrorCode | undefined;
@@ -311,8 +315,10 @@ export class FakeNode {
     server.addService(ledgerService, this.#ledger());
     server.addService(adminService, this.#admin());
     this.#server = server;
+    // Below the ports of outgoing connections, one of which could take it while this node is down.
+    if (this.port === 0) [this.port] = (await freePorts(1)) as [number];
     const address = `127.0.0.1:${this.port}`;
-    this.port = await bindWithWideWindows(server, address, ServerCredentials.createInsecure(), () => {});
+    await bindWithWideWindows(server, address, ServerCredentials.createInsecure(), () => {});
     if (this.group.isStopped) this.kill();
   }
 
@@ -495,6 +501,7 @@ export class FakeNode {
     const off = group.onChange(pump);
     call.on('cancelled', off);
     call.on('error', off);
+    this.readers++;
     pump();
   }
 

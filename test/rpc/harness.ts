@@ -107,7 +107,7 @@ export function openWatch(client: Client, topics: string[] = []) {
 }
 
 /** Resolves when `condition` holds; looks again after each turn of the event loop. */
-export async function until(condition: () => boolean, what: string, timeoutMs = 3000): Promise<void> {
+export async function until(condition: () => boolean, what: string, timeoutMs = 20_000): Promise<void> {
   const endMs = performance.now() + timeoutMs;
   while (!condition()) {
     if (performance.now() > endMs) throw new Error(`waited in vain until ${what}`);

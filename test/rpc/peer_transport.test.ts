@@ -12,13 +12,14 @@ import { introduce, type PeerIdentity } from '../../src/rpc/peer_identity.ts';
 import { peerHandlers } from '../../src/rpc/peer_service.ts';
 import { GrpcPeerTransport } from '../../src/rpc/peer_transport.ts';
 import { type RunningServer, startPeerServer } from '../../src/rpc/server.ts';
+import { freePorts } from '../../src/server/ports.ts';
 import { FRAME_HEADER_BYTES } from '../../src/wire/peer_frames.ts';
 import { peerService } from '../../src/wire/services.ts';
 import { FakeGateway } from './fake_gateway.ts';
 import { failureOf, until } from './harness.ts';
 
 const GROUP_ID = '0123456789abcdef';
-const LINGER_MS = 150;
+const LINGER_MS = 600;
 
 /** A node as its peers see it: the real transport and port, and a note of what consensus would hear. */
 class TestNode {
@@ -37,7 +38,8 @@ class TestNode {
   /** What it answers to requests for its vote; null is no answer. */
   grants: boolean | null = true;
   server: RunningServer | undefined;
-  address = '127.0.0.1:0';
+  /** Its own from its first start on; no outgoing connection gets the port while it is down. */
+  address = '';
 
   constructor(id: NodeId, groupId: string | null = GROUP_ID) {
     this.id = id;
@@ -64,7 +66,7 @@ class TestNode {
     this.identity = { cluster: 'c', group: 'g0', nodeId: id, settings: 's=1', belonging, memory };
     this.transport = new GrpcPeerTransport({
       identity: this.identity,
-      callTimeoutMs: 500,
+      callTimeoutMs: 5_000,
       lingerMs: LINGER_MS,
       clock: systemClock,
       random: new SeededRandom(1),
@@ -80,8 +82,8 @@ class TestNode {
     const forward = new ForwardService(replica, systemClock, report);
     const handlers = peerHandlers({ identity, replica, gateway, transport, forward, report });
     const logger = { warn: () => {}, error: () => {} };
+    if (this.address === '') this.address = `127.0.0.1:${(await freePorts(1))[0]}`;
     this.server = await startPeerServer(handlers, { address: this.address, logger });
-    this.address = this.server.address;
     transport.start({
       onMessage: (message, bytes) => this.#onMessage(message, bytes),
       onUp: (peer) => this.ups.push(`+${peer}`),
@@ -366,8 +368,7 @@ describe('peer transport', () => {
     }
     client.close();
     expect(n0.heard).to.deep.equal([]);
-    await until(() => n1.transport.link('n0')!.isUp, 'the honest one, whose place was taken, is back');
-    appendTo(n0, n1, 'an honest one');
-    await until(() => n0.heard.length === 1, 'it arrived');
+    // Until the honest one, whose place was taken, is back: what it sends before it notices goes nowhere.
+    for (; n0.heard.length === 0; await wait(50)) appendTo(n0, n1, 'an honest one');
   });
 });

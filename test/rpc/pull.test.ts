@@ -3,6 +3,7 @@ import { status } from '@grpc/grpc-js';
 import { expect } from 'chai';
 import { decodeMessageRecord, encodeMessageRecord } from '../../src/format/message.ts';
 import { sizeAt } from '../../src/format/record.ts';
+import { WorkingTime } from '../chaos/working_time.ts';
 import {
   appendOf,
   ask,
@@ -96,13 +97,13 @@ describe('Pull', () => {
   });
 
   it('waits for the first message, and answers as soon as it is there', async () => {
-    const startMs = performance.now();
-    const answer = pull({ waitMs: 5000 });
+    const time = new WorkingTime();
+    const answer = pull({ waitMs: 20_000 });
     await until(() => listeners() === 1, 'it waits');
     await append('other queue', { queue: 1 });
     await append('a');
     expect((await answer).count).to.equal(1);
-    expect(performance.now() - startMs).to.be.lessThan(2000);
+    expect(time.end()).to.be.below(2_000);
     expect(listeners()).to.equal(0);
     expect(harness.gateway.barriers).to.equal(0);
   });
@@ -114,15 +115,15 @@ describe('Pull', () => {
   });
 
   it('answers before the deadline of its caller, even if the wait is longer', async () => {
-    const options = { deadline: Date.now() + 300 };
+    const options = { deadline: Date.now() + 1_500 };
     const answer = await ask(harness.client, ledgerService.pull, pullOf({ waitMs: 60_000 }), options);
     expect(answer.count).to.equal(0);
   });
 
   it('refuses more waiting pulls than it may hold', async () => {
-    const waiting = [pull({ waitMs: 5000 }), pull({ waitMs: 5000, queue: 1 })];
+    const waiting = [pull({ waitMs: 20_000 }), pull({ waitMs: 20_000, queue: 1 })];
     await until(() => listeners() === 2, 'two wait');
-    const answer = await refusal(pull({ waitMs: 5000 }));
+    const answer = await refusal(pull({ waitMs: 20_000 }));
     expect(answer).to.include({ status: status.RESOURCE_EXHAUSTED, code: 'OVERLOADED' });
     await append('a');
     await append('b', { queue: 1 });

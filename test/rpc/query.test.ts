@@ -72,7 +72,7 @@ describe('queries', () => {
   const query = (some: Partial<QueryRequest>) => ask(client, ledgerService.query, asked(some));
   const offsetAt = (some: object) =>
     ask(client, ledgerService.findOffset, { topic: 'T', queue: 0, timestamp: '0', current: false, ...some });
-  const cli = (line: string) => run([...line.split(' '), '--endpoints', server.address, '--timeout', '3000']);
+  const cli = (line: string) => run([...line.split(' '), '--endpoints', server.address, '--timeout', '20000']);
 
   it('find by key, by unique id and by message id, without asking anybody', async () => {
     gateway.setLeader(null);

@@ -42,7 +42,7 @@ export class RawClient implements AsyncDisposable {
   ask<Name extends keyof typeof messagingService>(
     name: Name,
     request: Some<RequestOf<Name>>,
-    options: CallOptions = { deadline: Date.now() + 10_000 },
+    options: CallOptions = { deadline: Date.now() + 30_000 },
   ): Promise<ResponseOf<Name>> {
     const { path, requestSerialize, responseDeserialize } = messagingService[name] as unknown as Method<
       object,
@@ -68,7 +68,7 @@ export class RawClient implements AsyncDisposable {
   }
 
   /** Opens ReceiveMessage. */
-  openReceive(request: Some<RequestOf<'receiveMessage'>>, timeoutMs = 10_000) {
+  openReceive(request: Some<RequestOf<'receiveMessage'>>, timeoutMs = 30_000) {
     const { path, requestSerialize, responseDeserialize } = messagingService.receiveMessage;
     return this.#client.makeServerStreamRequest(
       path,
@@ -99,7 +99,7 @@ export class RawClient implements AsyncDisposable {
   }
 
   /** All elements of the answer to PullMessage. */
-  pull(request: Some<RequestOf<'pullMessage'>>, timeoutMs = 10_000): Promise<PullMessageResponse[]> {
+  pull(request: Some<RequestOf<'pullMessage'>>, timeoutMs = 30_000): Promise<PullMessageResponse[]> {
     const { path, requestSerialize, responseDeserialize } = messagingService.pullMessage;
     const stream = this.#client.makeServerStreamRequest(
       path,

@@ -94,7 +94,7 @@ describe('consumers of RocketMQ', () => {
       ]);
       expect(elements[0]!.status?.code).to.equal('OK');
       const atMs = Number(elements[2]!.deliveryTimestamp!.seconds) * 1_000;
-      expect(atMs).to.be.closeTo(Date.now(), 3_000);
+      expect(atMs).to.be.closeTo(Date.now(), 30_000);
       const { systemProperties: system, ...message } = elements[1]!.message!;
       expect(message).to.deep.equal({
         topic,
@@ -175,7 +175,7 @@ describe('consumers of RocketMQ', () => {
       harness.leader.on('POP', (_request, { signal }: AtLeaderOptions) => {
         return new Promise((resolve) => signal!.addEventListener('abort', () => resolve([])));
       });
-      const polls = Array.from({ length: 300 }, () => harness.client.openReceive({ longPollingTimeout: seconds(5) }));
+      const polls = Array.from({ length: 300 }, () => harness.client.openReceive({ longPollingTimeout: seconds(20) }));
       for (const poll of polls) poll.on('error', () => {});
       await until(() => harness.leader.pops.length === polls.length, 'all wait');
       const { status } = await harness.client.ask('queryRoute', named, { deadline: Date.now() + 2_000 });
@@ -204,7 +204,7 @@ describe('consumers of RocketMQ', () => {
 
       it('ends the waiting, and gives back what comes all the same', async () => {
         const pop = waiting();
-        const call = harness.client.openReceive({ longPollingTimeout: seconds(5), autoRenew: true });
+        const call = harness.client.openReceive({ longPollingTimeout: seconds(20), autoRenew: true });
         call.on('error', () => {});
         await until(() => harness.leader.pops.length === 1, 'the leader is asked');
         call.cancel();
@@ -224,7 +224,7 @@ describe('consumers of RocketMQ', () => {
 
       it('has it all back before the node has stopped', async () => {
         const pop = waiting();
-        const call = harness.client.openReceive({ longPollingTimeout: seconds(5) });
+        const call = harness.client.openReceive({ longPollingTimeout: seconds(20) });
         call.on('error', () => {});
         await until(() => harness.leader.pops.length === 1, 'the leader is asked');
         let isBack = false;
@@ -243,7 +243,7 @@ describe('consumers of RocketMQ', () => {
 
       it('ends the waiting when the node stops, too', async () => {
         const pop = waiting([]);
-        const answered = harness.client.receive({ longPollingTimeout: seconds(5) });
+        const answered = harness.client.receive({ longPollingTimeout: seconds(20) });
         await until(() => harness.leader.pops.length === 1, 'the leader is asked');
         const stopped = harness.stop();
         await until(pop.isAborted, 'the leader hears of it');
