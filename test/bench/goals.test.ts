@@ -1,6 +1,6 @@
 // The verdicts that benches end with.
 import { expect } from 'chai';
-import { areMet, percentile, tableOf } from './goals.ts';
+import { areMet, percentile, ratioOfMedians, tableOf } from './goals.ts';
 
 describe('goals of a bench', () => {
   const values = Array.from({ length: 100 }, (_, at) => 100 - at);
@@ -41,6 +41,18 @@ describe('goals of a bench', () => {
     expect(tableOf([{ what: 'rate', value: 123_456, least: 150_000, unit: 'msg/s' }])).to.match(
       /rate │ 123,456 msg\/s │ >= 150,000 msg\/s │ MISSED/,
     );
+  });
+
+  it('compare medians of rounds, and nothing with nothing', () => {
+    expect(ratioOfMedians([80, 5, 900], [100, 1, 400])).to.equal(0.8);
+    expect(ratioOfMedians([1], [3])).to.equal(0.33);
+    for (const [first, second] of [
+      [[], [1]],
+      [[1], []],
+      [[1], [0]],
+    ] as const) {
+      expect(ratioOfMedians(first, second)).to.equal(0);
+    }
   });
 
   it('of no values at all are zero', () => expect(percentile([], 0.5)).to.equal(0));

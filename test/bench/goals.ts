@@ -1,5 +1,6 @@
 // Figures against goals: percentiles, a table with a verdict a line, and whether all is well.
 import Table from 'cli-table3';
+import { median } from '../../src/server/demo/gap_meter.ts';
 
 /** One figure, and what it must not exceed or fall short of. */
 export interface Goal {
@@ -16,6 +17,12 @@ export interface Goal {
 export function percentile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
+}
+
+/** The median of `first` as a multiple of that of `second`, to the hundredth; 0 where there is nothing to compare. */
+export function ratioOfMedians(first: readonly number[], second: readonly number[]): number {
+  const [above, below] = [median(first), median(second)];
+  return above === null || below === null || below === 0 ? 0 : Number((above / below).toFixed(2));
 }
 
 /** Whether no goal is missed. */

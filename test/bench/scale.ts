@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { median } from '../../src/server/demo/gap_meter.ts';
 import type { LocalCluster } from '../../src/server/local_cluster.ts';
 import { builtCluster } from './built.ts';
+import { ratioOfMedians } from './goals.ts';
 import { machineNow } from './machine.ts';
 import { tledgerBench } from './tledger_bench.ts';
 
@@ -41,7 +42,7 @@ try {
     console.error(`round ${round}: one group ${alone.at(-1)}/s, ${clusters.length} groups ${together.at(-1)}/s`);
   }
   const [one, all] = [median(alone)!, median(together)!];
-  const scaling = Number((all / one).toFixed(2));
+  const scaling = ratioOfMedians(together, alone);
   const shape = { sizeBytes: Number(values.size), batch: Number(values.batch) };
   const document = { machine, groups: clusters.length, ...shape, one, all, scaling, alone, together };
   mkdirSync(dirname(values.report), { recursive: true });

@@ -1,9 +1,13 @@
 // What a comparison makes of what it measures: its rows, its turns, its medians and its verdicts.
 import { expect } from 'chai';
 import { type Goal, isMet } from '../goals.ts';
-import { type Contender, type Measured, type Shape, systems } from './contender.ts';
+import { type Contender, type Measured, missingPrograms, type Shape, systems } from './contender.ts';
+import { Etcd } from './etcd.ts';
+import { Nats } from './nats.ts';
+import { Rabbit } from './rabbit.ts';
 import { type Row, ratedBy, runRounds } from './rounds.ts';
 import { shapesOf } from './shapes.ts';
+import { TLedger } from './tledger.ts';
 import { goalsOf, machineText, middlesOf, rowsTable } from './verdicts.ts';
 
 const measured = (messagesPerSecond: number, p50Ms = 1, p99Ms = 2, failures = 0): Measured => {
@@ -17,7 +21,6 @@ function row(shape: string, system: string, ...rates: number[]): Row {
 /** Notes its turns; has no shapes but those of `kinds`. */
 class Fake implements Contender {
   readonly flush = 'never';
-  readonly programs = {};
   readonly pids: readonly number[];
   readonly name: string;
   readonly #turns: string[];
@@ -25,6 +28,10 @@ class Fake implements Contender {
 
   constructor(name: string, turns: string[], kinds: readonly Shape['kind'][], pids: readonly number[] = []) {
     [this.name, this.#turns, this.#kinds, this.pids] = [name, turns, kinds, pids];
+  }
+
+  programsFor(): Readonly<Record<string, string>> {
+    return {};
   }
 
   async start(): Promise<void> {}
@@ -53,6 +60,21 @@ describe('bench: comparison', () => {
     const names = shapesOf({ ...options, only: ['consume', 'open-frames'] }).map(({ name }) => name);
     expect(names).to.deep.equal(['frames-256', 'open-frames', 'consume']);
     expect(() => shapesOf({ ...options, only: ['frames-7'] })).to.throw(/--only frames-7: there are singles-1, /);
+  });
+
+  it('names the Debian package of what is missing, once, and only for rows that need it', () => {
+    const contenders = [new TLedger('sync'), new Etcd(), new Rabbit(), new Nats()];
+    const unary = shapesOf({ ...options, only: ['unary-128'] });
+    expect(missingPrograms(contenders, unary, () => false)).to.deep.equal([
+      "h2load is missing: Debian's package nghttp2-client has it",
+      "etcd is missing: Debian's package etcd-server has it",
+      "rabbitmq-server is missing: Debian's package rabbitmq-server has it",
+      "epmd is missing: Debian's package erlang-base has it",
+      "nats-server is missing: Debian's package nats-server has it",
+    ]);
+    expect(missingPrograms(contenders, unary, (program) => program !== 'etcd')).to.have.length(1);
+    const singles = shapesOf({ ...options, only: ['singles-1'] });
+    expect(missingPrograms([new TLedger('sync')], singles, () => false)).to.deep.equal([]);
   });
 
   it('takes turns, and goes by half of what was reached so far', async () => {

@@ -50,8 +50,8 @@ export interface Contender {
   readonly name: string;
   /** When an acknowledged message is on the disk. */
   readonly flush: string;
-  /** Programs it needs, with the Debian package of each. */
-  readonly programs: Readonly<Record<string, string>>;
+  /** Programs that it needs for these shapes, with the Debian package of each. */
+  programsFor(shapes: readonly Shape[]): Readonly<Record<string, string>>;
   /** Its processes that run between measurements, too. */
   readonly pids: readonly number[];
   /** Starts all nodes; resolves when they can be written to. */
@@ -80,6 +80,18 @@ export function pathOf(program: string): string | undefined {
         return false;
       }
     });
+}
+
+/** A line for each program that is not there, with the Debian package that has it. */
+export function missingPrograms(
+  contenders: readonly Contender[],
+  shapes: readonly Shape[],
+  isInstalled = (program: string): boolean => pathOf(program) !== undefined,
+): string[] {
+  const needed = new Map(contenders.flatMap((contender) => Object.entries(contender.programsFor(shapes))));
+  return [...needed]
+    .filter(([program]) => !isInstalled(program))
+    .map(([program, name]) => `${program} is missing: Debian's package ${name} has it`);
 }
 
 /** Processes of one system; their output lies in its directory. */

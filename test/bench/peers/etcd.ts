@@ -16,7 +16,6 @@ interface Status {
 export class Etcd implements Contender {
   readonly name = systems.etcd;
   readonly flush = 'fsync before the answer';
-  readonly programs = { etcd: 'etcd-server', h2load: 'nghttp2-client' };
   readonly #processes = new Processes();
   #directory = '';
   #clients: string[] = [];
@@ -24,6 +23,10 @@ export class Etcd implements Contender {
 
   get pids(): readonly number[] {
     return this.#processes.pids;
+  }
+
+  programsFor(): Readonly<Record<string, string>> {
+    return { etcd: 'etcd-server', h2load: 'nghttp2-client' };
   }
 
   async start(directory: string): Promise<void> {

@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { areMet, tableOf } from '../goals.ts';
 import { machineNow } from '../machine.ts';
-import { type Contender, pathOf } from './contender.ts';
+import { type Contender, missingPrograms } from './contender.ts';
 import { Etcd } from './etcd.ts';
 import { Nats } from './nats.ts';
 import { Prototype } from './prototype.ts';
@@ -53,14 +53,6 @@ function chosen(): Contender[] {
   ];
 }
 
-/** Ends the run when a program is not there that it needs. */
-function checkPrograms(contenders: readonly Contender[]): void {
-  const needed = new Map(contenders.flatMap(({ programs }) => Object.entries(programs)));
-  const missing = [...needed].filter(([name]) => pathOf(name) === undefined);
-  for (const [program, name] of missing) console.error(`${program} is missing: Debian's package ${name} has it`);
-  if (missing.length > 0) process.exit(2);
-}
-
 function say({ round, shape, system, measured, remainingSeconds }: Progress): void {
   const { messagesPerSecond, p50Ms, p99Ms, failures } = measured;
   const latencies = p50Ms === 0 ? '' : `   p50 ${p50Ms.toFixed(2)} ms   p99 ${p99Ms.toFixed(2)} ms`;
@@ -76,7 +68,9 @@ const shapes = shapesOf({
   ...(values.only !== undefined && { only: values.only.split(',') }),
 });
 const contenders = chosen();
-checkPrograms(contenders);
+const missing = missingPrograms(contenders, shapes);
+for (const line of missing) console.error(line);
+if (missing.length > 0) process.exit(2);
 const machine = machineNow();
 const directory = mkdtempSync(join(tmpdir(), 'tledger-peers-'));
 

@@ -27,13 +27,16 @@ interface StreamInfo {
 export class Nats implements Contender {
   readonly name = systems.nats;
   readonly flush = 'written, no fsync per message';
-  readonly programs = { 'nats-server': 'nats-server' };
   readonly #processes = new Processes();
   #ports: number[] = [];
   #client: NatsClient | undefined;
 
   get pids(): readonly number[] {
     return this.#processes.pids;
+  }
+
+  programsFor(): Readonly<Record<string, string>> {
+    return { 'nats-server': 'nats-server' };
   }
 
   async start(directory: string): Promise<void> {

@@ -12,13 +12,16 @@ const WINDOW_BYTES = 8 * 1024 * 1024;
 export class Prototype implements Contender {
   readonly name = systems.prototype;
   readonly flush = 'fdatasync before the answer';
-  readonly programs = {};
   readonly pids: readonly number[] = [];
   readonly #directory: string;
 
   /** @param directory where its e2e.js lies. */
   constructor(directory: string) {
     this.#directory = directory;
+  }
+
+  programsFor(): Readonly<Record<string, string>> {
+    return {};
   }
 
   async start(): Promise<void> {}

@@ -44,13 +44,16 @@ interface Ports {
 export class Rabbit implements Contender {
   readonly name = systems.rabbitmq;
   readonly flush = 'fsync of its log before the confirm';
-  readonly programs = { 'rabbitmq-server': 'rabbitmq-server', epmd: 'erlang-base' };
   readonly #processes = new Processes();
   #connection: ChannelModel | undefined;
   #channel: ConfirmChannel | undefined;
 
   get pids(): readonly number[] {
     return this.#processes.pids;
+  }
+
+  programsFor(): Readonly<Record<string, string>> {
+    return { 'rabbitmq-server': 'rabbitmq-server', epmd: 'erlang-base' };
   }
 
   async start(directory: string): Promise<void> {

@@ -19,7 +19,6 @@ const FILL_MS = 2_000;
 export class TLedger implements Contender {
   readonly name = systems.tledger;
   readonly flush: string;
-  readonly programs = { h2load: 'nghttp2-client' };
   readonly #policy: 'sync' | 'async';
   #directory = '';
   #cluster: LocalCluster | undefined;
@@ -33,6 +32,10 @@ export class TLedger implements Contender {
   get pids(): readonly number[] {
     const cluster = this.#cluster;
     return cluster?.members.map(({ nodeId }) => cluster.pidOf(nodeId)) ?? [];
+  }
+
+  programsFor(shapes: readonly Shape[]): Readonly<Record<string, string>> {
+    return shapes.some(({ kind }) => kind === 'unary' || kind === 'spread') ? { h2load: 'nghttp2-client' } : {};
   }
 
   async start(directory: string): Promise<void> {
