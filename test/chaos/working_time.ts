@@ -12,6 +12,11 @@ export class WorkingTime {
   #lastMs = this.#startMs;
   #stalledMs = 0;
 
+  /** Milliseconds so far that the machine took away. */
+  get stalledMs(): number {
+    return this.#stalledMs;
+  }
+
   /** Ends it. @returns milliseconds in which this process could run. */
   end(): number {
     this.#tick();

@@ -17,7 +17,7 @@ import protocol from 'rocketmq-client-nodejs/proto/apache/rocketmq/v2/definition
 import { TLedgerClient } from '../../src/client/index.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
 import type { ConsumerGroup } from '../../src/wire/group_messages.ts';
-import { pause } from '../chaos/pause.ts';
+import { until as holds, pause } from '../chaos/pause.ts';
 import { Killer } from './killer.ts';
 
 const { FilterType, TransactionResolution } = protocol;
@@ -42,6 +42,7 @@ createRequire(import.meta.url)('egg-logger').EggLogger = class {
 const REOPEN_MS = 1_200;
 /** A push consumer's poll waits 20 s, and its last answer may take a request's time. */
 const LEAVE_MS_MAX = 30_000;
+const HAND_OVER_MS_MAX = 30_000;
 
 /** What all clients of the official package have. */
 export interface OfficialClient {
@@ -102,6 +103,16 @@ export class Stage {
     await this.admin.close();
     await this.cluster.stop();
     if (!isInTime) throw new Error('clients do not come to their end');
+  }
+
+  /** Has another node lead. A transfer is given up when the other one does not lead in time, and is asked for again. */
+  async handOver(): Promise<void> {
+    const isDone = () =>
+      this.admin.admin.transferLeadership().then(
+        () => true,
+        () => false,
+      );
+    if (!(await holds(isDone, HAND_OVER_MS_MAX))) throw new Error('leadership is not handed over');
   }
 
   /** Has a client leave; resolves when it has. */
@@ -213,7 +224,7 @@ function closeChannels(client: OfficialClient): void {
 }
 
 /** Messages of some calls, each acknowledged; until there are `count`, or nothing comes any more. */
-export async function drain(consumer: SimpleConsumer, count: number, withinMs = 20_000): Promise<MessageView[]> {
+export async function drain(consumer: SimpleConsumer, count: number, withinMs = 40_000): Promise<MessageView[]> {
   const all: MessageView[] = [];
   const untilMs = Date.now() + withinMs;
   while (all.length < count && Date.now() < untilMs) {
@@ -225,7 +236,7 @@ export async function drain(consumer: SimpleConsumer, count: number, withinMs = 
 }
 
 /** Waits until `isSo`. */
-export async function until(what: string, isSo: () => boolean, withinMs = 20_000): Promise<void> {
+export async function until(what: string, isSo: () => boolean, withinMs = 40_000): Promise<void> {
   const untilMs = Date.now() + withinMs;
   while (!isSo()) {
     if (Date.now() > untilMs) throw new Error(`not within ${withinMs} ms: ${what}`);

@@ -11,7 +11,7 @@ interface Followed {
 }
 
 describe('managing a group with official clients on it', function () {
-  this.timeout(60_000);
+  this.timeout(120_000);
   const { it } = cases;
   const stage = useStage();
 
@@ -88,10 +88,10 @@ describe('managing a group with official clients on it', function () {
     expect(attempts()).to.deep.equal(nodes.map(() => 5));
     expect(known().map((settings) => settings.isFifo())).to.deep.equal(nodes.map(() => false));
     await told('group', 'create', group, '--fifo', '--max-attempts', '9');
-    await until('all are told', () => attempts().every((count) => count === 9), 5_000);
+    await until('all are told', () => attempts().every((count) => count === 9));
     expect(known().map((settings) => settings.isFifo())).to.deep.equal(nodes.map(() => true));
     await told('group', 'create', group);
-    await until('all are told again', () => attempts().every((count) => count === 17), 5_000);
+    await until('all are told again', () => attempts().every((count) => count === 17));
     expect(known().map((settings) => settings.isFifo())).to.deep.equal(nodes.map(() => false));
   });
 

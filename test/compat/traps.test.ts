@@ -11,6 +11,7 @@ import { freePorts } from '../../src/server/ports.ts';
 import type { Message } from '../../src/wire/rocketmq/definitions.ts';
 import type { TelemetryCommand } from '../../src/wire/rocketmq/service_messages.ts';
 import { pause } from '../chaos/pause.ts';
+import { WorkingTime } from '../chaos/working_time.ts';
 import { messageOf, RawClient } from '../rpc/rocketmq/client.ts';
 import { ConsumeResult, texts, until } from './clients.ts';
 import { cases, useStage } from './shared_stage.ts';
@@ -23,7 +24,7 @@ const seconds = (count: number) => ({ seconds: String(count) });
 const languages = ['NODE_JS', 'JAVA', 'GOLANG', 'CPP', 'DOT_NET', 'PYTHON', 'RUST', 'PHP'] as const;
 
 describe('the traps of interoperation', function () {
-  this.timeout(60_000);
+  this.timeout(120_000);
   const open: RawClient[] = [];
   const { it: trap } = cases;
   after(async () => {
@@ -370,7 +371,7 @@ describe('the traps of interoperation', function () {
 
   trap('25: a Telemetry stream has its headers before anything is said on it', async () => {
     const telemetry = raw().openTelemetry();
-    await until('headers', () => telemetry.hasHeaders, 2_000);
+    await until('headers', () => telemetry.hasHeaders);
     telemetry.cancel();
   });
 
@@ -378,7 +379,7 @@ describe('the traps of interoperation', function () {
     '26: the port speaks no TLS, and says so at once to clients that try: they must be told to do without',
     async () => {
       const [host, port] = stage().endpoint().split(':');
-      const beganMs = Date.now();
+      const time = new WorkingTime();
       const outcome = await new Promise<string>((resolve) => {
         const socket = connectTls({ host: host!, port: Number(port), rejectUnauthorized: false });
         socket.on('secureConnect', () => resolve('secure'));
@@ -386,7 +387,7 @@ describe('the traps of interoperation', function () {
         socket.on('close', () => resolve('turned away'));
       });
       expect(outcome).to.equal('turned away');
-      expect(Date.now() - beganMs).to.be.lessThan(5_000);
+      expect(time.end()).to.be.below(5_000);
     },
   );
 
@@ -528,7 +529,7 @@ describe('the traps of interoperation', function () {
         dataDir,
       }).flatMap(([key, value]) => [flagOf(key as SettingKey), String(value)]),
       logFile: join(dataDir, 'node.log'),
-      startTimeoutMs: 20_000,
+      startTimeoutMs: 60_000,
       onExit: () => {},
     });
     try {
@@ -545,7 +546,7 @@ describe('the traps of interoperation', function () {
 
   describe('when a node goes', () => {
     before(function () {
-      this.timeout(100_000);
+      this.timeout(200_000);
       return cases.settled();
     });
 
@@ -580,7 +581,7 @@ describe('the traps of interoperation', function () {
   });
 });
 
-async function untilAsync(what: string, isSo: () => Promise<boolean>, withinMs = 15_000): Promise<void> {
+async function untilAsync(what: string, isSo: () => Promise<boolean>, withinMs = 40_000): Promise<void> {
   const untilMs = Date.now() + withinMs;
   while (!(await isSo())) if (Date.now() > untilMs) throw new Error(`not within ${withinMs} ms: ${what}`);
 }

@@ -4,12 +4,13 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
+import { WorkingTime } from '../chaos/working_time.ts';
 
 const tsx = createRequire(import.meta.url).resolve('tsx');
 const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
 describe('tledger demo', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
 
   it('kills leaders under load and finds nothing lost, doubled or out of order', async () => {
     const args = ['--import', tsx, main, 'demo', '--messages', '6000', '--kills', '2', '--format', 'json'];
@@ -23,18 +24,18 @@ describe('tledger demo', function () {
   it('ends soon and quietly when it is interrupted', async () => {
     const child = spawn(process.execPath, ['--import', tsx, main, 'demo', '--messages', '2000000']);
     let said = '';
-    let interruptedAtMs = 0;
+    let time: WorkingTime | undefined;
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (chunk) => {
         said += chunk;
-        if (interruptedAtMs > 0 || !said.includes('3 nodes run')) return;
-        interruptedAtMs = performance.now();
+        if (time !== undefined || !said.includes('3 nodes run')) return;
+        time = new WorkingTime();
         setTimeout(() => child.kill('SIGINT'), 500);
       });
     }
     const exitCode = await new Promise((resolve) => child.on('close', resolve));
     expect(exitCode).to.equal(130);
     expect(said).not.to.include('tledger:');
-    expect(performance.now() - interruptedAtMs).to.be.below(8_000);
+    expect(time!.end()).to.be.below(20_000);
   });
 });

@@ -13,7 +13,7 @@ import { verifyReplicas } from '../chaos/replicas.ts';
 const TOPIC = 'orders';
 
 describe('a member whose disk is lost', function () {
-  this.timeout(60_000);
+  this.timeout(240_000);
   let cluster: LocalCluster;
   let client: TLedgerClient;
   let exits: (number | null)[];
@@ -31,7 +31,7 @@ describe('a member whose disk is lost', function () {
       settings: { segmentSizeBytes: '8MiB' },
       onEvent: (event) => event.kind === 'exited' && exits.push(event.code),
     });
-    client = new TLedgerClient({ endpoints: cluster.endpoints, timeoutMs: 20_000 });
+    client = new TLedgerClient({ endpoints: cluster.endpoints, timeoutMs: 60_000 });
     leader = (await cluster.waitForLeader()).nodeId;
     await client.admin.createTopic(TOPIC, { queues: 1 });
     await send('one');
@@ -40,7 +40,7 @@ describe('a member whose disk is lost', function () {
     away = second!.nodeId;
     const identity = () => readFileSync(join(second!.dataDir, 'g0', 'identity'), 'utf8');
     const knows = () => JSON.parse(identity().slice(9)).promised.length === 2;
-    expect(await until(knows, 5_000), 'a follower that never calls is known, too').to.equal(true);
+    expect(await until(knows, 30_000), 'a follower that never calls is known, too').to.equal(true);
     await cluster.kill(away, 'SIGSTOP');
     await send('two');
     await cluster.kill(leader);
@@ -68,7 +68,7 @@ describe('a member whose disk is lost', function () {
   }
 
   async function expectIdentical(): Promise<void> {
-    const { identical, why } = await verifyReplicas(client, 5_000);
+    const { identical, why } = await verifyReplicas(client, 30_000);
     expect(identical, why).to.equal(true);
   }
 
@@ -80,13 +80,13 @@ describe('a member whose disk is lost', function () {
 
   async function startInVain(): Promise<void> {
     await cluster.restart(wiped.nodeId).catch(() => {});
-    expect(await until(() => !cluster.isRunning(wiped.nodeId), 10_000), 'it ends').to.equal(true);
+    expect(await until(() => !cluster.isRunning(wiped.nodeId), 60_000), 'it ends').to.equal(true);
   }
 
-  const remove = () => client.admin.changeMembers({ kind: 'remove', nodeId: wiped.nodeId }, { timeoutMs: 20_000 });
+  const remove = () => client.admin.changeMembers({ kind: 'remove', nodeId: wiped.nodeId }, { timeoutMs: 60_000 });
   const addAs = ({ nodeId, clientAddress, peerAddress }: LocalMember) => {
     const addresses = { client: clientAddress, peer: peerAddress };
-    return client.admin.changeMembers({ kind: 'add', nodeId, addresses }, { timeoutMs: 20_000 });
+    return client.admin.changeMembers({ kind: 'add', nodeId, addresses }, { timeoutMs: 60_000 });
   };
 
   it('refuses to run as the founder it was, says what to do, and comes back as a new one', async () => {
@@ -130,7 +130,7 @@ describe('a member whose disk is lost', function () {
     joining.stderr!.on('data', (chunk) => {
       log += chunk;
     });
-    expect(await until(() => log.includes('has lost its data'), 10_000), log).to.equal(true);
+    expect(await until(() => log.includes('has lost its data'), 60_000), log).to.equal(true);
     await expectNoLeader();
     const group = JSON.parse(readFileSync(join(dataDir, 'g0', 'identity'), 'utf8').slice(9));
     expect([group.groupId, group.promised]).to.deep.equal([null, []]);

@@ -4,26 +4,30 @@ import { TLedgerClient } from '../../src/client/index.ts';
 import { GapMeter } from '../../src/server/demo/gap_meter.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
 import { History } from '../chaos/history.ts';
-import { clean, judge } from '../chaos/judge.ts';
+import { clean, isFaultless, judge } from '../chaos/judge.ts';
 import { Load } from '../chaos/load.ts';
 import { pause, until } from '../chaos/pause.ts';
 import { readLog, verifyReplicas } from '../chaos/replicas.ts';
+import { WorkingTime } from '../chaos/working_time.ts';
 
 const TOPIC = 'orders';
 const QUEUES = 3;
-/** Longest silence a change may cause: one election timeout. */
+/** Longest silence a change may cause: one election timeout, on a machine that does not stall. */
 const GAP_MS_MAX = 1_000;
-const CHANGED_WITHIN_MS = 20_000;
+const CHANGED_WITHIN_MS = 60_000;
 
 describe('a group whose members change', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let cluster: LocalCluster;
   let client: TLedgerClient;
   let history: History;
   let load: Load;
   let gap: GapMeter;
+  let time: WorkingTime;
+  let test: Mocha.Runnable;
 
-  beforeEach(async () => {
+  beforeEach(async function () {
+    test = this.currentTest!;
     cluster = await LocalCluster.start({ settings: { segmentSizeBytes: '8MiB' } });
     await cluster.waitForLeader();
     client = new TLedgerClient({ endpoints: cluster.endpoints });
@@ -54,7 +58,18 @@ describe('a group whose members change', function () {
   /** Resolves after some more messages were acknowledged: a silence that is under way counts to its end. */
   async function served(): Promise<void> {
     const before = history.acknowledged;
-    expect(await until(() => history.acknowledged > before + 50, 10_000), 'the load goes on').to.equal(true);
+    expect(await until(() => history.acknowledged > before + 50, 30_000), 'the load goes on').to.equal(true);
+  }
+
+  function openGap(): void {
+    time = new WorkingTime();
+    gap.open();
+  }
+
+  /** @returns the longest silence, without what the machine took of it. */
+  function closeGap(): number {
+    time.end();
+    return gap.close() - time.stalledMs;
   }
 
   async function roles(): Promise<string[]> {
@@ -83,9 +98,11 @@ describe('a group whose members change', function () {
   async function expectClean(): Promise<void> {
     await load.stop();
     const verdict = judge(history, await readLog(client, TOPIC, QUEUES));
+    // What is lost is lost, however well it goes the next time.
+    if (!isFaultless(verdict)) test.retries(0);
     expect(verdict.faults, verdict.examples.join('\n')).to.deep.equal(clean);
     expect(verdict.read).to.be.at.least(verdict.acknowledged);
-    const { identical, why } = await verifyReplicas(client, 5_000);
+    const { identical, why } = await verifyReplicas(client, 30_000);
     expect(identical, why).to.equal(true);
   }
 
@@ -95,12 +112,12 @@ describe('a group whose members change', function () {
     for (let at = 0; at < 3; at++) {
       const [old, fresh] = [`n${at}`, `n${at + 3}`];
       const wasLeader = (await cluster.waitForLeader()).nodeId === old;
-      gap.open();
+      openGap();
       await add(fresh, old);
-      await until(async () => (await ownRole(old)) === 'removed', 5_000);
+      await until(async () => (await ownRole(old)) === 'removed', 30_000);
       await pause(300);
       await served();
-      const longestMs = gap.close();
+      const longestMs = closeGap();
       gaps.push(`${old} by ${fresh}${wasLeader ? ', the leader,' : ''} ${Math.round(longestMs)} ms`);
       expect(longestMs, gaps.at(-1)).to.be.below(GAP_MS_MAX);
       expect(await ownRole(old), 'it knows that it is out').to.equal('removed');
@@ -121,11 +138,11 @@ describe('a group whose members change', function () {
   it('takes its leader out, and a dead member, and a learner in and out', async () => {
     await startLoad(1);
     const { nodeId: leader } = await cluster.waitForLeader();
-    gap.open();
+    openGap();
     await client.admin.changeMembers({ kind: 'remove', nodeId: leader }, { timeoutMs: CHANGED_WITHIN_MS });
     await pause(500);
     await served();
-    const longestMs = gap.close();
+    const longestMs = closeGap();
     console.log(`    longest silence while the leader left: ${Math.round(longestMs)} ms`);
     expect(longestMs).to.be.below(GAP_MS_MAX);
     expect((await cluster.waitForLeader()).nodeId).not.to.equal(leader);
@@ -148,7 +165,7 @@ describe('a group whose members change', function () {
     const learner = { kind: 'add', nodeId: 'n4', addresses, learnerOnly: true } as const;
     await client.admin.changeMembers(learner, { timeoutMs: CHANGED_WITHIN_MS });
     expect(await roles()).to.include('n4 learner');
-    await until(async () => (await ownRole('n4')) === 'learner', 5_000);
+    await until(async () => (await ownRole('n4')) === 'learner', 30_000);
     await client.admin.changeMembers({ kind: 'promote', nodeId: 'n4' }, { timeoutMs: CHANGED_WITHIN_MS });
     expect(await roles()).to.include('n4 voter');
     await expectClean();
@@ -161,10 +178,10 @@ describe('a group whose members change', function () {
     await kill(dead);
     await client.admin.changeMembers({ kind: 'remove', nodeId: dead }, { timeoutMs: CHANGED_WITHIN_MS });
     await cluster.restart(dead);
-    gap.open();
+    openGap();
     await pause(3_000);
     await served();
-    expect(gap.close(), 'longest silence').to.be.below(GAP_MS_MAX);
+    expect(closeGap(), 'longest silence').to.be.below(GAP_MS_MAX);
     expect(await cluster.waitForLeader()).to.deep.equal({ nodeId: leader, term });
     expect(await ownRole(dead), 'it was told').to.equal('removed');
     // Its name is free for a new node, whatever the old one held.

@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import { TLedgerClient } from '../../src/client/index.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
 import { pause, until } from '../chaos/pause.ts';
+import { WorkingTime } from '../chaos/working_time.ts';
 import { messageOf, RawClient } from '../rpc/rocketmq/client.ts';
 
 const soon = (ms: number) => {
@@ -11,7 +12,7 @@ const soon = (ms: number) => {
 };
 
 describe("RocketMQ's service of real nodes", function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
   let cluster: LocalCluster;
   let clients: RawClient[];
 
@@ -28,25 +29,42 @@ describe("RocketMQ's service of real nodes", function () {
     await cluster?.stop();
   });
 
+  let tries = 0;
+  /** A message id that no earlier try of a test has used: what is stored already is stored once. */
+  const id = (name: string) => `${name}-${tries}`;
+  beforeEach(() => {
+    tries++;
+  });
+  /** A second try finds all nodes there. */
+  afterEach(async function () {
+    if (this.currentTest?.state === 'passed') return;
+    await restarting?.done.catch(() => {});
+    restarting = null;
+    for (const { nodeId } of cluster.members) if (!cluster.isRunning(nodeId)) await cluster.restart(nodeId);
+  });
+
+  /** A node that starts again. */
+  let restarting: { readonly nodeId: string; readonly done: Promise<unknown> } | null = null;
+
   it('stores messages of all kinds through any node, and hands each out once, through any other', async () => {
     const dueMs = Date.now() + 700;
     const kinds = [
-      messageOf('normal'),
-      messageOf('fifo', { messageGroup: 'g' }),
-      messageOf('delay', { deliveryTimestamp: soon(700) }),
-      messageOf('half', { messageType: 'TRANSACTION' }),
-      messageOf('dropped', { messageType: 'TRANSACTION' }),
+      messageOf(id('normal')),
+      messageOf(id('fifo'), { messageGroup: 'g' }),
+      messageOf(id('delay'), { deliveryTimestamp: soon(700) }),
+      messageOf(id('half'), { messageType: 'TRANSACTION' }),
+      messageOf(id('dropped'), { messageType: 'TRANSACTION' }),
     ];
     for (const [at, message] of kinds.entries()) {
       const { status, entries } = await clients[at % 3]!.send(message);
       expect(status?.code).to.equal('OK');
       expect(entries[0]?.transactionId).to.equal(entries[0]?.messageId);
     }
-    for (const [id, resolution] of [
-      ['half', 'COMMIT'],
-      ['dropped', 'ROLLBACK'],
+    for (const [half, resolution] of [
+      [id('half'), 'COMMIT'],
+      [id('dropped'), 'ROLLBACK'],
     ] as const) {
-      const request = { topic: { name: 'orders' }, messageId: id, transactionId: id, resolution };
+      const request = { topic: { name: 'orders' }, messageId: half, transactionId: half, resolution };
       for (const client of clients) expect((await client.ask('endTransaction', request)).status?.code).to.equal('OK');
     }
     const seen = new Map<string, number>();
@@ -54,30 +72,23 @@ describe("RocketMQ's service of real nodes", function () {
       const client = clients[at % 3]!;
       for (const { systemProperties } of await client.messages({ longPollingTimeout: { seconds: '1' } })) {
         const { messageId, receiptHandle } = systemProperties!;
-        if (messageId === 'delay') expect(Date.now()).to.be.at.least(dueMs);
-        seen.set(messageId, (seen.get(messageId) ?? 0) + 1);
+        if (messageId === id('delay')) expect(Date.now()).to.be.at.least(dueMs);
+        const isOfThisTry = messageId.endsWith(`-${tries}`);
+        if (isOfThisTry) seen.set(messageId, (seen.get(messageId) ?? 0) + 1);
         const ack = { group: { name: 'billing' }, topic: { name: 'orders' }, entries: [{ messageId, receiptHandle }] };
         expect((await client.ask('ackMessage', ack)).status?.code).to.equal('OK');
       }
     }
-    expect([...seen].sort()).to.deep.equal([
-      ['delay', 1],
-      ['fifo', 1],
-      ['half', 1],
-      ['normal', 1],
-    ]);
+    expect([...seen].sort()).to.deep.equal(['delay', 'fifo', 'half', 'normal'].map((name) => [id(name), 1]));
     const [status] = await clients[0]!.receive();
     expect(status?.status?.code).to.equal('MESSAGE_NOT_FOUND');
   });
 
   it('stores a message once that is sent to several nodes, and answers each with the same place', async () => {
-    const answers = await Promise.all(clients.map((client) => client.send(messageOf('again'))));
+    const answers = await Promise.all(clients.map((client) => client.send(messageOf(id('again')))));
     const offsets = new Set(answers.map(({ entries }) => entries[0]?.offset));
     expect(offsets.size).to.equal(1);
   });
-
-  /** A node that starts again. */
-  let restarting: { readonly nodeId: string; readonly done: Promise<unknown> } | null = null;
 
   /** The clients of a node that does not lead, and of another one that runs. */
   const follower = async () => {
@@ -91,7 +102,7 @@ describe("RocketMQ's service of real nodes", function () {
     const request = { group: { name }, longPollingTimeout: { seconds: '0', nanos: 500_000_000 } };
     while ((await client.messages(request)).length > 0);
   };
-  const group = (name: string) => ({ group: { name }, longPollingTimeout: { seconds: '5' } });
+  const group = (name: string) => ({ group: { name }, longPollingTimeout: { seconds: '20' } });
 
   it('leaves nothing with a consumer that went while it waited', async () => {
     const { client, other } = await follower();
@@ -101,11 +112,11 @@ describe("RocketMQ's service of real nodes", function () {
     await pause(200);
     for (const poll of polls) poll.cancel();
     await pause(100);
-    await other.send(messageOf('after'));
-    const startMs = Date.now();
+    await other.send(messageOf(id('after')));
+    const time = new WorkingTime();
     const [message] = await other.messages(group('leaving'));
-    expect(message?.systemProperties).to.include({ messageId: 'after', deliveryAttempt: 1 });
-    expect(Date.now() - startMs, 'at once').to.be.below(2_000);
+    expect(message?.systemProperties).to.include({ messageId: id('after'), deliveryAttempt: 1 });
+    expect(time.end(), 'at once').to.be.below(2_000);
   });
 
   it('leaves nothing with a node that died while its consumers waited', async () => {
@@ -117,11 +128,11 @@ describe("RocketMQ's service of real nodes", function () {
     const nodeId = `n${cluster.endpoints.indexOf(client.address)}`;
     await cluster.kill(nodeId);
     await pause(100);
-    await other.send(messageOf('orphan'));
-    const startMs = Date.now();
+    await other.send(messageOf(id('orphan')));
+    const time = new WorkingTime();
     const [message] = await other.messages(group('dying'));
-    expect(message?.systemProperties).to.include({ messageId: 'orphan', deliveryAttempt: 1 });
-    expect(Date.now() - startMs, 'at once').to.be.below(2_000);
+    expect(message?.systemProperties).to.include({ messageId: id('orphan'), deliveryAttempt: 1 });
+    expect(time.end(), 'at once').to.be.below(2_000);
     restarting = { nodeId, done: cluster.restart(nodeId) };
   });
 
@@ -130,12 +141,12 @@ describe("RocketMQ's service of real nodes", function () {
     const telemetry = other.openTelemetry();
     telemetry.tell({ clientType: 'PRODUCER', publishing: { topics: [{ name: 'orders' }] } });
     const recovery = { orphanedTransactionRecoveryDuration: { seconds: '1', nanos: 0 } };
-    await client.send(messageOf('open', { messageType: 'TRANSACTION', ...recovery }));
+    await client.send(messageOf(id('open'), { messageType: 'TRANSACTION', ...recovery }));
     const check = () => telemetry.commands.find((command) => command.recoverOrphanedTransactionCommand !== undefined);
-    await until(() => check() !== undefined, 10_000);
+    await until(() => check() !== undefined, 30_000);
     const { transactionId, message } = check()!.recoverOrphanedTransactionCommand!;
-    expect(transactionId).to.equal('open');
-    expect(message!.body.toString()).to.equal('body of open');
+    expect(transactionId).to.equal(id('open'));
+    expect(message!.body.toString()).to.equal(`body of ${id('open')}`);
     const request = {
       topic: { name: 'orders' },
       transactionId,
@@ -152,13 +163,13 @@ describe("RocketMQ's service of real nodes", function () {
     const { leader, client, other } = await follower();
     await drain(client, 'lasting');
     const alive = [client, other].filter((one) => one.address !== cluster.endpoints[Number(leader.slice(1))]);
-    const poll = client.messages({ ...group('lasting'), longPollingTimeout: { seconds: '10' } }, 13_000);
+    const poll = client.messages({ ...group('lasting'), longPollingTimeout: { seconds: '20' } }, 25_000);
     await pause(200);
     await cluster.kill(leader);
-    const { status } = await alive.at(-1)!.send(messageOf('survivor'));
+    const { status } = await alive.at(-1)!.send(messageOf(id('survivor')));
     expect(status?.code).to.equal('OK');
     const [message] = await poll;
-    expect(message?.systemProperties).to.include({ messageId: 'survivor', deliveryAttempt: 1 });
+    expect(message?.systemProperties).to.include({ messageId: id('survivor'), deliveryAttempt: 1 });
     const { receiptHandle } = message!.systemProperties!;
     const named = { group: { name: 'lasting' }, topic: { name: 'orders' } };
     const change = { ...named, receiptHandle, invisibleDuration: { seconds: '20' } } as const;
@@ -168,7 +179,7 @@ describe("RocketMQ's service of real nodes", function () {
       (
         await client.ask('ackMessage', {
           ...named,
-          entries: [{ messageId: 'survivor', receiptHandle: handle }],
+          entries: [{ messageId: id('survivor'), receiptHandle: handle }],
         } as never)
       ).status?.code;
     expect(await ack(receiptHandle!)).to.equal('INVALID_RECEIPT_HANDLE');

@@ -46,7 +46,7 @@ async function leaveDirectory(dataDir: string): Promise<void> {
     },
   });
   const node = await startNode(config, quiet);
-  const client = new TLedgerClient({ endpoints: [`127.0.0.1:${clientPort}`], timeoutMs: 20_000 });
+  const client = new TLedgerClient({ endpoints: [`127.0.0.1:${clientPort}`], timeoutMs: 60_000 });
   await client.admin.createTopic('orders', { queues: 1 });
   const producer = client.producer();
   for (let number = 0; number < COUNT; number++) {
@@ -81,7 +81,7 @@ function contentOf(directory: string): Record<string, string> {
 }
 
 describe('tools for a stopped node', function () {
-  this.timeout(60_000);
+  this.timeout(120_000);
   let scratch: string;
   let original: string;
   let dataDir: string;

@@ -8,7 +8,7 @@ const ORDERS = 5;
 const PURCHASES = 1_000;
 
 describe('a shop on the official RocketMQ client', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
 
   const stage = useStage();
 
