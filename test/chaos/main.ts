@@ -6,7 +6,7 @@
 import { randomInt } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { parseArgs } from 'node:util';
+import { Command } from 'commander';
 import type { SettingKey } from '../../src/config/schema.ts';
 import { type FaultKind, faultKinds } from './faults.ts';
 import { type ChaosReport, textOf } from './report.ts';
@@ -18,17 +18,25 @@ const MINUTE_MS = 60_000;
 /** What a group of so many nodes is set to when nothing else is said. */
 const settingsOf: Readonly<Record<number, Settings>> = { 5: { retentionBytes: '16MiB', reads: 'lease' } };
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '10' },
-    nodes: { type: 'string', default: '3,5' },
-    seed: { type: 'string', default: String(randomInt(2 ** 31)) },
-    rate: { type: 'string', default: '1200' },
-    kinds: { type: 'string', default: faultKinds.join(',') },
-    set: { type: 'string', multiple: true },
-    report: { type: 'string', default: 'reports/chaos.json' },
-  },
-});
+const values = new Command('npm run test:chaos --')
+  .description('Real processes, faults from a seed, everything judged.')
+  .option('--minutes <count>', 'how long faults are made, over all sizes together', '10')
+  .option('--nodes <counts>', 'sizes of the group, one run each', '3,5')
+  .option('--seed <number>', 'what is drawn is drawn from this; at random, and printed', String(randomInt(2 ** 31)))
+  .option('--rate <count>', 'messages a second of all senders together', '1200')
+  .option('--kinds <names>', 'which faults, with commas', faultKinds.join(','))
+  .option('--set <key=value...>', 'settings of all nodes')
+  .option('--report <file>', 'where the report goes as JSON', 'reports/chaos.json')
+  .parse()
+  .opts<{
+    minutes: string;
+    nodes: string;
+    seed: string;
+    rate: string;
+    kinds: string;
+    set?: string[];
+    report: string;
+  }>();
 
 const kinds = values.kinds.split(',') as FaultKind[];
 const strangers = kinds.filter((kind) => !faultKinds.includes(kind));

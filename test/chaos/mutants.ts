@@ -3,7 +3,7 @@
 // here, too: clients, the forwarding of calls, leases of processes that stood still. Exit code 1 when one survives.
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { Command } from 'commander';
 import { type Break, runInCopy, tryBreaks } from './breaking.ts';
 import type { FaultKind } from './faults.ts';
 import type { ChaosReport } from './report.ts';
@@ -75,13 +75,13 @@ const mutants: readonly ChaosMutant[] = [
   },
 ];
 
-const { values } = parseArgs({
-  options: {
-    only: { type: 'string' },
-    minutes: { type: 'string', default: '0.4' },
-    tries: { type: 'string', default: '3' },
-  },
-});
+const values = new Command('npm run test:chaos:mutants --')
+  .description('Breaks the code on purpose, one line at a time, in a copy of the tree: chaos must notice.')
+  .option('--only <names>', 'breaks by name, with commas; all by default')
+  .option('--minutes <count>', 'of faults in one run', '0.4')
+  .option('--tries <count>', 'runs until a break counts as unseen', '3')
+  .parse()
+  .opts<{ only?: string; minutes: string; tries: string }>();
 
 /** What a run in the copy found broken; undefined when it did not get as far as a verdict. */
 async function torment(copy: string, mutant: Pick<ChaosMutant, 'kinds' | 'settings'>): Promise<string[] | undefined> {

@@ -2,19 +2,21 @@
 // random histories of a replica on a simulated disk, crashed at every step in many ways (`--torn 0`: every torn length),
 // and again while it recovers. Exit code 0 only if nothing acknowledged was lost, nothing was invented, nothing differs.
 import { randomInt } from 'node:crypto';
-import { parseArgs } from 'node:util';
+import { Command } from 'commander';
 import { runCampaign } from './crash_campaign.ts';
 
-const { values } = parseArgs({
-  options: {
-    histories: { type: 'string', default: '200' },
-    seed: { type: 'string', default: String(randomInt(2 ** 31)) },
-    torn: { type: 'string', default: '6' },
-    subsets: { type: 'string', default: '3' },
-    stride: { type: 'string', default: '1' },
-    'recovery-stride': { type: 'string', default: '40' },
-  },
-});
+const values = new Command('npm run test:crash-points --')
+  .description(
+    'Random histories of a replica on a simulated disk, crashed at every step in many ways, and again while it recovers.',
+  )
+  .option('--histories <count>', 'how many histories', '200')
+  .option('--seed <number>', 'what is drawn is drawn from this; at random, and printed', String(randomInt(2 ** 31)))
+  .option('--torn <count>', 'torn lengths tried of each unflushed write; 0 for all', '6')
+  .option('--subsets <count>', 'subsets of unflushed writes tried at each step', '3')
+  .option('--stride <steps>', 'from one crash to the next', '1')
+  .option('--recovery-stride <steps>', 'from one crash during recovery to the next', '40')
+  .parse()
+  .opts<{ histories: string; seed: string; torn: string; subsets: string; stride: string; recoveryStride: string }>();
 console.log(`seed ${values.seed}`);
 const report = await runCampaign({
   histories: Number(values.histories),
@@ -22,7 +24,7 @@ const report = await runCampaign({
   tornMax: Number(values.torn),
   subsetsMax: Number(values.subsets),
   pointStride: Number(values.stride),
-  recoveryStride: Number(values['recovery-stride']),
+  recoveryStride: Number(values.recoveryStride),
 });
 const told = (counts: ReadonlyMap<string, number>): string =>
   [...counts].map(([name, count]) => `${name} ${count}`).join(', ');

@@ -1,6 +1,6 @@
 // Swallows errors of the disk on purpose, one line at a time, in a copy of the tree: `npm run test:disk-errors` must notice.
 // `npm run test:disk-errors:mutants -- [--only name,name]`. Needs root, like the campaign. Exit code 1 when one survives.
-import { parseArgs } from 'node:util';
+import { Command } from 'commander';
 import { type Break, runInCopy, tryBreaks } from '../chaos/breaking.ts';
 
 interface DiskMutant extends Break {
@@ -26,7 +26,11 @@ const mutants: readonly DiskMutant[] = [
   },
 ];
 
-const { values } = parseArgs({ options: { only: { type: 'string' } } });
+const values = new Command('npm run test:disk-errors:mutants --')
+  .description('Swallows errors of the disk on purpose, in a copy of the tree: the campaign must notice.')
+  .option('--only <names>', 'breaks by name, with commas; all by default')
+  .parse()
+  .opts<{ only?: string }>();
 const survivors = await tryBreaks({
   breaks: mutants,
   only: values.only,

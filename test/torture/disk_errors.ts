@@ -5,7 +5,7 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { Command } from 'commander';
 import { TLedgerClient } from '../../src/client/index.ts';
 import { type ChildExit, describeExit, programArguments } from '../../src/server/child_node.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
@@ -302,7 +302,13 @@ async function run(scene: Scene, { name, victim, act, cure }: Fault): Promise<st
   return problem;
 }
 
-const { values } = parseArgs({ options: { only: { type: 'string', default: '' } } });
+const values = new Command('npm run test:disk-errors --')
+  .description(
+    'Disks of real nodes that fail, fill up and turn read-only under load; needs root, loop devices, strace, chattr and dd.',
+  )
+  .option('--only <text>', 'faults whose name holds it', '')
+  .parse()
+  .opts<{ only: string }>();
 const reason = whyNoLoopDisks() ?? ['strace', 'chattr', 'dd'].find((tool) => !isCommand(tool));
 if (reason != null) {
   console.log(`skipped: ${reason.includes(' ') ? reason : `${reason} is missing`}`);

@@ -2,18 +2,22 @@
 // lose power at one moment, again and again. With `sync` nothing acknowledged may be lost; with `async` something must be,
 // which shows that this test can see it. Exit code 0 only then.
 import { randomInt } from 'node:crypto';
-import { parseArgs } from 'node:util';
+import { Command } from 'commander';
 import { type FileSystem, fileSystems, whyNoLoopDisks } from './loop_disks.ts';
 import { runPowerLoss } from './power_run.ts';
 
-const { values } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '50' },
-    flush: { type: 'string', default: 'sync' },
-    seed: { type: 'string', default: String(randomInt(2 ** 31)) },
-    fs: { type: 'string', default: 'ext4' },
-  },
-});
+const values = new Command('npm run test:power-loss --')
+  .description('Three real nodes under load lose power at one moment, again and again; needs root and loop devices.')
+  .option('--rounds <count>', 'how many times', '50')
+  .option(
+    '--flush <when>',
+    'sync: nothing acknowledged may be lost; async: something must be, or the test is blind',
+    'sync',
+  )
+  .option('--seed <number>', 'what is drawn is drawn from this; at random, and printed', String(randomInt(2 ** 31)))
+  .option('--fs <name>', 'ext4 or xfs', 'ext4')
+  .parse()
+  .opts<{ rounds: string; flush: string; seed: string; fs: string }>();
 const flush = values.flush as 'sync' | 'async';
 const fileSystem = values.fs as FileSystem;
 if (!['sync', 'async'].includes(flush)) throw new Error(`--flush is sync or async, not ${flush}`);

@@ -55,7 +55,7 @@ export async function runPowerLoss(options: PowerLossOptions): Promise<PowerLoss
     const cluster = await LocalCluster.start({
       dataDir: disks.directory,
       settings: { segmentSizeBytes: '8MiB', flush: options.flush, ...options.settings },
-      startTimeoutMs: 60_000,
+      startTimeoutMs: 120_000,
     });
     try {
       return await new PowerLoss(options, disks, cluster).run();
@@ -83,7 +83,7 @@ class PowerLoss {
     this.#disks = disks;
     this.#cluster = cluster;
     this.#random = new SeededRandom(options.seed);
-    this.#client = new TLedgerClient({ endpoints: cluster.endpoints, timeoutMs: 20_000 });
+    this.#client = new TLedgerClient({ endpoints: cluster.endpoints, timeoutMs: 60_000 });
   }
 
   async run(): Promise<PowerLossReport> {
