@@ -5,29 +5,24 @@ const TICK_MS = 5;
 /** A tick may come so late without the machine being to blame. */
 const LATE_MS = 10;
 
-/** Runs from its making. */
+/** A clock that stands still while the machine does. Runs from its making to its end. */
 export class WorkingTime {
-  readonly #startMs = performance.now();
-  readonly #timer = setInterval(() => this.#tick(), TICK_MS);
-  #lastMs = this.#startMs;
-  #stalledMs = 0;
+  readonly #timer = setInterval(() => this.elapsedMs, TICK_MS);
+  #lastMs = performance.now();
+  #elapsedMs = 0;
 
-  /** Milliseconds so far that the machine took away. */
-  get stalledMs(): number {
-    return this.#stalledMs;
+  /** Milliseconds so far in which this process could run. */
+  get elapsedMs(): number {
+    const nowMs = performance.now();
+    const passedMs = nowMs - this.#lastMs;
+    this.#lastMs = nowMs;
+    this.#elapsedMs += passedMs > TICK_MS + LATE_MS ? TICK_MS : passedMs;
+    return this.#elapsedMs;
   }
 
   /** Ends it. @returns milliseconds in which this process could run. */
   end(): number {
-    this.#tick();
     clearInterval(this.#timer);
-    return this.#lastMs - this.#startMs - this.#stalledMs;
-  }
-
-  #tick(): void {
-    const nowMs = performance.now();
-    const lateMs = nowMs - this.#lastMs - TICK_MS;
-    if (lateMs > LATE_MS) this.#stalledMs += lateMs;
-    this.#lastMs = nowMs;
+    return this.elapsedMs;
   }
 }
