@@ -17,7 +17,10 @@ const table = Int32Array.from({ length: 256 }, (_, byte) => {
  * @returns an unsigned 32-bit number.
  */
 export function crc32(bytes: Buffer, start = 0, end = bytes.length, seed = 0): number {
-  if (end - start > TABLE_SIZE_BYTES_MAX) return nativeCrc32(bytes.subarray(start, end), seed) >>> 0;
+  if (end - start > TABLE_SIZE_BYTES_MAX) {
+    const all = start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end);
+    return nativeCrc32(all, seed) >>> 0;
+  }
   let crc = ~seed;
   for (let at = start; at < end; at++) crc = (crc >>> 8) ^ table[(crc ^ bytes[at]!) & 0xff]!;
   return ~crc >>> 0;
