@@ -125,10 +125,17 @@ export async function read(
 /** The answer out of memory; null when that does not hold all of it. */
 function readHeld(queue: Queue, request: PullRequest, bounds: PullBounds, log: ColdLog): PullResult | null {
   if (queue.units.max - request.offset > RECENT_UNITS) return null;
-  const plan = planNow(queue, request, bounds);
-  const held = plan.reads.map(({ position, sizeBytes }) => log.held(position, sizeBytes));
-  if (!held.every((bytes) => bytes !== null)) return null;
-  return answer(queue, request, plan, plan.assemble(held), log);
+  return answerHeld(queue, request, planNow(queue, request, bounds), log);
+}
+
+function answerHeld(queue: Queue, request: PullRequest, plan: Plan, log: ColdLog): PullResult | null {
+  const found: Buffer[] = [];
+  for (const { position, sizeBytes } of plan.reads) {
+    const held = log.held(position, sizeBytes);
+    if (held === null) return null;
+    found.push(held);
+  }
+  return answer(queue, request, plan, plan.assemble(found), log);
 }
 
 async function readCold(queue: Queue, request: PullRequest, bounds: PullBounds, log: ColdLog): Promise<PullResult> {
@@ -137,6 +144,9 @@ async function readCold(queue: Queue, request: PullRequest, bounds: PullBounds, 
   const plan = new Plan(bounds, Math.min(request.bytesMax, COLD_BYTES_MAX, bounds.limits.pullBytesMax));
   const units = await log.within(() => queue.units.readAsync(offset, Math.floor(count)));
   plan.take(queue, offset, units);
+  // Only its place had to be looked up.
+  const held = answerHeld(queue, request, plan, log);
+  if (held !== null) return held;
   await log.pace(plan.wantedBytes);
   const records = Buffer.allocUnsafe(plan.wantedBytes);
   let filled = 0;

@@ -45,7 +45,7 @@ const SPARE_BUFFERS_MAX = 4;
 export interface ColdLog {
   /** Where the log ends. */
   readonly endPosition: PhysicalOffset;
-  /** Bytes that are in memory because they were appended a short while ago; null when they are not. Not to be changed. */
+  /** Bytes of one segment that are in memory because they were appended a short while ago; null when they are not. Not to be changed. */
   held(position: PhysicalOffset, sizeBytes: number): Buffer | null;
   /**
    * Fills `target` with committed bytes of one segment, from memory or the disk: at once (then undefined) or by the time

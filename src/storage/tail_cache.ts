@@ -82,10 +82,15 @@ export class TailCache {
     return this.#batches[this.#head]?.position ?? null;
   }
 
-  /** The bytes at a position, all of one batch; null when it does not hold them. They must not be changed. */
+  /**
+   * The bytes at a position, of one segment; null when it does not hold them all. Those of one batch are a view, which must
+   * not be changed.
+   */
   bytesAt(position: PhysicalOffset, sizeBytes: number): Buffer | null {
-    const batch = this.#batches[this.findAt(position)];
-    if (batch === undefined || position + sizeBytes > batch.last.end) return null;
+    const number = this.findAt(position);
+    const batch = this.#batches[number];
+    if (batch === undefined) return null;
+    if (position + sizeBytes > batch.last.end) return this.#gather(number, position, sizeBytes);
     const at = batch.start + position - batch.position;
     return batch.buffer.subarray(at, at + sizeBytes);
   }
@@ -108,6 +113,22 @@ export class TailCache {
     this.#batches = [];
     this.#head = 0;
     this.#bytes = 0;
+  }
+
+  /** Bytes of several batches, the first of which has that number. */
+  #gather(number: number, position: PhysicalOffset, sizeBytes: number): Buffer | null {
+    const end = position + sizeBytes;
+    if (end > this.#batches[this.#batches.length - 1]!.last.end) return null;
+    const bytes = Buffer.allocUnsafe(sizeBytes);
+    let at: number = position;
+    for (let next = number; at < end; next++) {
+      const batch = this.#batches[next]!;
+      // What lies between is the end of a segment.
+      if (batch.position > at) return null;
+      const from = batch.start + at - batch.position;
+      at += batch.buffer.copy(bytes, at - position, from, Math.min(batch.end, from + end - at));
+    }
+    return bytes;
   }
 
   #isOver(): boolean {

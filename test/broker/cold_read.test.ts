@@ -102,6 +102,15 @@ describe('Broker.read', () => {
     expect([cold.coldReads, cold.paced]).to.deep.equal([0, []]);
   });
 
+  it('has nobody wait for the disk who is far behind, but not behind what is in memory', async () => {
+    cold.heldFrom = 0;
+    for (let round = 0; round < 34; round++) harness.append(batch(Array.from({ length: 500 }, () => 'x')));
+    const { isCold, count, records } = await harness.broker.read(requestOf(10));
+    expect([isCold, count]).to.deep.equal([false, 1_024]);
+    expect(records.equals(harness.broker.pull(requestOf(10, { countMax: 1_024 })).records)).to.equal(true);
+    expect([cold.coldReads, cold.paced]).to.deep.equal([0, []]);
+  });
+
   for (const heldFrom of [Number.POSITIVE_INFINITY, 300_000])
     it(`gives everything once and in order, memory beginning at ${heldFrom}`, async () => {
       fill(20);

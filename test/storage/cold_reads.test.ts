@@ -164,6 +164,32 @@ describe('Cold reads', () => {
     log.close();
   });
 
+  it('need not be done for what several batches in memory hold, up to where a segment ends', () => {
+    const disk = new MemoryDisk();
+    const log = openLog(disk, { cacheBytesMax: 4 * SEGMENT_BYTES });
+    fill(log, 100);
+    const steps = disk.operationCount;
+    const places = Array.from({ length: 100 }, (_, at) => placeOf(log, at + 1));
+    const all = places.map(({ position, sizeBytes }) => Buffer.from(log.cold.held(position, sizeBytes)!));
+    let segments = 1;
+    for (let from = 0; from < 100; from++) {
+      for (let to = from + 1; to < 100; to++) {
+        const [first, last] = [places[from]!, places[to]!];
+        // From the middle of one record to the middle of another.
+        const [position, end] = [first.position + 30, last.position + 70];
+        const held = log.cold.held(physicalOffset(position), end - position);
+        const isOne = Math.floor(first.position / SEGMENT_BYTES) === Math.floor(last.position / SEGMENT_BYTES);
+        if (!isOne) segments = Math.max(segments, 2);
+        const wanted = Buffer.concat(all.slice(from, to + 1)).subarray(30, end - first.position);
+        expect(held === null ? null : held.equals(wanted), `${from} to ${to}`).to.equal(isOne ? true : null);
+      }
+    }
+    expect(segments, 'the log has several segments').to.equal(2);
+    expect(log.cold.held(places[99]!.position, 101), 'behind the end').to.equal(null);
+    expect(disk.operationCount, 'the disk was not asked').to.equal(steps);
+    log.close();
+  });
+
   it('read one chunk ahead of whoever reads on, and each chunk once', async () => {
     const disk = new MemoryDisk();
     const log = coldLog(disk);
