@@ -24,8 +24,8 @@ const { FilterType, TransactionResolution } = protocol;
 
 export { ConsumeResult, FilterExpression, FilterType, type MessageView, TransactionResolution };
 
-/** Says nothing. */
-const silent = { debug: ignore, info: ignore, warn: ignore, error: ignore, close: ignore };
+/** A logger that says nothing. */
+export const silent = { debug: ignore, info: ignore, warn: ignore, error: ignore, close: ignore };
 function ignore(): void {}
 
 // Parts of the client make loggers of their own, whichever it is given: each writes files into the home directory, and has
