@@ -56,8 +56,10 @@ export interface Contender {
   readonly pids: readonly number[];
   /** Starts all nodes; resolves when they can be written to. */
   start(directory: string): Promise<void>;
-  /** @returns undefined for a shape that it has not. */
-  run(shape: Shape): Promise<Measured | undefined>;
+  /** Whether it can be loaded in this way. */
+  has(shape: Shape): boolean;
+  /** Loads it in a way that it has. */
+  run(shape: Shape): Promise<Measured>;
   stop(): Promise<void>;
 }
 
@@ -143,6 +145,11 @@ export class Processes {
     if (gone !== undefined)
       throw new Error(`${gone.spawnargs.join(' ')} ended with ${gone.exitCode ?? gone.signalCode}`);
   }
+}
+
+/** Single messages, as fast as they are answered: what every system has. */
+export function isClosedSingles({ kind, halfOf }: Shape): boolean {
+  return kind === 'singles' && halfOf === undefined;
 }
 
 /** Requests that failed, of all kinds. */

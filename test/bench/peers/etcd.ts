@@ -1,7 +1,16 @@
 // etcd: puts of one key at the leader. It has no client that gathers, so that each message is a call of its own.
 import { join } from 'node:path';
 import { freePorts } from '../../../src/server/ports.ts';
-import { type Contender, type Measured, NODES, Processes, type Shape, systems, tryUntil } from './contender.ts';
+import {
+  type Contender,
+  isClosedSingles,
+  type Measured,
+  NODES,
+  Processes,
+  type Shape,
+  systems,
+  tryUntil,
+} from './contender.ts';
 import { h2load } from './h2load.ts';
 
 const START_MS = 30_000;
@@ -49,8 +58,11 @@ export class Etcd implements Contender {
     this.#leader = await tryUntil(START_MS, () => this.#findLeader());
   }
 
-  async run(shape: Shape): Promise<Measured | undefined> {
-    if (!['singles', 'unary'].includes(shape.kind) || shape.halfOf !== undefined) return undefined;
+  has(shape: Shape): boolean {
+    return isClosedSingles(shape) || shape.kind === 'unary';
+  }
+
+  async run(shape: Shape): Promise<Measured> {
     this.#leader = await this.#findLeader();
     const before = await this.#revision();
     const path = '/etcdserverpb.KV/Put';

@@ -7,6 +7,7 @@ import { freePorts } from '../../../src/server/ports.ts';
 import {
   type Contender,
   failuresIn,
+  isClosedSingles,
   type Measured,
   NODES,
   Processes,
@@ -60,8 +61,11 @@ export class Nats implements Contender {
     await tryUntil(START_MS, () => this.#atLeader());
   }
 
-  async run({ kind, inFlight, sizeBytes, warmUpMs, durationMs, halfOf }: Shape): Promise<Measured | undefined> {
-    if (kind !== 'singles' || halfOf !== undefined) return undefined;
+  has(shape: Shape): boolean {
+    return isClosedSingles(shape);
+  }
+
+  async run({ inFlight, sizeBytes, warmUpMs, durationMs }: Shape): Promise<Measured> {
     const client = await this.#atLeader();
     await client.ask(`$JS.API.STREAM.PURGE.${STREAM}`, {});
     const body = Buffer.alloc(sizeBytes, 'x');

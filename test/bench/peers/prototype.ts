@@ -26,9 +26,12 @@ export class Prototype implements Contender {
 
   async start(): Promise<void> {}
 
-  async run({ kind, inFlight, batch, sizeBytes, warmUpMs, durationMs, ...rest }: Shape): Promise<Measured | undefined> {
+  has(shape: Shape): boolean {
+    return modes[shape.kind] !== undefined && shape.halfOf === undefined;
+  }
+
+  async run({ kind, inFlight, batch, sizeBytes, warmUpMs, durationMs }: Shape): Promise<Measured> {
     const mode = modes[kind];
-    if (mode === undefined || rest.halfOf !== undefined) return undefined;
     const config = {
       ...{ mode, B: batch, win: inFlight, ackBatch: 1, fsync: 1, size: sizeBytes, followers: 2, clients: 1 },
       ...{ secs: durationMs / 1_000, warm: warmUpMs },

@@ -12,6 +12,7 @@ import { freePorts } from '../../../src/server/ports.ts';
 import {
   type Contender,
   failuresIn,
+  isClosedSingles,
   type Measured,
   NODES,
   Processes,
@@ -85,8 +86,11 @@ export class Rabbit implements Contender {
     });
   }
 
-  async run({ kind, inFlight, sizeBytes, warmUpMs, durationMs, halfOf }: Shape): Promise<Measured | undefined> {
-    if (kind !== 'singles' || halfOf !== undefined) return undefined;
+  has(shape: Shape): boolean {
+    return isClosedSingles(shape);
+  }
+
+  async run({ inFlight, sizeBytes, warmUpMs, durationMs }: Shape): Promise<Measured> {
     this.#processes.assertRunning();
     const channel = this.#channel!;
     await channel.purgeQueue(QUEUE);

@@ -50,13 +50,14 @@ export async function runRounds(
   const rows = new Map<string, Row>();
   const meter = new MachineMeter(contenders);
   const turns = Array.from({ length: rounds }, (_, at) => at + 1).flatMap((round) =>
-    shapes.flatMap((shape) => contenders.map((contender) => ({ round, shape, contender }))),
+    shapes.flatMap((shape) =>
+      contenders.filter((one) => one.has(shape)).map((contender) => ({ round, shape, contender })),
+    ),
   );
   const beganAtMs = performance.now();
   for (const [at, { round, shape, contender }] of turns.entries()) {
     const { name: system, flush } = contender;
     const measured = await meter.during(contender, () => contender.run(ratedBy(shape, [...rows.values()])));
-    if (measured === undefined) continue;
     const key = `${shape.name} ${system}`;
     if (!rows.has(key)) rows.set(key, { shape: shape.name, system, flush, rounds: [] });
     rows.get(key)!.rounds.push(measured);

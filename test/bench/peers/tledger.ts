@@ -48,6 +48,10 @@ export class TLedger implements Contender {
     await client.close();
   }
 
+  has(): boolean {
+    return true;
+  }
+
   async run(shape: Shape): Promise<Measured> {
     switch (shape.kind) {
       case 'singles':
