@@ -72,7 +72,8 @@ export class OpenCall {
   readonly #clock: Clock;
   readonly #call: AnyCall;
   readonly #calls: OpenCalls;
-  readonly #cleanups: (() => void)[] = [];
+  /** Made when it is needed: most calls hold nothing. */
+  #cleanups: (() => void)[] | undefined;
   readonly #onCancel = (): void => this.close();
   #drain: (() => void) | undefined;
   #over = false;
@@ -101,6 +102,7 @@ export class OpenCall {
   /** Runs `cleanup` when the call is over, however it ends; at once if it is. */
   whenOver(cleanup: () => void): void {
     if (this.#over) cleanup();
+    else if (this.#cleanups === undefined) this.#cleanups = [cleanup];
     else this.#cleanups.push(cleanup);
   }
 
@@ -121,7 +123,9 @@ export class OpenCall {
     this.#over = true;
     this.#call.off('cancelled', this.#onCancel);
     this.#calls.delete(this);
-    for (const cleanup of this.#cleanups.splice(0)) cleanup();
+    const cleanups = this.#cleanups ?? [];
+    this.#cleanups = undefined;
+    for (const cleanup of cleanups) cleanup();
   }
 }
 

@@ -1,6 +1,6 @@
 // The largest request of one method of a port. grpc-js knows one limit for all methods of a server only, so this reaches for
 // private fields of its calls, checks that they look as expected, and says so when they do not.
-import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
+import type { ServerInterceptingCall, ServerInterceptor } from '@grpc/grpc-js';
 
 interface CallInternals {
   maxReceiveMessageSize?: unknown;
@@ -18,8 +18,9 @@ export function allowLargerRequests(
 ): ServerInterceptor {
   let isWarned = false;
   return (method, call) => {
-    const wrapped = new ServerInterceptingCall(call);
-    if (method.path !== path) return wrapped;
+    // Unwrapped: a wrapper around each call of every method costs them all. Only the interface of a call is asked for.
+    const unwrapped = call as unknown as ServerInterceptingCall;
+    if (method.path !== path) return unwrapped;
     const internals = call as unknown as CallInternals;
     const { decoder } = internals;
     if (typeof internals.maxReceiveMessageSize === 'number' && typeof decoder?.maxReadMessageLength === 'number') {
@@ -29,6 +30,6 @@ export function allowLargerRequests(
       isWarned = true;
       warn('grpc-js keeps its limits elsewhere: large requests of RocketMQ clients are refused by the transport');
     }
-    return wrapped;
+    return unwrapped;
   };
 }

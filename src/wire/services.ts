@@ -30,7 +30,7 @@ import type {
   VerifyLogRequest,
   VerifyLogResponse,
 } from './admin_messages.ts';
-import { decodeAppendRequest, encodeAppendRequest, type OutgoingAppend } from './append_codec.ts';
+import { decodeAppendRequest, encodeAppendRequest, encodeAppendResponse, type OutgoingAppend } from './append_codec.ts';
 import type { ListClientsRequest, ListClientsResponse } from './client_messages.ts';
 import { fieldBound } from './field_count.ts';
 import type {
@@ -125,7 +125,7 @@ export interface LedgerHandlers extends UntypedServiceImplementation {
 
 /** `tledger.v1.Ledger`. */
 export const ledgerService = {
-  append: appendMethod<AppendResponse>('Append'),
+  append: { ...appendMethod<AppendResponse>('Append'), responseSerialize: encodeAppendResponse },
   appendStream: appendMethod<AppendStreamResponse>('AppendStream'),
   pull: method<PullRequest, PullResponse>('Ledger', 'Pull'),
   consume: method<ConsumeRequest, ConsumeResponse>('Ledger', 'Consume'),
