@@ -3,8 +3,11 @@ import { expect } from 'chai';
 import { TLedgerError } from '../../src/base/errors.ts';
 import { drive, type Load, type Request } from '../../src/bench/drive.ts';
 import { LatencyHistogram, Meter } from '../../src/bench/meter.ts';
+import { WorkingTime } from '../chaos/working_time.ts';
 
 const SIZE = 100;
+/** Shorter ones disturb nothing that is measured here. */
+const STALL_MS_MIN = 10;
 
 async function measure(
   load: Load,
@@ -26,8 +29,28 @@ function stalling(): Request {
   };
 }
 
+const TRIES_MAX = 10;
+
+/** A test of what is measured in real time: one that failed while the machine stalled is made again. */
+function onSteadyMachine(name: string, run: () => Promise<void>): void {
+  it(name, async () => {
+    for (let tries = 1; ; tries++) {
+      const begunMs = performance.now();
+      const time = new WorkingTime();
+      try {
+        return await run();
+      } catch (error) {
+        const stalledMs = performance.now() - begunMs - time.elapsedMs;
+        if (stalledMs < STALL_MS_MIN || tries === TRIES_MAX) throw error;
+      } finally {
+        time.end();
+      }
+    }
+  });
+}
+
 describe('bench: load', () => {
-  it('keeps so many requests under way in a closed loop, and never more', async () => {
+  onSteadyMachine('keeps so many requests under way in a closed loop, and never more', async () => {
     let underWay = 0;
     let most = 0;
     const figures = await measure({ kind: 'closed', inFlight: 4 }, (answered) => {
@@ -44,16 +67,16 @@ describe('bench: load', () => {
     expect(figures.megabytesPerSecond).to.be.closeTo((figures.messages * SIZE) / figures.seconds / 1e6, 0.01);
   });
 
-  it('counts in an open loop what was due while the server stood still; a closed loop omits it', async () => {
+  onSteadyMachine('counts in an open loop what was due while the server stood still; a closed loop omits it', async () => {
     const open = await measure({ kind: 'open', requestsPerSecond: 500 }, stalling());
     const closed = await measure({ kind: 'closed', inFlight: 1 }, stalling());
-    expect(open.latencyMs.count).to.be.closeTo(150, 5);
+    expect(open.latencyMs.count).to.be.closeTo(500 * open.seconds, 5);
     expect(open.latencyMs.p90, 'a third was due in the stall').to.be.greaterThan(50);
     expect(closed.latencyMs.p90, 'only one was').to.be.lessThan(50);
     expect(closed.latencyMs.max).to.be.greaterThan(50);
   });
 
-  it('charges an open loop for what it could not send in time itself', async () => {
+  onSteadyMachine('charges an open loop for what it could not send in time itself', async () => {
     const untilMs = performance.now() + 150;
     const figures = await measure({ kind: 'open', requestsPerSecond: 200 }, (answered) => {
       while (performance.now() < untilMs); // The whole process hangs.
@@ -63,7 +86,7 @@ describe('bench: load', () => {
     expect(figures.latencyMs.p50, 'half of all were due meanwhile').to.be.greaterThan(1);
   });
 
-  it('leaves out the warm-up', async () => {
+  onSteadyMachine('leaves out the warm-up', async () => {
     const beganAtMs = performance.now();
     const slowAtFirst: Request = (answered) => {
       setTimeout(() => answered(null, 1), performance.now() - beganAtMs < 50 ? 60 : 2);
@@ -73,7 +96,7 @@ describe('bench: load', () => {
     expect(figures.latencyMs.p50).to.be.lessThan(40);
   });
 
-  it('counts failures that pass by code, and goes on', async () => {
+  onSteadyMachine('counts failures that pass by code, and goes on', async () => {
     let turn = 0;
     const figures = await measure({ kind: 'open', requestsPerSecond: 100 }, (answered) => {
       answered(turn++ % 2 === 0 ? new TLedgerError('NO_LEADER', 'nobody') : null, 1);
@@ -82,7 +105,7 @@ describe('bench: load', () => {
     expect(figures.failed.NO_LEADER).to.be.closeTo(figures.messages, 2);
   });
 
-  it('ends with the first refusal that no repetition can help', async () => {
+  onSteadyMachine('ends with the first refusal that no repetition can help', async () => {
     const request: Request = (answered) => answered(new TLedgerError('TOPIC_NOT_FOUND', 'gone'), 0);
     const beganAtMs = performance.now();
     const error = await measure({ kind: 'closed', inFlight: 8 }, request, { durationMs: 10_000 }).catch((one) => one);
@@ -90,7 +113,7 @@ describe('bench: load', () => {
     expect(performance.now() - beganAtMs).to.be.lessThan(2_000);
   });
 
-  it('ends early when it is interrupted, with what it has measured', async () => {
+  onSteadyMachine('ends early when it is interrupted, with what it has measured', async () => {
     const signal = AbortSignal.timeout(100);
     const request: Request = (answered) => setTimeout(() => answered(null, 1), 1);
     const figures = await measure({ kind: 'closed', inFlight: 1 }, request, { durationMs: 10_000, signal });
