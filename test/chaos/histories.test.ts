@@ -5,9 +5,10 @@ import { TLedgerClient } from '../../src/client/index.ts';
 import { FakeGroup } from '../client/fake_server.ts';
 import { Histories } from './histories.ts';
 import { History } from './history.ts';
-import { pause } from './pause.ts';
+import { pause, until } from './pause.ts';
 
 const ROUND_MS = 900;
+const CALLS_MIN = 40;
 
 describe('histories of chaos', () => {
   let group: FakeGroup;
@@ -21,6 +22,9 @@ describe('histories of chaos', () => {
     const client = new TLedgerClient({ endpoints: group.endpoints });
     const histories = new Histories({ client: () => client, nodes: () => nodes, history, roundMs: ROUND_MS });
     await pause(2 * ROUND_MS);
+    // A machine that stalls takes longer until there is something to judge.
+    const calls = () => group.nodes.flatMap(({ unaryCalls }) => unaryCalls).length;
+    await until(() => calls() >= CALLS_MIN, 40_000);
     await histories.judge();
     await histories.close();
     await client.close();
@@ -38,7 +42,7 @@ describe('histories of chaos', () => {
   it('have an order when nothing goes wrong', async () => {
     const { sightings, histories } = await run(() => {});
     expect(sightings).to.deep.equal([]);
-    expect(histories.counts.judged).to.be.within(4, 6);
+    expect(histories.counts.judged).to.be.at.least(4);
     expect(histories.counts.operations).to.be.greaterThan(20);
     expect(histories.counts.undecided).to.equal(0);
   });

@@ -4,7 +4,7 @@ import { runCampaign } from './crash_campaign.ts';
 
 describe('crash points of random histories', function () {
   this.retries(0);
-  this.timeout(120_000);
+  this.timeout(300_000);
 
   it('lose nothing that was acknowledged, invent nothing, and leave what the log makes', async () => {
     const report = await runCampaign({

@@ -4,7 +4,7 @@ import { DamageCampaign } from './damage_campaign.ts';
 
 describe('a stopped replica that is damaged', function () {
   this.retries(0);
-  this.timeout(120_000);
+  this.timeout(300_000);
 
   it('is noticed, or serves what it held: bits, cuts and lost files of every kind', async () => {
     const campaign = await DamageCampaign.of(11, 2);
