@@ -119,7 +119,7 @@ describe('a broker whose stored state is damaged', () => {
 });
 
 describe('on real files', function () {
-  this.timeout(10_000);
+  this.timeout(180_000);
 
   it('a damaged database is put aside, a lost queue is written again, and the lock stays with this process', async () => {
     const { harness, before } = await stored();

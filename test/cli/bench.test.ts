@@ -12,7 +12,7 @@ describe('cli: bench', () => {
   const directory = mkdtempSync(join(tmpdir(), 'tledger-bench-'));
 
   before(async function () {
-    this.timeout(120_000);
+    this.timeout(180_000);
     cluster = await LocalCluster.start();
     await cluster.waitForLeader();
     endpoints = ['--endpoints', cluster.endpoints.join(',')];
@@ -53,7 +53,7 @@ describe('cli: bench', () => {
     const { gapsMs } = await json('failover --transfers 1');
     expect(gapsMs).to.have.length(1);
     expect(gapsMs[0]).to.be.greaterThan(0);
-  }).timeout(120_000);
+  }).timeout(180_000);
 
   it('says what it measured in words, and draws it', async () => {
     const plot = join(directory, 'plot.svg');

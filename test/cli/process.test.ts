@@ -35,7 +35,7 @@ function tledger(
 }
 
 describe('cli: the program', function () {
-  this.timeout(120_000);
+  this.timeout(180_000);
   let group: FakeGroup;
 
   before(async () => {

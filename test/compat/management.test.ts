@@ -11,7 +11,7 @@ interface Followed {
 }
 
 describe('managing a group with official clients on it', function () {
-  this.timeout(120_000);
+  this.timeout(180_000);
   const { it } = cases;
   const stage = useStage();
 

@@ -21,7 +21,7 @@ import { cases, killEveryMs, useStage } from './shared_stage.ts';
 const sparedMs = killEveryMs === null ? 0 : 3_000;
 
 describe('the official RocketMQ 5 client for Node.js', function () {
-  this.timeout(120_000);
+  this.timeout(180_000);
   const stage = useStage();
 
   describe('Producer.test.ts', () => {

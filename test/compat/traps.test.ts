@@ -24,7 +24,7 @@ const seconds = (count: number) => ({ seconds: String(count) });
 const languages = ['NODE_JS', 'JAVA', 'GOLANG', 'CPP', 'DOT_NET', 'PYTHON', 'RUST', 'PHP'] as const;
 
 describe('the traps of interoperation', function () {
-  this.timeout(120_000);
+  this.timeout(180_000);
   const open: RawClient[] = [];
   const { it: trap } = cases;
   after(async () => {

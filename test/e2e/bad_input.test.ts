@@ -20,7 +20,7 @@ function codeOf(promise: Promise<unknown>): Promise<string> {
 }
 
 describe('bad input to a real group', function () {
-  this.timeout(120_000);
+  this.timeout(180_000);
   let cluster: LocalCluster;
   let client: TLedgerClient;
   let socket: Client;

@@ -110,7 +110,7 @@ describe('replica: changes of the membership', () => {
   });
 
   it('replaces each member of three in turn under load; nothing is lost, and nobody waits for an election', async function () {
-    this.timeout(60_000);
+    this.timeout(180_000);
     const group = await Group.started({ spares: 3, retentionBytes: 128 * 1024, snapshotChunkBytes: 900 });
     await group.createTopic('T');
     const load = new Load(group).start();

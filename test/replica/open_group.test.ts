@@ -100,7 +100,7 @@ describe('replica: opening what a group has stored', () => {
   });
 
   it('may be ended at every operation of the disk while it opens, again and again', async function () {
-    this.timeout(60_000);
+    this.timeout(180_000);
     const group = await Group.started({ retentionBytes: 2 * SEGMENT_SIZE_BYTES });
     await group.createTopic('T');
     const load = new Load(group).start();

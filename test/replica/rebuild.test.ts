@@ -98,7 +98,7 @@ describe('replica: making everything derived anew', () => {
   }
 
   it('can be interrupted at any step of the disk and done again', async function () {
-    this.timeout(60_000);
+    this.timeout(180_000);
     const left = await stopped(2 * SEGMENT_SIZE_BYTES);
     const counted = left.disk.clone();
     const before = counted.operationCount;

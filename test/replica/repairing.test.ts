@@ -138,7 +138,7 @@ describe('replica: repairing a damaged log', () => {
         expect(recordsOf(openLog(disk))).to.deep.equal(recordsOf(twin.log));
       } else expect(contentOf(disk, COMMITLOG)).to.deep.equal(before);
     }
-  }).timeout(20_000);
+  }).timeout(180_000);
 
   it('is done by peers together when none of them has it all', async () => {
     const disk = sound();

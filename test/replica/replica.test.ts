@@ -88,7 +88,7 @@ describe('replica: a group of three', () => {
 
   for (const mode of ['kill', 'lost', 'sectors'] as const) {
     it(`loses nothing acknowledged when leaders crash again and again (${mode}), and doubles nothing`, async function () {
-      this.timeout(30_000);
+      this.timeout(180_000);
       const group = await Group.started({ seed: 7 });
       await group.createTopic('T');
       let sequence = 1;

@@ -328,7 +328,7 @@ describe('replica: retention', () => {
 
   for (const mode of ['kill', 'lost', 'sectors'] as const) {
     it(`may lose its node at any operation of the disk while it cuts (${mode})`, async function () {
-      this.timeout(120_000);
+      this.timeout(180_000);
       const group = await Group.started({ retentionBytes: RETENTION_BYTES });
       await group.createTopic('T');
       const load = new Load(group).start();

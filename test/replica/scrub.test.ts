@@ -123,7 +123,7 @@ describe('replica: scrubbing what is stored', () => {
   });
 
   it('finds a flipped bit wherever it is, and says in which file', async function () {
-    this.timeout(60_000);
+    this.timeout(180_000);
     const random = new SeededRandom(7);
     const kinds = ['commitlog', 'index', 'consumequeue', 'snapshot', 'hardstate', 'checkpoint', 'base', 'identity'];
     const seen = new Map<string, number>();

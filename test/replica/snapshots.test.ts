@@ -79,7 +79,7 @@ describe('replica: snapshots for those who fell behind', () => {
   }
 
   it('goes on where it was after each loss of the connection', async function () {
-    this.timeout(60_000);
+    this.timeout(180_000);
     const behind = await fallenBehind({ snapshotChunkBytes: 4_000 }, 800);
     const { group, follower, leader } = behind;
     const offsets: number[] = [];
@@ -105,7 +105,7 @@ describe('replica: snapshots for those who fell behind', () => {
 
   for (const how of ['its own restart', 'a power loss', 'a change of leader'] as const) {
     it(`goes on where it was after ${how}`, async function () {
-      this.timeout(60_000);
+      this.timeout(180_000);
       const behind = await fallenBehind({ snapshotChunkBytes: 4_000 }, 800);
       const { group, follower, leader } = behind;
       const seen: SnapshotRequest[] = [];
@@ -422,7 +422,7 @@ describe('replica: while a snapshot is being installed', () => {
 
   for (const mode of ['kill', 'lost', 'sectors'] as const) {
     it(`may lose its node at every operation of the disk (${mode})`, async function () {
-      this.timeout(120_000);
+      this.timeout(180_000);
       const behind = await fallenBehind({ snapshotChunkBytes: 2_000 }, 4);
       const { group, follower, load } = behind;
       let crashes = 0;

@@ -114,7 +114,7 @@ const count = Number(process.env.STORM_COUNT ?? 12);
 describe('replica: storms', () => {
   for (let seed = first; seed < first + count; seed++) {
     it(`lose nothing, double nothing, and pass (seed ${seed})`, async function () {
-      this.timeout(60_000);
+      this.timeout(180_000);
       const summary = await storm(seed);
       if (process.env.STORM_SEED !== undefined) console.log(seed, summary);
     });

@@ -161,7 +161,7 @@ describe('replica: an event loop that stands still', () => {
   });
 
   it('answers nobody late with what is not so', async function () {
-    this.timeout(60_000);
+    this.timeout(180_000);
     for (let seed = 1; seed <= 8; seed++) {
       const group = await Group.started({ seed });
       await group.createTopic('T');
@@ -221,7 +221,7 @@ describe('replica: leaders that are preferred, and leases', () => {
 
   for (const leaseReads of [false, true]) {
     it(`confirms no read on a leader that was deposed (lease reads: ${leaseReads})`, async function () {
-      this.timeout(60_000);
+      this.timeout(180_000);
       for (let seed = 1; seed <= 6; seed++) {
         const group = await Group.started({ leaseReads, seed });
         await group.createTopic('T');

@@ -67,7 +67,7 @@ async function check(client: TLedgerClient): Promise<void> {
 const MENDED = /anew|damage/;
 
 describe('a node with damaged derived data', function () {
-  this.timeout(120_000);
+  this.timeout(180_000);
   let whole = '';
   before(async () => {
     whole = mkdtempSync(join(tmpdir(), 'tledger-derived-'));

@@ -81,7 +81,7 @@ function contentOf(directory: string): Record<string, string> {
 }
 
 describe('tools for a stopped node', function () {
-  this.timeout(120_000);
+  this.timeout(180_000);
   let scratch: string;
   let original: string;
   let dataDir: string;

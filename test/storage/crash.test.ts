@@ -195,7 +195,7 @@ describe('a failing disk', () => {
         else disk.crash({ mode: step % 3 === 1 ? 'lost' : 'sectors', random });
         checkRecovery(disk, witness, `step ${step}`);
       }
-    }).timeout(20_000);
+    }).timeout(180_000);
   }
 
   it('leaves a log that refuses every change after a failed write, too, and forgets the torn records', async () => {

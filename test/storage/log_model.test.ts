@@ -195,5 +195,5 @@ describe('commit log against a model', () => {
       fc.asyncProperty(commands, (run) => fc.asyncModelRun(start, run)),
       { numRuns: 250 },
     );
-  }).timeout(20_000);
+  }).timeout(180_000);
 });

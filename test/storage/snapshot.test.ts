@@ -68,7 +68,7 @@ describe('snapshots: writing and reading', () => {
       }),
       { numRuns: 100 },
     );
-  }).timeout(20_000);
+  }).timeout(180_000);
 
   for (const bytes of [65_500, 65_531, 65_532, 65_533, 262_128, 262_129, 4_000_000]) {
     it(`keeps one row of ${bytes} bytes, and the one behind it`, async () => {

@@ -362,7 +362,7 @@ describe('the state store on LevelDB', () => {
       }
     }
     expect(outcomes.get('DATA_CORRUPTED') ?? 0, JSON.stringify([...outcomes])).to.be.greaterThan(20);
-  }).timeout(20_000);
+  }).timeout(180_000);
 
   for (const [file, what] of [
     ['MANIFEST', 'its list of files'],
@@ -407,7 +407,7 @@ describe('the state store on LevelDB', () => {
       await whole.close();
     }
     expect([...outcomes]).to.deep.equal([0]);
-  }).timeout(20_000);
+  }).timeout(180_000);
 
   it('does not give out entries that do not add up', async () => {
     const path = await prepare(200);
