@@ -78,7 +78,7 @@ describe('raft safety under random faults', () => {
     // Groups that change their members may begin as small as they like.
     for (const size of profile.change > 0 ? [1, 2, 3, 5] : [3, 5]) {
       it(`${size} members, ${profile.name}, seeds ${firstSeed} to ${firstSeed + seedCount - 1}`, function () {
-        this.timeout(180_000);
+        this.timeout(180_000 + seedCount * 2_000);
         let committed = 0;
         let crashes = 0;
         let leaders = 0;
