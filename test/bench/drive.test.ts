@@ -67,14 +67,17 @@ describe('bench: load', () => {
     expect(figures.megabytesPerSecond).to.be.closeTo((figures.messages * SIZE) / figures.seconds / 1e6, 0.01);
   });
 
-  onSteadyMachine('counts in an open loop what was due while the server stood still; a closed loop omits it', async () => {
-    const open = await measure({ kind: 'open', requestsPerSecond: 500 }, stalling());
-    const closed = await measure({ kind: 'closed', inFlight: 1 }, stalling());
-    expect(open.latencyMs.count).to.be.closeTo(500 * open.seconds, 5);
-    expect(open.latencyMs.p90, 'a third was due in the stall').to.be.greaterThan(50);
-    expect(closed.latencyMs.p90, 'only one was').to.be.lessThan(50);
-    expect(closed.latencyMs.max).to.be.greaterThan(50);
-  });
+  onSteadyMachine(
+    'counts in an open loop what was due while the server stood still; a closed loop omits it',
+    async () => {
+      const open = await measure({ kind: 'open', requestsPerSecond: 500 }, stalling());
+      const closed = await measure({ kind: 'closed', inFlight: 1 }, stalling());
+      expect(open.latencyMs.count).to.be.closeTo(500 * open.seconds, 5);
+      expect(open.latencyMs.p90, 'a third was due in the stall').to.be.greaterThan(50);
+      expect(closed.latencyMs.p90, 'only one was').to.be.lessThan(50);
+      expect(closed.latencyMs.max).to.be.greaterThan(50);
+    },
+  );
 
   onSteadyMachine('charges an open loop for what it could not send in time itself', async () => {
     const untilMs = performance.now() + 150;
