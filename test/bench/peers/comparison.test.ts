@@ -1,4 +1,5 @@
 // What a comparison makes of what it measures: its rows, its turns, its medians and its verdicts.
+import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { type Goal, isMet } from '../goals.ts';
 import { type Contender, type Measured, missingPrograms, type Shape, systems } from './contender.ts';
@@ -58,6 +59,14 @@ describe('bench: comparison', () => {
     expect(new Set(shapes.map(({ durationMs }) => durationMs))).to.deep.equal(new Set([2_000]));
     const sizes = Object.fromEntries(shapes.map(({ name, sizeBytes }) => [name, sizeBytes]));
     expect(sizes).to.include({ 'singles-1': 512, 'frames-100b': 100, 'frames-16k': 16_384 });
+  });
+
+  it('has the rows that README names', () => {
+    const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8');
+    const table = readme.slice(readme.indexOf('| row | what is measured |'), readme.indexOf('The last lines say'));
+    const named = [...table.matchAll(/^\| (`.*?`) \|/gm)].flatMap((row) => row[1]!.match(/[a-z0-9-]+/g));
+    const names = shapesOf(options).map(({ name }) => name);
+    expect(named.sort()).to.deep.equal(names.sort());
   });
 
   it('brings the row along that another one goes by, and refuses what there is not', () => {
