@@ -56,6 +56,8 @@ export class Lane {
   #orders: Order[] = [];
   #isBusy = false;
   #isScheduled = false;
+  /** Something may have changed since the step under way began. */
+  #isPoked = false;
   #failure: Error | null = null;
   /** In which the step under way decides. */
   #term: Term | null = null;
@@ -118,6 +120,7 @@ export class Lane {
 
   /** Something may have changed for those who wait. */
   poke(): void {
+    if (this.#isBusy) this.#isPoked = true;
     if (this.#isScheduled || this.#isBusy || this.#failure !== null) return;
     this.#isScheduled = true;
     this.#port.clock.defer(() => {
@@ -151,8 +154,11 @@ export class Lane {
     this.#isBusy = true;
     const watch = this.#watch();
     try {
-      while (this.#failure === null && (await this.#step())) {
-        // One step after the other.
+      let isMore = true;
+      while (isMore && this.#failure === null) {
+        this.#isPoked = false;
+        // What comes while a step looks around finds its lane busy, and is not seen by that step any more.
+        isMore = (await this.#step()) || this.#isPoked;
       }
     } catch (error) {
       // What waits is answered, and the next one to come begins anew.
@@ -167,6 +173,7 @@ export class Lane {
     }
     this.#arm();
     this.#rest();
+    if (this.#isPoked && !this.isIdle) this.poke();
   }
 
   /** Nobody waits beyond their time because a step takes long. */

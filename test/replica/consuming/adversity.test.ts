@@ -6,7 +6,7 @@ import { encodeMessageRecord } from '../../../src/format/message.ts';
 import { brokerProperty } from '../../../src/format/message_properties.ts';
 import { recordFlag } from '../../../src/format/record_flags.ts';
 import type { NodeId } from '../../../src/raft/types.ts';
-import type { PoppedMessage, PopRequest } from '../../../src/replica/consuming/types.ts';
+import type { PoppedMessage, PopRequest, Settled } from '../../../src/replica/consuming/types.ts';
 import { Group } from '../group.ts';
 import { acknowledge, answered, pop, popOf, send, settle, textOf } from './consumers.ts';
 
@@ -89,6 +89,24 @@ describe('replica: consumer groups in adversity', () => {
     hear();
     await group.run(200);
     expect(group.replica(leader).broker.tables.progress.get('g', 't')!.queues.get(0)!.inFlight.size).to.equal(2);
+  });
+
+  it('takes a verdict at once that comes while it looks for messages, whenever that is', async () => {
+    for (let turns = 0; turns < 12; turns++) {
+      await send(group, leader, ['a']);
+      const [a] = await take();
+      const waiting = pop(group, leader, { waitMs: 300 });
+      const verdict = new Promise<readonly Settled[]>((resolve, reject) => {
+        const tell = async (): Promise<void> => {
+          for (let turn = 0; turn < turns; turn++) await null;
+          settle(group, leader, [acknowledge(a!)]).then(resolve, reject);
+        };
+        group.clock.defer(() => void tell());
+      });
+      const [done] = await answered(group, verdict, 100);
+      expect(done!.isDone, `after ${turns} turns`).to.equal(true);
+      expect(await answered(group, waiting)).to.deep.equal([]);
+    }
   });
 
   it('carries out the first of two verdicts that come together, and refuses the other if it does not hold any more', async () => {
