@@ -125,6 +125,7 @@ function toResponse(
     queue,
     messages: packed ? [] : toStoredMessages(result.records, topic, queue, from),
     records: packed ? result.records : NOTHING,
+    headroomBytes: packed ? result.headroomBytes : 0,
     count: result.count,
     firstOffset: String(from),
     nextOffset: String(result.nextOffset),

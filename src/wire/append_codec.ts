@@ -242,7 +242,8 @@ function readVarint(cursor: Cursor): boolean {
   return false;
 }
 
-function writeVarint(target: Buffer, at: number, value: number): number {
+/** Writes a non-negative safe integer as protobuf does. @returns where it ends. */
+export function writeVarint(target: Buffer, at: number, value: number): number {
   let rest = value;
   let cursor = at;
   while (rest >= TWO_POW_7) {

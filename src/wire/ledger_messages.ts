@@ -104,6 +104,8 @@ export interface ConsumeResponse {
   readonly queue: number;
   readonly messages: readonly StoredMessageFields[];
   readonly records: Buffer;
+  /** For who encodes it: bytes before `records` in their memory that may be written to. */
+  readonly headroomBytes?: number;
   readonly count: number;
   readonly firstOffset: Int64;
   readonly nextOffset: Int64;

@@ -32,6 +32,7 @@ import type {
 } from './admin_messages.ts';
 import { decodeAppendRequest, encodeAppendRequest, encodeAppendResponse, type OutgoingAppend } from './append_codec.ts';
 import type { ListClientsRequest, ListClientsResponse } from './client_messages.ts';
+import { encodeConsumeResponse } from './consume_codec.ts';
 import { fieldBound } from './field_count.ts';
 import type {
   DeleteGroupRequest,
@@ -128,7 +129,10 @@ export const ledgerService = {
   append: { ...appendMethod<AppendResponse>('Append'), responseSerialize: encodeAppendResponse },
   appendStream: appendMethod<AppendStreamResponse>('AppendStream'),
   pull: method<PullRequest, PullResponse>('Ledger', 'Pull'),
-  consume: method<ConsumeRequest, ConsumeResponse>('Ledger', 'Consume'),
+  consume: {
+    ...method<ConsumeRequest, ConsumeResponse>('Ledger', 'Consume'),
+    responseSerialize: encodeConsumeResponse,
+  },
   query: method<QueryRequest, QueryResponse>('Ledger', 'Query'),
   findOffset: method<FindOffsetRequest, FindOffsetResponse>('Ledger', 'FindOffset'),
   metadata: method<MetadataRequest, MetadataResponse>('Ledger', 'Metadata'),

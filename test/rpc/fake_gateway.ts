@@ -91,6 +91,7 @@ class FakeBroker {
       min,
       max,
       backlogBytes: this.backlogBytes,
+      headroomBytes: 0,
       isCold: false,
     };
   }
