@@ -15,7 +15,10 @@ import { messagesIn } from './received.ts';
 import { serverStream } from './server_stream.ts';
 import { fetchTopic } from './topics.ts';
 
-/** Messages of one queue that arrived together, in order and without gaps. */
+/**
+ * Messages of one queue that arrived together, in order and without gaps. Tag, keys, properties and times of a message are
+ * decoded when they are asked for: they are there to be read, but not in a copy made by `{ ...message }`.
+ */
 export interface MessageBatch {
   readonly queue: number;
   readonly messages: readonly StoredMessage[];

@@ -1,4 +1,5 @@
 // Reading: each message of a queue once and in order, whatever lies between the records and whichever node breaks off.
+import { inspect } from 'node:util';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { TLedgerError } from '../../src/base/errors.ts';
@@ -211,6 +212,14 @@ describe('client: consumer', () => {
     expect(message).to.deep.include({ queueId: 0, queueOffset: 0, tag: 'x', keys: ['a', 'b'], bornAtMs: 77 });
     expect([...message!.properties]).to.deep.equal([['p', 'q']]);
     expect(message!.body).to.deep.equal(Buffer.from([0xff, 0]));
+    expect(JSON.parse(JSON.stringify(message))).to.deep.include({
+      topic: 't',
+      tag: 'x',
+      keys: ['a', 'b'],
+      bornAtMs: 77,
+    });
+    expect({ ...message! }).to.have.all.keys('topic', 'queueId', 'queueOffset', 'body');
+    expect(inspect(message)).to.include("tag: 'x'");
   });
 
   for (const failure of ['drop', 'SHUTTING_DOWN', 'NO_LEADER', 'OFFSET_OUT_OF_RANGE'] as const) {
