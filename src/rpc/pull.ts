@@ -12,8 +12,8 @@ import { toStoredMessages } from './replies.ts';
 
 /** Pulls that may wait on one node at a time. */
 export const WAITING_PULLS_MAX = 10_000;
-/** A waiting pull is answered this long before its caller's deadline, so that the answer still arrives. */
-const DEADLINE_MARGIN_MS = 20;
+/** A waiting pull is answered this long before its caller's deadline, or with a quarter of the time left: a busy node is late. */
+const DEADLINE_MARGIN_MS = 150;
 const NOTHING = Buffer.alloc(0);
 
 /** Serves pulls; bounds how many wait. */
@@ -66,7 +66,8 @@ export class Puller {
       return pullSome(this.#gateway, pull);
     }
     const nowMs = this.#clock.monotonicMs();
-    const delayMs = Math.min(waitMs, open.deadlineMs - nowMs - DEADLINE_MARGIN_MS);
+    const leftMs = open.deadlineMs - nowMs;
+    const delayMs = Math.min(waitMs, leftMs - Math.min(DEADLINE_MARGIN_MS, leftMs / 4));
     if (delayMs > 0) await this.#sleepUntilAppend(pull, delayMs, open);
     return pullSome(this.#gateway, pull);
   }
