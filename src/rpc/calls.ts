@@ -1,8 +1,9 @@
 // What every client-facing handler needs: its deadline, an end that comes exactly once (answer, cancellation or
 // shutdown), and a net under it, so that no exception leaves a handler.
-import type { Deadline, ServerDuplexStream, ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js';
+import type { Deadline, ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
 import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
+import type { Answer, UnaryCall } from '../wire/lean_unary.ts';
 import { type Incoming, wellFormed } from '../wire/services.ts';
 import { type FailureStatus, statusOf } from '../wire/status.ts';
 
@@ -142,7 +143,7 @@ export function unary<Request, Response>(
   name: string,
   handle: (request: Request, open: OpenCall) => Promise<Response>,
 ) {
-  return (call: ServerUnaryCall<Incoming<Request>, Response>, callback: sendUnaryData<Response>): void => {
+  return (call: UnaryCall<Incoming<Request>>, callback: Answer<Response>): void => {
     let open: OpenCall;
     try {
       open = new OpenCall(context, call);

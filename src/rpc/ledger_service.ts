@@ -1,7 +1,8 @@
 // tledger.v1.Ledger: the client-facing service of one group, over its gateway.
-import type { handleUnaryCall, ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
+import type { ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
 import { TLedgerError } from '../base/errors.ts';
 import { checkTopicName } from '../format/limits.ts';
+import type { Answer, UnaryCall } from '../wire/lean_unary.ts';
 import type {
   AppendRequest,
   AppendResponse,
@@ -68,12 +69,8 @@ export function ledgerHandlers(options: LedgerServiceOptions): LedgerHandlers {
 }
 
 /** The hot unary path: callbacks all the way, no promise. */
-function appendHandler({
-  gateway,
-  context,
-  flush,
-}: LedgerServiceOptions): handleUnaryCall<Incoming<AppendRequest>, AppendResponse> {
-  return (call, callback) => {
+function appendHandler({ gateway, context, flush }: LedgerServiceOptions) {
+  return (call: UnaryCall<Incoming<AppendRequest>>, callback: Answer<AppendResponse>): void => {
     try {
       const open = new OpenCall(context, call);
       const fail = (error: unknown): void => {

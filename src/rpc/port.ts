@@ -10,6 +10,7 @@ import {
 import { ReflectionService } from '@grpc/reflection';
 import { messageOf, TLedgerError } from '../base/errors.ts';
 import { newHealth, setServing } from '../wire/health.ts';
+import { leanUnary, type UnaryHandler } from '../wire/lean_unary.ts';
 import { packageDefinition } from '../wire/proto.ts';
 import { bindWithWideWindows } from '../wire/server_windows.ts';
 import type { Method } from '../wire/services.ts';
@@ -71,7 +72,8 @@ export class Port {
 
   /** @throws TLedgerError PORT_IN_USE naming the address; INVALID_CONFIG when it cannot be bound at all. */
   static async start(options: PortOptions): Promise<Port> {
-    const server = new Server(options.limits);
+    const lean = leanUnary(new Map(options.services.flatMap(unaryHandlersOf)));
+    const server = new Server({ ...options.limits, interceptors: [...(options.limits.interceptors ?? []), lean] });
     for (const { definition, handlers } of options.services) server.addService(definition, handlers);
     const health = newHealth();
     if (options.reflect !== undefined) {
@@ -106,6 +108,13 @@ export class Port {
     await within(new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve())), GOODBYE_MS);
     this.#server.forceShutdown();
   }
+}
+
+function unaryHandlersOf({ definition, handlers }: ServedService): [string, UnaryHandler][] {
+  return Object.entries(definition).flatMap(([name, { path, requestStream, responseStream }]) => {
+    const handle = handlers[name] as UnaryHandler | undefined;
+    return requestStream || responseStream || handle === undefined ? [] : [[path, handle] as [string, UnaryHandler]];
+  });
 }
 
 /** Made once: it takes a while, and tests start many ports. */

@@ -1,7 +1,7 @@
 // The frame around each call of RocketMQ's protocol: who calls, how long there is, and a status inside the answer however
 // it ends. What goes wrong never becomes a gRPC error.
-import type { ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
 import { TLedgerError } from '../../base/errors.ts';
+import type { Answer, UnaryCall } from '../../wire/lean_unary.ts';
 import type { Status } from '../../wire/rocketmq/definitions.ts';
 import { type Incoming, wellFormed } from '../../wire/services.ts';
 import { type CallContext, OpenCall } from '../calls.ts';
@@ -41,7 +41,7 @@ export function answering<Request, Response>(
   handle: (request: Request, asked: Asked) => Response | Promise<Response>,
   refused: (status: Status, request: Request | null) => Response,
 ) {
-  return (call: ServerUnaryCall<Incoming<Request>, Response>, callback: sendUnaryData<Response>): void => {
+  return (call: UnaryCall<Incoming<Request>>, callback: Answer<Response>): void => {
     let open: OpenCall | null = null;
     let request: Request | null = null;
     const run = async (): Promise<Response> => {
