@@ -9,6 +9,8 @@ export interface Timer {
  * Where time comes from and how work is put off.
  * `after` fires once, not before `delayMs` has passed on the monotonic clock. `defer` runs `task` after what the
  * event loop already has in hand (incoming bytes, finished flushes), which is how waiting work gathers into one batch.
+ * `soon` runs it when what runs now has ended, before the event loop turns to anything else: for what nothing more could
+ * join. Clocks that stand still until told to move make no difference between the two.
  */
 export interface Clock {
   /** Milliseconds (fractional) since an arbitrary start; never moves back, unaffected by wall-clock jumps. */
@@ -17,6 +19,7 @@ export interface Clock {
   wallMs(): number;
   after(delayMs: number, task: () => void): Timer;
   defer(task: () => void): void;
+  soon(task: () => void): void;
 }
 
 /** The machine's clock. */
@@ -29,6 +32,9 @@ export const systemClock: Clock = {
   },
   defer: (task) => {
     setImmediate(task);
+  },
+  soon: (task) => {
+    queueMicrotask(task);
   },
 };
 
@@ -64,6 +70,10 @@ export class ManualClock implements Clock {
 
   defer(task: () => void): void {
     this.after(0, task);
+  }
+
+  soon(task: () => void): void {
+    this.defer(task);
   }
 
   /** Moves time forward by `ms`, running each timer that falls due at its own instant, in order. */

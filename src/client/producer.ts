@@ -264,13 +264,16 @@ export class Producer {
     }
   }
 
+  /** What is sent in the same turn goes together; when nothing is under way, what is sent by what runs now. */
   #pumpSoon(): void {
     if (this.#isPumpDue) return;
     this.#isPumpDue = true;
-    setImmediate(() => {
+    const pump = (): void => {
       this.#isPumpDue = false;
       this.#pump();
-    });
+    };
+    if (this.#window.length === 0) process.nextTick(pump);
+    else setImmediate(pump);
   }
 
   /** Writes as much as the window takes: first again what the last stream left, then new frames. */

@@ -188,15 +188,16 @@ export class Leadership {
     this.#handover.lost(peer);
   }
 
-  /** Puts everything that may be sent or answered by now into the outbox. */
-  collect(): void {
+  /** Puts everything that may be sent or answered by now into the outbox. As `Replication.collect`. */
+  collect(mayTellCommit: boolean): boolean {
     this.#goOn();
     this.#followMembership();
     if (this.#roundDue) this.#beginRound();
-    this.#replication.collect();
+    const isUntold = this.#replication.collect(mayTellCommit);
     if (this.#reads.count > 0) this.#confirmReads();
     const asked = this.#handover.takeAsked();
     if (asked !== null) this.#askToCampaign(asked);
+    return isUntold;
   }
 
   status(): ProgressStatus[] {

@@ -301,9 +301,13 @@ export class Raft {
     if (peer === this.#state.leader) this.#election.suspectLeader();
   }
 
-  /** What the inputs since the last call ask for, each thing once. A leader's appends are put together here. */
-  ready(): Ready {
-    this.#leadership?.collect();
+  /**
+   * What the inputs since the last call ask for, each thing once. A leader's appends are put together here.
+   * @param mayTellCommit whether followers that hold everything hear of a new commit index by a message of its own, now.
+   *   Otherwise they learn it with the next records or round, and `isCommitUntold` says that they lack it.
+   */
+  ready(mayTellCommit = true): Ready {
+    const isCommitUntold = this.#leadership?.collect(mayTellCommit) ?? false;
     if (this.#leadership?.isOver === true) {
       this.#leadership.abdicate();
       this.#becomeFollower(this.#state.term, null);
@@ -318,6 +322,7 @@ export class Raft {
       membership: outbox.membershipChanged ? membership : null,
       messages: outbox.messages,
       commit,
+      isCommitUntold,
       reads: outbox.reads,
       abortedReads: outbox.abortedReads,
       stateChanged: outbox.stateChanged,

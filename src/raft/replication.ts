@@ -108,15 +108,23 @@ export class Replication {
     }
   }
 
-  /** Puts everything that may be sent by now into the outbox. */
-  collect(): void {
+  /**
+   * Puts everything that may be sent by now into the outbox.
+   * @param mayTellCommit whether followers that hold everything hear of the commit index by a message of its own.
+   * @returns whether one of them has not heard of it.
+   */
+  collect(mayTellCommit: boolean): boolean {
     const { own } = this.#state.outbox;
     this.#unwritten = own?.index ?? 0;
+    let isUntold = false;
     for (const progress of this.#byId.values()) {
       if (progress.next <= this.#state.log.baseIndex) this.#sendSnapshot(progress);
       else this.#sendRecords(progress);
-      this.#tellCommit(progress);
+      if (!this.#lacksCommit(progress)) continue;
+      if (mayTellCommit) this.#sendEmpty(progress);
+      else isUntold = true;
     }
+    return isUntold;
   }
 
   /** Whether the member keeps up with the log, was heard lately, and is no snapshot behind. */
@@ -192,11 +200,11 @@ export class Replication {
     sending.sent();
   }
 
-  /** An idle follower learns a new commit index at once; a busy one with its next records. */
-  #tellCommit(progress: Progress): void {
-    const { commit } = this.#state;
-    if (progress.commitSent >= commit || !progress.connected || !progress.isReplicating) return;
-    if (progress.holds(this.#state.log.lastIndex)) this.#sendEmpty(progress);
+  /** Whether an idle follower has not heard of the commit index; a busy one learns it with its next records. */
+  #lacksCommit(progress: Progress): boolean {
+    const { commit, log } = this.#state;
+    if (progress.commitSent >= commit || !progress.connected || !progress.isReplicating) return false;
+    return progress.holds(log.lastIndex);
   }
 
   /** Heartbeat: checks that the follower holds what was sent before, and finds out if something got lost. */

@@ -247,6 +247,8 @@ export interface Ready {
   readonly messages: readonly RaftMessage[];
   /** The commit index; never moves back. */
   readonly commit: LogIndex;
+  /** Followers that hold everything lack the commit index: they learn it with the next records, or when they may be told. */
+  readonly isCommitUntold: boolean;
   readonly reads: readonly ReadState[];
   readonly abortedReads: readonly ReadAborted[];
   /** Role, term or known leader changed since the last Ready. */

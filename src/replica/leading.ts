@@ -124,14 +124,20 @@ export class Leading {
     this.scheduleDrain();
   }
 
-  /** Takes what waits, soon: after everything the event loop has in hand, so that it goes out together. */
+  /**
+   * Takes what waits, soon: after everything the event loop has in hand, so that it goes out together; what comes while
+   * nothing is under way, after what runs now, for nobody is served by its waiting.
+   */
   scheduleDrain(): void {
     if (this.#drainScheduled || !this.#isServing || this.#pending.length === 0) return;
     this.#drainScheduled = true;
-    this.#options.clock.defer(() => {
+    const drain = (): void => {
       this.#drainScheduled = false;
       this.#options.turn(() => this.#drain());
-    });
+    };
+    const { clock, log } = this.#options;
+    if (this.#waiters.length === 0 && log.unflushedBytes === 0) clock.soon(drain);
+    else clock.defer(drain);
   }
 
   expire(nowMs: number): void {

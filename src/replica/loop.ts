@@ -20,6 +20,7 @@ import type { CommitLog } from '../storage/commit_log.ts';
 import { Alarm } from './alarm.ts';
 import { Applying } from './applying.ts';
 import { Callers } from './callers.ts';
+import { CommitNotice } from './commit_notice.ts';
 import { DamageWatch } from './damage_watch.ts';
 import { Exchange } from './exchange.ts';
 import { Flusher } from './flusher.ts';
@@ -49,6 +50,7 @@ export class ReplicaLoop implements PeerEvents {
   readonly #log: CommitLog;
   readonly #flusher: Flusher;
   readonly #alarm: Alarm;
+  readonly #commitNotice: CommitNotice;
   readonly #applying: Applying;
   readonly #keyBuilding: KeyBuilding;
   /** What is kept of the log, and how full the disk is. */
@@ -113,12 +115,10 @@ export class ReplicaLoop implements PeerEvents {
       isDiskFull: () => this.space.isAt('refuse'),
     });
     this.callers = new Callers(clock, this.leading);
+    this.#commitNotice = new CommitNotice(clock, () => turn(() => {}));
     this.#watchdog = this.#newWatchdog();
-    this.#alarm = new Alarm(
-      clock,
-      () => turn(() => raft.tick(clock.monotonicMs())),
-      (lateMs) => this.#watchdog.onLate(lateMs),
-    );
+    const ring = (): void => turn(() => raft.tick(clock.monotonicMs()));
+    this.#alarm = new Alarm(clock, ring, (lateMs) => this.#watchdog.onLate(lateMs));
     this.#traffic = new SnapshotTraffic({
       snapshots: options.snapshots,
       chunkBytes: options.snapshotChunkBytes ?? SNAPSHOT_CHUNK_BYTES,
@@ -224,6 +224,7 @@ export class ReplicaLoop implements PeerEvents {
     if (!this.isUp) return;
     this.#state = 'stopped';
     this.#alarm.cancel();
+    this.#commitNotice.cancel();
     this.#watchdog.stop();
     this.callers.close(new TLedgerError('SHUTTING_DOWN'));
     await this.space.stop();
@@ -246,7 +247,7 @@ export class ReplicaLoop implements PeerEvents {
     try {
       for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
         next();
-        while (this.#settle(this.raft.ready()));
+        while (this.#settle(this.raft.ready(this.#commitNotice.isDue)));
       }
       this.#alarm.set(this.#dueMs);
     } catch (error) {
@@ -292,14 +293,16 @@ export class ReplicaLoop implements PeerEvents {
     if (ready.own !== null) this.leading.writeOwn(ready.own);
     if (ready.append !== null) this.#exchange.write(ready.append, this.#options.broker.appliedIndex);
     if (ready.snapshot !== null) this.#exchange.store(ready.snapshot);
+    // It runs beside what follows.
+    const vouched = this.#flusher.written();
     if (ready.membership !== null) this.#options.transport.setMembers(ready.membership.membership);
     for (const message of ready.messages) this.#exchange.send(message);
+    this.#commitNotice.onReady(ready);
     this.callers.reads.onReady(ready.reads, ready.abortedReads);
     if (ready.stateChanged) this.#onStateChanged();
     this.#followMembership(ready);
     if (this.#options.broker.appliedIndex < ready.commit) this.#apply(ready.commit);
     if (this.leading.waitingCount > 0 && this.#isOut(ready.commit)) this.leading.left();
-    const vouched = this.#flusher.written();
     if (vouched === null || vouched.index <= this.raft.flushedIndex) return false;
     this.raft.flushed(vouched.index, vouched.term);
     return true;
@@ -406,6 +409,7 @@ export class ReplicaLoop implements PeerEvents {
     if (this.#state === 'failed') return;
     this.#state = 'failed';
     this.#alarm.cancel();
+    this.#commitNotice.cancel();
     this.#watchdog.stop();
     this.#applying.abandon();
     this.space.abandon();

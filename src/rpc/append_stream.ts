@@ -2,7 +2,7 @@
 //
 //   frame -> [slot][slot][slot] -> gateway      at most INFLIGHT_* per stream; beyond it the stream is not read
 //             done  done  waiting
-//   <-------- acknowledged together, once a turn of the event loop
+//   <-------- acknowledged together, once a turn of the event loop; at once when nothing else is under way
 //
 // The first failure ends the stream after the acknowledgements before it, and says how many these were. That nothing
 // behind it took effect is kept by the producer's sequence; a producer without one gets a window of one batch instead.
@@ -101,13 +101,17 @@ export class AppendStream {
     this.#answerSoon();
   }
 
-  /** Gathers what is settled in this turn into one response. */
+  /** Gathers what is settled in this turn into one response; at once when nothing else is under way. */
   #answerSoon(): void {
     if (this.#answering || this.#open.isOver) return;
     this.#answering = true;
-    this.#clock.defer(() => {
+    const answer = (): void => {
       this.#answering = false;
       this.#guard(() => this.#answer());
+    };
+    this.#clock.soon(() => {
+      if (this.#slots.at(-1)?.outcome !== null) answer();
+      else this.#clock.defer(answer);
     });
   }
 

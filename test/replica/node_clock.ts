@@ -41,6 +41,10 @@ export class NodeClock implements Clock {
     this.#clock.after(this.#isAwakening ? 1 : 0, () => this.#run(2, task));
   }
 
+  soon(task: () => void): void {
+    this.defer(task);
+  }
+
   /** Something arrives from outside: after the timers that are due, before what was deferred. */
   arrive(task: () => void): void {
     this.#run(1, task);

@@ -81,6 +81,9 @@ export const hastyClock: Clock = {
   defer: (task) => {
     setImmediate(task);
   },
+  soon: (task) => {
+    setImmediate(task);
+  },
 };
 
 export const someDamage: Damage = {

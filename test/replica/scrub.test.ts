@@ -283,6 +283,7 @@ describe('replica: the pace of scrubbing', () => {
         return { cancel: () => {} };
       },
       defer: (task: () => void) => task(),
+      soon: (task: () => void) => task(),
     };
     const pace = new RatePace(clock, 1024 * 1024);
     const take = async (lateMs: number): Promise<void> => {

@@ -65,6 +65,10 @@ export class Life implements Clock {
     this.plan('immediate', 0, task);
   }
 
+  soon(task: () => void): void {
+    this.defer(task);
+  }
+
   /** Plans something for this process, `delayMs` of world time from now. */
   plan(kind: EventKind, delayMs: number, run: () => void): Event<Life> {
     return this.#agenda.add(this, kind, this.#world.nowMs + delayMs, run);

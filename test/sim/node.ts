@@ -318,6 +318,7 @@ export class SimNode {
         after: (delayMs, task) => life.after(delayMs, task),
         // What a repair does between two questions takes as long as a flush.
         defer: (task) => void life.plan('io', 0.1, task),
+        soon: (task) => life.soon(task),
       },
       random: new SeededRandom(this.#random.between(0, 0xffff_ffff)),
       pieceBytes: 2_000,
