@@ -1,7 +1,7 @@
 // One AppendStream to one node, from its first frame to its end.
 import type { ClientDuplexStream, StatusObject } from '@grpc/grpc-js';
 import { type ErrorCode, TLedgerError } from '../base/errors.ts';
-import type { OutgoingAppend } from '../wire/append_codec.ts';
+import { gatherAppendRequest, type OutgoingAppend } from '../wire/append_codec.ts';
 import type { AppendResponse, AppendStreamResponse, Leader } from '../wire/ledger_messages.ts';
 import { ledgerService } from '../wire/services.ts';
 import { acknowledgedCount, answeredCode, errorOf } from '../wire/status.ts';
@@ -38,8 +38,8 @@ export class AppendPipe {
   constructor(endpoint: Endpoint, events: PipeEvents) {
     this.endpoint = endpoint;
     this.#events = events;
-    const { path, requestSerialize, responseDeserialize } = ledgerService.appendStream;
-    this.#call = endpoint.client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
+    const { path, responseDeserialize } = ledgerService.appendStream;
+    this.#call = endpoint.client.makeBidiStreamRequest(path, gatherAppendRequest, responseDeserialize);
     this.#call.on('data', (response) => this.#onResponse(response));
     // The status event says the same and comes for every ending.
     this.#call.on('error', () => {});

@@ -268,12 +268,11 @@ export class Producer {
   #pumpSoon(): void {
     if (this.#isPumpDue) return;
     this.#isPumpDue = true;
-    const pump = (): void => {
+    const later = this.#window.length === 0 ? process.nextTick : setImmediate;
+    later(() => {
       this.#isPumpDue = false;
       this.#pump();
-    };
-    if (this.#window.length === 0) process.nextTick(pump);
-    else setImmediate(pump);
+    });
   }
 
   /** Writes as much as the window takes: first again what the last stream left, then new frames. */

@@ -303,8 +303,7 @@ export class Raft {
 
   /**
    * What the inputs since the last call ask for, each thing once. A leader's appends are put together here.
-   * @param mayTellCommit whether followers that hold everything hear of a new commit index by a message of its own, now.
-   *   Otherwise they learn it with the next records or round, and `isCommitUntold` says that they lack it.
+   * @param mayTellCommit whether it may tell idle followers what is committed; else see `isCommitUntold`.
    */
   ready(mayTellCommit = true): Ready {
     const isCommitUntold = this.#leadership?.collect(mayTellCommit) ?? false;
@@ -314,18 +313,12 @@ export class Raft {
     }
     const { outbox, term, vote, commit, membership } = this.#state;
     this.#state.outbox = emptyOutbox();
+    const { own, append, snapshot, messages, reads, abortedReads, stateChanged } = outbox;
     return {
       hardState: outbox.hardStateChanged ? { term, vote } : null,
-      own: outbox.own,
-      append: outbox.append,
-      snapshot: outbox.snapshot,
+      ...{ own, append, snapshot },
       membership: outbox.membershipChanged ? membership : null,
-      messages: outbox.messages,
-      commit,
-      isCommitUntold,
-      reads: outbox.reads,
-      abortedReads: outbox.abortedReads,
-      stateChanged: outbox.stateChanged,
+      ...{ messages, commit, isCommitUntold, reads, abortedReads, stateChanged },
     };
   }
 

@@ -293,7 +293,6 @@ export class ReplicaLoop implements PeerEvents {
     if (ready.own !== null) this.leading.writeOwn(ready.own);
     if (ready.append !== null) this.#exchange.write(ready.append, this.#options.broker.appliedIndex);
     if (ready.snapshot !== null) this.#exchange.store(ready.snapshot);
-    // It runs beside what follows.
     const vouched = this.#flusher.written();
     if (ready.membership !== null) this.#options.transport.setMembers(ready.membership.membership);
     for (const message of ready.messages) this.#exchange.send(message);

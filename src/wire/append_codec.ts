@@ -65,11 +65,48 @@ export function encodeAppendRequest(request: OutgoingAppend): Buffer {
     return generic.encode({ ...request, sequence: String(request.sequence), records } as GenericAppend);
   }
   const pieces = piecesOf(request.records);
+  return Buffer.concat([encodeHead(request, pieces), ...pieces]);
+}
+
+/**
+ * `encodeAppendRequest` for streams of grpc-js: the pieces of `records` are copied once, behind the frame header that it
+ * puts before each message. grpc-js asks a message for its length and to copy itself, and nothing else.
+ */
+export function gatherAppendRequest(request: OutgoingAppend): Buffer {
+  if (request.messages !== undefined && request.messages.length > 0) return encodeAppendRequest(request);
+  const pieces = piecesOf(request.records);
+  return new Gathered([encodeHead(request, pieces), ...pieces]) as unknown as Buffer;
+}
+
+/** Bytes that are still in pieces. */
+class Gathered implements Pick<Buffer, 'length' | 'copy'> {
+  readonly length: number;
+  readonly #pieces: readonly Buffer[];
+
+  constructor(pieces: readonly Buffer[]) {
+    this.#pieces = pieces;
+    this.length = sizeOf(pieces);
+  }
+
+  copy(target: Uint8Array, targetStart = 0): number {
+    let at = targetStart;
+    for (const piece of this.#pieces) at += piece.copy(target, at);
+    return at - targetStart;
+  }
+}
+
+function sizeOf(pieces: readonly Buffer[]): number {
+  let sizeBytes = 0;
+  for (const piece of pieces) sizeBytes += piece.length;
+  return sizeBytes;
+}
+
+/** All that comes before the bytes of `pieces`. */
+function encodeHead(request: OutgoingAppend, pieces: readonly Buffer[]): Buffer {
   const { flush = '' } = request;
-  let recordsBytes = 0;
-  for (const piece of pieces) recordsBytes += piece.length;
+  const recordsBytes = sizeOf(pieces);
   const stringBytesMax = 3 * (request.topic.length + request.producerId.length + flush.length);
-  const target = Buffer.allocUnsafe(PREFIX_BYTES_MAX + stringBytesMax + recordsBytes);
+  const target = Buffer.allocUnsafe(PREFIX_BYTES_MAX + stringBytesMax);
   let at = 0;
   if (request.topic !== '') at = writeText(target, at, tag.topic, request.topic);
   if (request.queue !== 0) at = writeInt(target, at, tag.queue, request.queue);
@@ -82,7 +119,6 @@ export function encodeAppendRequest(request: OutgoingAppend): Buffer {
   if (recordsBytes > 0) {
     target[at++] = tag.records;
     at = writeVarint(target, at, recordsBytes);
-    for (const piece of pieces) at += piece.copy(target, at);
   }
   return target.subarray(0, at);
 }

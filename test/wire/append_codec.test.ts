@@ -9,6 +9,7 @@ import {
   encodeAppendRequest,
   encodeAppendResponse,
   encodeAppendResult,
+  gatherAppendRequest,
 } from '../../src/wire/append_codec.ts';
 import type { AppendResponse } from '../../src/wire/ledger_messages.ts';
 import { codecOf } from '../../src/wire/proto.ts';
@@ -72,6 +73,19 @@ describe('wire: AppendRequest codec', () => {
         const records = pieces.map((piece) => Buffer.from(piece));
         const request = { topic: 't', queue: 0, producerId: '', sequence: 0, records };
         expect(decodeAppendRequest(encodeAppendRequest(request)).records).to.deep.equal(Buffer.concat(records));
+      }),
+    );
+  });
+
+  it('gathers the same bytes in one copy, behind a frame header', () => {
+    fc.assert(
+      fc.property(packed, fc.array(message, { maxLength: 2 }), fc.nat(300), (request, messages, cut) => {
+        const records = [request.records.subarray(0, cut), request.records.subarray(cut)];
+        const whole = messages.length === 0 ? { ...request, records } : { ...request, messages, records: [] };
+        const gathered = gatherAppendRequest(whole);
+        const frame = Buffer.alloc(5 + gathered.length);
+        expect(gathered.copy(frame, 5)).to.equal(gathered.length);
+        expect(frame.subarray(5)).to.deep.equal(encodeAppendRequest(whole));
       }),
     );
   });
