@@ -1,6 +1,7 @@
 // The door to a group: does here what this replica can do, and forwards to the leader what only the leader can.
 import type { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
+import type { OwnerListener } from '../broker/lite/owner_table.ts';
 import type { TopicInfo, TopicWish } from '../broker/types.ts';
 import type { LogIndex, NodeId, Role, Term } from '../raft/types.ts';
 import type { RecordPage } from '../replica/record_pages.ts';
@@ -170,4 +171,6 @@ export interface Gateway {
   readonly clients: ConnectedClients;
   /** Called after each change of leader, term, role, members or topics, until the returned function is called. */
   onChange(listener: () => void): () => void;
+  /** Called with each lite topic of an exclusive group that gets another owner, until the returned function is called. */
+  onOwner(listener: OwnerListener): () => void;
 }

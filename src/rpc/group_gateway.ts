@@ -3,6 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { Broker } from '../broker/broker.ts';
+import type { OwnerListener } from '../broker/lite/owner_table.ts';
 import type { TopicInfo, TopicWish } from '../broker/types.ts';
 import type { LogIndex, NodeId } from '../raft/types.ts';
 import type { RecordPage } from '../replica/record_pages.ts';
@@ -256,6 +257,10 @@ export class GroupGateway implements Gateway {
       forgetReplica();
       forgetTopics();
     };
+  }
+
+  onOwner(listener: OwnerListener): () => void {
+    return this.broker.tables.owners.onChange(listener);
   }
 
   /** Refuses what waits and what comes. */

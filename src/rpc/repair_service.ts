@@ -158,6 +158,10 @@ export class RepairGateway implements Gateway {
   onChange(): () => void {
     return () => {};
   }
+
+  onOwner(): () => void {
+    return () => {};
+  }
 }
 
 /** Handlers for `peerService` on such a node: other members learn its state; everything else is refused. */

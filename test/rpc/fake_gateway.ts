@@ -2,6 +2,7 @@
 // consensus, so that the services are tested for what they add.
 import { TLedgerError } from '../../src/base/errors.ts';
 import type { Broker } from '../../src/broker/broker.ts';
+import type { OwnerListener } from '../../src/broker/lite/owner_table.ts';
 import { Tables } from '../../src/broker/tables.ts';
 import type {
   AppendResult,
@@ -306,6 +307,10 @@ export class FakeGateway implements Gateway {
 
   async verifyLog() {
     return { index: logIndex(7), digests: this.digests };
+  }
+
+  onOwner(listener: OwnerListener): () => void {
+    return this.broker.tables.owners.onChange(listener);
   }
 
   onChange(listener: () => void): () => void {

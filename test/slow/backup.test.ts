@@ -62,7 +62,7 @@ async function sendBulk(client: TLedgerClient, topic: string, count: number): Pr
 }
 
 describe('a group that is backed up and restored', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let root: string;
   const open: { stop(): Promise<void> }[] = [];
   const clients: TLedgerClient[] = [];
@@ -128,14 +128,14 @@ describe('a group that is backed up and restored', function () {
     const load = new Load({ endpoints: cluster.endpoints, topic: TOPIC, history });
     open.push(load);
     for (let at = 0; at < 3; at++) load.startProducer({ window: 8, sendTimeoutMs: 20_000 });
-    expect(await until(() => history.acknowledged > 500, 30_000), 'the load goes on').to.equal(true);
+    expect(await until(() => history.acknowledged > 500, 60_000), 'the load goes on').to.equal(true);
 
     const places = { '/backup/g0': backup, '/backup': root };
     const [begin, goOn] = readmeCommands('create', places);
     const first = await cli(cluster, ...begin!);
     expect(first).to.include({ firstIndex: 1, continuedFrom: null, directory: backup, nodeId: 'n2' });
     const between = history.acknowledged;
-    expect(await until(() => history.acknowledged > between + 500, 30_000)).to.equal(true);
+    expect(await until(() => history.acknowledged > between + 500, 60_000)).to.equal(true);
     const acknowledged = history.acknowledged;
     const second = await cli(cluster, ...goOn!);
     expect(second).to.include({ continuedFrom: first.lastIndex, firstIndex: 1 });
@@ -164,7 +164,7 @@ describe('a group that is backed up and restored', function () {
     });
     expect(count).to.be.at.least(acknowledged);
     expect(count).to.be.lessThan(before.reduce((sum, queue) => sum + queue.length, 0));
-    const { identical } = await verifyReplicas(anew.client, 20_000);
+    const { identical } = await verifyReplicas(anew.client, 60_000);
     expect(identical).to.equal(true);
     const membership = (await anew.client.admin.clusterStatus()).membership!;
     expect(Number(membership.index)).to.equal(second.lastIndex + 1);
@@ -197,7 +197,7 @@ describe('a group that is backed up and restored', function () {
       const { nodes } = await client.admin.clusterStatus();
       return Number(nodes[0]!.firstIndex) > 100;
     };
-    expect(await until(isCut, 20_000), 'the log is cut').to.equal(true);
+    expect(await until(isCut, 60_000), 'the log is cut').to.equal(true);
     expect((await make(kept)).firstIndex).to.equal(1);
     expect((await make(pruned, '--prune')).firstIndex).to.be.greaterThan(100);
     await Promise.all(cluster.members.map(({ nodeId }) => cluster.kill(nodeId)));

@@ -14,7 +14,7 @@ const bodyOf = (number: number): string => `message ${String(number).padStart(4,
 const BODIES = Array.from({ length: COUNT }, (_, number) => bodyOf(number));
 
 describe('a log with flipped bits', function () {
-  this.timeout(90_000);
+  this.timeout(300_000);
   let cluster: LocalCluster;
   let client: TLedgerClient;
   let leader: string;
@@ -100,7 +100,7 @@ describe('a log with flipped bits', function () {
     flipLast(damaged);
     await send('meanwhile');
     await cluster.restart(damaged);
-    expect(await until(isWhole(damaged), 20_000), 'it takes part again').to.equal(true);
+    expect(await until(isWhole(damaged), 60_000), 'it takes part again').to.equal(true);
     expect(textOf(damaged)).to.include('is damaged at position').and.include('in the place of damaged ones');
     await send('afterwards');
     await expectAll('meanwhile', 'afterwards');
@@ -114,7 +114,7 @@ describe('a log with flipped bits', function () {
     await cluster.waitForLeader();
     await send('meanwhile');
     await cluster.restart(leader);
-    expect(await until(isWhole(leader), 20_000), 'it takes part again').to.equal(true);
+    expect(await until(isWhole(leader), 60_000), 'it takes part again').to.equal(true);
     await send('afterwards');
     await expectAll('meanwhile', 'afterwards');
     await expectIdentical();
@@ -129,11 +129,11 @@ describe('a log with flipped bits', function () {
     await cluster.restart(one);
     await cluster.restart(two);
     for (const nodeId of [one, two]) {
-      expect(await until(async () => (await roleOf(nodeId)) === 'repairing', 45_000)).to.equal(true);
+      expect(await until(async () => (await roleOf(nodeId)) === 'repairing', 60_000)).to.equal(true);
     }
     await cluster.restart(leader);
     for (const nodeId of [one, two]) {
-      expect(await until(isWhole(nodeId), 45_000), `${nodeId} takes part again`).to.equal(true);
+      expect(await until(isWhole(nodeId), 60_000), `${nodeId} takes part again`).to.equal(true);
     }
     await send('afterwards');
     await expectAll('afterwards');
@@ -147,7 +147,7 @@ describe('a log with flipped bits', function () {
     for (const { nodeId } of cluster.members) await cluster.restart(nodeId);
     const isRepairing = async (): Promise<boolean> =>
       (await client.admin.clusterStatus()).nodes.every(({ role }) => role === 'repairing');
-    expect(await until(isRepairing, 45_000)).to.equal(true);
+    expect(await until(isRepairing, 60_000)).to.equal(true);
     await pause(2_000);
     expect(await isRepairing()).to.equal(true);
     const hasty = new TLedgerClient({ endpoints: cluster.endpoints, timeoutMs: 1_500 });

@@ -19,7 +19,7 @@ const SEGMENT_BYTES = 8 << 20;
 const QUEUES = 4;
 
 describe('moving over from RocketMQ', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let cluster: LocalCluster;
   let store: StoreFixture;
   let directory: string;

@@ -15,7 +15,7 @@ const FRAME_COUNT = 128;
 const MIB = 1024 * 1024;
 
 describe('old messages in a real group', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let cluster: LocalCluster;
   let client: TLedgerClient;
 

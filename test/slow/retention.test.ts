@@ -14,7 +14,7 @@ const BODY_BYTES = 100_000;
 const MOVED = /(?:can be read from offset|the next valid offset is) (\d+)/;
 
 describe('segments deleted under load', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let cluster: LocalCluster;
   let client: TLedgerClient;
 
@@ -68,12 +68,12 @@ describe('segments deleted under load', function () {
       body.write(String(number).padStart(12, '0'), 'latin1');
       expect((await producer.send({ topic: TOPIC, queue: 0, body })).queueOffset).to.equal(number);
     }
-    const cut = await until(async () => (await firstIndexOf(leader)) > 150, 20_000);
+    const cut = await until(async () => (await firstIndexOf(leader)) > 150, 60_000);
     expect(cut, 'the log is cut behind the follower').to.equal(true);
     await cluster.restart(away);
-    const isBack = await until(async () => (await firstIndexOf(away)) > 150, 30_000);
+    const isBack = await until(async () => (await firstIndexOf(away)) > 150, 60_000);
     expect(isBack, 'the follower goes on behind the cut').to.equal(true);
-    const { identical, why } = await verifyReplicas(client, 20_000);
+    const { identical, why } = await verifyReplicas(client, 60_000);
     expect(identical, why).to.equal(true);
     isOver = true;
     const { seen, moves } = await lagging;

@@ -3,14 +3,15 @@
 import { expect } from 'chai';
 import type { Producer } from 'rocketmq-client-nodejs';
 import { pause } from '../chaos/pause.ts';
+import { WorkingTime } from '../chaos/working_time.ts';
 import { ConsumeResult, type MessageView, Stage, until } from '../compat/clients.ts';
 
-/** From SIGTERM until the process is gone; other tests may keep the machine busy. */
+/** From SIGTERM until the process is gone, on a machine that does not stall. */
 const STOP_MS_MAX = 5_000;
 /** What a consumer whose node went away had taken is invisible for so long. */
 const DRAIN_MS = 70_000;
 /** From a node's start until its clients have found it again. */
-const BACK_MS = 30_000;
+const BACK_MS = 90_000;
 
 /** Sends all the time, and tells sends that failed apart: those by way of a node that is down cannot be helped. */
 class Load {
@@ -39,7 +40,7 @@ class Load {
 
 describe('a rolling restart under the official client', () => {
   it('fails no send by way of the other nodes, loses nothing, and each stop is quick', async function () {
-    this.timeout(180_000);
+    this.timeout(600_000);
     const stage = await Stage.start();
     try {
       const nodes = stage.cluster.members.map(({ nodeId }) => nodeId);
@@ -66,9 +67,9 @@ describe('a rolling restart under the official client', () => {
       for (const [at, nodeId] of nodes.entries()) {
         await pause(2_000);
         load.down = at;
-        const beganMs = performance.now();
+        const time = new WorkingTime();
         await stage.cluster.kill(nodeId, 'SIGTERM');
-        stopMs.push(Math.round(performance.now() - beganMs));
+        stopMs.push(Math.round(time.end()));
         await stage.cluster.restart(nodeId);
         load.isBack = false;
         // The client dials again after a while.

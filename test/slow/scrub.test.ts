@@ -9,7 +9,7 @@ import { until } from '../chaos/pause.ts';
 import { run } from '../cli/harness.ts';
 
 describe('log verify --deep, on a group that runs', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let dataDir: string;
   let cluster: LocalCluster;
 

@@ -29,7 +29,7 @@ export class ExclusiveLite {
 
   constructor(edge: Edge) {
     this.#edge = edge;
-    this.#forget = edge.gateway.broker.tables.owners.onChange((group, lite) => {
+    this.#forget = edge.gateway.onOwner((group, lite) => {
       // Not while a record is applied.
       edge.clock.defer(() => this.#ownerChanged(group, lite));
     });
