@@ -106,7 +106,10 @@ describe('client: calls', () => {
       const error = await client.admin.createTopic('ghost').catch((failure: TLedgerError) => failure);
       expect(error).to.have.property('code', 'OUTCOME_UNKNOWN');
       expect(error).to.have.property('retryable', false);
-      expect((error as TLedgerError).cause).to.have.property('code', 'NO_LEADER');
+      // The deadline may cut the last try of many.
+      expect((error as TLedgerError).cause)
+        .to.have.property('code')
+        .that.is.oneOf(['NO_LEADER', 'DEADLINE_EXCEEDED']);
     });
   }
 
