@@ -313,12 +313,13 @@ export class Raft {
     }
     const { outbox, term, vote, commit, membership } = this.#state;
     this.#state.outbox = emptyOutbox();
-    const { own, append, snapshot, messages, reads, abortedReads, stateChanged } = outbox;
+    const { hardStateChanged, membershipChanged, ...asked } = outbox;
     return {
-      hardState: outbox.hardStateChanged ? { term, vote } : null,
-      ...{ own, append, snapshot },
-      membership: outbox.membershipChanged ? membership : null,
-      ...{ messages, commit, isCommitUntold, reads, abortedReads, stateChanged },
+      ...asked,
+      hardState: hardStateChanged ? { term, vote } : null,
+      membership: membershipChanged ? membership : null,
+      commit,
+      isCommitUntold,
     };
   }
 
