@@ -7,6 +7,7 @@ import {
   hasProducerStamp,
   hasSafeNumbers,
   isMessageBodyIntact,
+  isTopic,
   locateParts,
   type MessageParts,
   PRODUCER_STAMP_BYTES,
@@ -62,14 +63,6 @@ export function checkMessageRecord(records: Buffer, at: number, queue: Queue, pa
   if (!hasProducerStamp(records, parts)) throw corrupted(at, 'has no room for the producer stamp');
   checkProperties(records, parts.propertiesStart, parts.propertiesEnd - PRODUCER_STAMP_BYTES);
   return end;
-}
-
-/** Whether the topic in the message has the bytes of `name`. */
-export function isTopic(buffer: Buffer, parts: MessageParts, name: Buffer): boolean {
-  const { topicStart } = parts;
-  if (parts.topicEnd - topicStart !== name.length) return false;
-  for (let byte = 0; byte < name.length; byte++) if (buffer[topicStart + byte] !== name[byte]) return false;
-  return true;
 }
 
 /** Checks properties that lie in `[start, end)`, the producer stamp left out. */

@@ -3,6 +3,7 @@
 import { assert } from '../base/assert.ts';
 import {
   hasProducerStamp,
+  isTopic,
   locateParts,
   type MessageParts,
   NO_PRODUCER,
@@ -23,7 +24,6 @@ import type { LogIndex } from '../raft/types.ts';
 import type { KeyIndex } from '../storage/key_index.ts';
 import { storedAtOf } from '../storage/key_index_records.ts';
 import { applyFlags } from './effects.ts';
-import { isTopic } from './message_check.ts';
 import type { Producer, ProducerTable } from './producers.ts';
 import type { Tables } from './tables.ts';
 import type { Queue, Topic, TopicTable } from './topics.ts';

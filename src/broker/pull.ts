@@ -8,7 +8,7 @@
 // What is near the end of the log lies in memory and is answered at once. Old data comes from the disk, in pieces of at
 // most 256 KiB, without anybody waiting for it but the reader (../storage/cold_reads.ts).
 import { TLedgerError } from '../base/errors.ts';
-import { locateParts, newParts, type QueueOffset, queueOffset } from '../format/message.ts';
+import { isTopic, locateParts, newParts, type QueueOffset, queueOffset } from '../format/message.ts';
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../format/message_layout.ts';
 import {
   chainCrcAt,
@@ -29,7 +29,6 @@ import type { ColdLog } from '../storage/cold_reads.ts';
 import { UNIT_BYTES, unitPhysicalOffset, unitSizeBytes } from '../storage/consume_queue.ts';
 import { type Damage, DamageError, damageOf } from '../storage/damage.ts';
 import type { BrokerLimits } from './limits.ts';
-import { isTopic } from './message_check.ts';
 import { OffsetOutOfRange } from './offset_out_of_range.ts';
 import type { Queue } from './topics.ts';
 import type { PullRequest, PullResult } from './types.ts';

@@ -5,8 +5,8 @@ import {
   decodeMessageRecord,
   hasSafeNumbers,
   isMessageBodyIntact,
+  isTopic,
   locateParts,
-  type MessageParts,
   newParts,
   type QueueOffset,
   queueOffset,
@@ -124,12 +124,6 @@ class ReceivedMessage implements StoredMessage {
   [inspect.custom](): StoredMessage {
     return this.toJSON();
   }
-}
-
-function isTopic(records: Buffer, { topicStart, topicEnd }: MessageParts, topic: Buffer): boolean {
-  if (topicEnd - topicStart !== topic.length) return false;
-  for (let at = 0; at < topic.length; at++) if (records[topicStart + at] !== topic[at]) return false;
-  return true;
 }
 
 function corrupted(wanted: Wanted, what: string): TLedgerError {

@@ -179,14 +179,18 @@ export function newParts(): MessageParts {
   return { bodyStart: 0, bodyEnd: 0, topicStart: 0, topicEnd: 0, propertiesStart: 0, propertiesEnd: 0 };
 }
 
-/** Whether the body at `parts` matches the CRC its producer gave. @param body the same bytes, for who has a view of them. */
-export function isMessageBodyIntact(
-  buffer: Buffer,
-  at: number,
-  { bodyStart, bodyEnd }: MessageParts,
-  body = buffer.subarray(bodyStart, bodyEnd),
-): boolean {
-  return (crc32(body) & 0x7fff_ffff) === readUint32(buffer, at + MESSAGE_BODY_CRC_AT);
+/** Whether the topic in the message has the bytes of `name`. */
+export function isTopic(buffer: Buffer, parts: MessageParts, name: Buffer): boolean {
+  const { topicStart } = parts;
+  if (parts.topicEnd - topicStart !== name.length) return false;
+  for (let byte = 0; byte < name.length; byte++) if (buffer[topicStart + byte] !== name[byte]) return false;
+  return true;
+}
+
+/** Whether the body at `parts` matches the CRC its producer gave. @param body a view of it, for who has one. */
+export function isMessageBodyIntact(buffer: Buffer, at: number, parts: MessageParts, body?: Buffer): boolean {
+  const crc = body === undefined ? crc32(buffer, parts.bodyStart, parts.bodyEnd) : crc32(body);
+  return (crc & 0x7fff_ffff) === readUint32(buffer, at + MESSAGE_BODY_CRC_AT);
 }
 
 /** Whether the properties end with a producer stamp. */
