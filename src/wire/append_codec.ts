@@ -6,7 +6,6 @@
 //   08 queue offset | 10 count | 18 last index | 20 repeated | 2A len leader | 32 len flush          AppendResponse
 //
 // Anything that does not look like that (messages instead of records, unknown fields) goes through protobufjs.
-
 import type { AppendResult } from '../broker/types.ts';
 import { logIndex } from '../raft/types.ts';
 import { int64ToNumber, uint64ToNumber } from './int64.ts';
@@ -111,15 +110,9 @@ function encodeHead(request: OutgoingAppend, pieces: readonly Buffer[]): Buffer 
   if (request.topic !== '') at = writeText(target, at, tag.topic, request.topic);
   if (request.queue !== 0) at = writeInt(target, at, tag.queue, request.queue);
   if (request.producerId !== '') at = writeText(target, at, tag.producerId, request.producerId);
-  if (request.sequence !== 0) {
-    target[at++] = tag.sequence;
-    at = writeVarint(target, at, request.sequence);
-  }
+  if (request.sequence !== 0) at = writeInt(target, at, tag.sequence, request.sequence);
   if (flush !== '') at = writeText(target, at, tag.flush, flush);
-  if (recordsBytes > 0) {
-    target[at++] = tag.records;
-    at = writeVarint(target, at, recordsBytes);
-  }
+  if (recordsBytes > 0) at = writeInt(target, at, tag.records, recordsBytes);
   return target.subarray(0, at);
 }
 
