@@ -1,11 +1,10 @@
 // How long nobody is served when the leader goes: `npm run bench:failover -- [--trials 50] [--kind kill,partition,transfer]
 // [--nodes 3] [--rate 400] [--report reports/failover.json]`. Each trial goes to stderr, a table with the goals to stdout,
 // all figures to a file. Exit code 0 only if every goal is met and no promise was broken.
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type FailoverKind, failoverKinds, runTrials, type Trials } from './failover_trials.ts';
 import { areMet, type Goal, percentile, tableOf } from './goals.ts';
+import { writeReport } from './script.ts';
 
 const { values } = parseArgs({
   options: {
@@ -54,8 +53,7 @@ for (const kind of kinds) {
 const goals = results.flatMap(goalsOf);
 const broken = results.flatMap((result) => result.broken);
 const acknowledged = results.reduce((sum, result) => sum + result.acknowledged, 0);
-mkdirSync(dirname(values.report), { recursive: true });
-writeFileSync(values.report, `${JSON.stringify({ nodes: Number(values.nodes), goals, results }, null, 2)}\n`);
+writeReport(values.report, { nodes: Number(values.nodes), goals, results });
 console.log(`without service, ${values.nodes} nodes, ${values.rate} messages a second:`);
 console.log(tableOf(goals));
 console.log(

@@ -6,10 +6,9 @@
 // Needs 3.3 times as many bytes of disk, which it says and checks first, and removes its data. Exit code 0 only if the
 // goals are met.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, statfsSync, writeFileSync } from 'node:fs';
+import { statfsSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { SeededRandom } from '../../src/base/random.ts';
@@ -22,6 +21,7 @@ import { pause } from '../chaos/pause.ts';
 import { builtCluster } from './built.ts';
 import { areMet, type Goal, percentile, tableOf } from './goals.ts';
 import { cpuMsOf, memoryOf } from './processes.ts';
+import { endAfter, writeReport } from './script.ts';
 
 const TOPIC = 'growth';
 const QUEUES = 4;
@@ -169,7 +169,7 @@ const keepAll = ['retentionMs', 'diskCleanPercent', 'diskRefusePercent'].filter(
 const cluster = await LocalCluster.start({
   settings: { segmentSizeBytes: values.segment, ...Object.fromEntries(keepAll.map((key) => [key, 0])) },
 });
-process.once('SIGINT', () => void cluster.stop().finally(() => process.exit(130)));
+endAfter(() => cluster.stop());
 const samples: Sample[] = [];
 const bands: Band[] = [];
 const goals: Goal[] = [];
@@ -352,8 +352,7 @@ try {
   await client.close().catch(() => {});
   await cluster.stop();
 }
-mkdirSync(dirname(values.report), { recursive: true });
-writeFileSync(values.report, `${JSON.stringify({ options: values, goals, bands, samples }, null, 1)}\n`);
+writeReport(values.report, { options: values, goals, bands, samples }, 1);
 writePlot();
 console.log(tableOf(goals));
 process.exit(areMet(goals) ? 0 : 1);

@@ -1,12 +1,13 @@
 // How fast a store is carried over into a local group of three, and in how much memory: npm run bench:import
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { programArguments } from '../../src/server/child_node.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
 import { makeStore, someMessages } from '../import/fixture.ts';
+import { memoryBytesOf } from './processes.ts';
 
 const { values } = parseArgs({
   options: {
@@ -36,8 +37,7 @@ async function tledger(
   child.stderr.pipe(process.stderr);
   const timer = setInterval(() => {
     try {
-      const peak = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${child.pid}/status`, 'latin1'))?.[1];
-      peakBytes = Math.max(peakBytes, Number(peak ?? 0) * 1_024);
+      peakBytes = Math.max(peakBytes, memoryBytesOf(child.pid!, 'VmHWM'));
     } catch {
       // It has ended, or there is no such list here.
     }

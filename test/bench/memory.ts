@@ -3,14 +3,14 @@
 // each process has resident is taken every second. Prints the most of it and what it rises by a minute: the slope of a line
 // through the samples, those of the first fifth of the time left out, as heaps and caches fill then. Writes a report and,
 // beside it, a plot (.svg). Exit code 0 only if the goals are met.
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { plotOf } from '../../src/bench/plot.ts';
 import { builtCluster } from './built.ts';
 import { areMet, type Goal, tableOf } from './goals.ts';
 import { machineNow } from './machine.ts';
 import { memoryOf } from './processes.ts';
+import { endAfter, writeReport } from './script.ts';
 import { tledgerBench } from './tledger_bench.ts';
 import { type Point, riseOf, slopeOf } from './trend.ts';
 
@@ -61,9 +61,8 @@ function goalsOf(lines: readonly Line[], failed: Readonly<Record<string, number>
   ];
 }
 
-function writeReport(document: object, lines: readonly Line[]): void {
-  mkdirSync(dirname(values.report), { recursive: true });
-  writeFileSync(values.report, `${JSON.stringify(document, null, 1)}\n`);
+function report(document: object, lines: readonly Line[]): void {
+  writeReport(values.report, document, 1);
   const panel = {
     title: 'resident memory of each node, MB',
     level: { y: MEGABYTES_MAX, name: 'goal' },
@@ -77,9 +76,7 @@ function writeReport(document: object, lines: readonly Line[]): void {
 const machine = machineNow();
 const settings = { retentionBytes: values.retention };
 const cluster = await (await builtCluster()).start({ nodes: Number(values.nodes), settings });
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => void cluster.stop().finally(() => process.exit(130)));
-}
+endAfter(() => cluster.stop());
 try {
   await cluster.waitForLeader();
   const lines: Line[] = cluster.members.map(({ nodeId }) => ({ name: nodeId, points: [] }));
@@ -101,7 +98,7 @@ try {
   const gone = lines.find(({ name }) => !cluster.isRunning(name));
   if (gone !== undefined) throw new Error(`${gone.name} has ended under load`);
   const goals = goalsOf(lines, failed);
-  writeReport({ machine, options: values, messagesPerSecond, goals, lines }, lines);
+  report({ machine, options: values, messagesPerSecond, goals, lines }, lines);
   console.log(`${values.nodes} nodes, ${minutes} minutes at ${messagesPerSecond.toLocaleString('en')} messages/s:`);
   console.log(tableOf(goals));
   process.exitCode = areMet(goals) ? 0 : 1;

@@ -1,6 +1,6 @@
 // What Linux tells of processes, read.
 import { expect } from 'chai';
-import { busyMsIn, cpuMsIn, cpuMsOf, megabytesIn, memoryOf } from './processes.ts';
+import { busyMsIn, cpuMsIn, cpuMsOf, fieldIn, memoryBytesOf, memoryOf, wakeUpsOf } from './processes.ts';
 
 describe('bench: processes', () => {
   const stat = '42 (a) b (c) S 1 42 42 0 -1 4194304 1 0 0 0 150 50 7 3 20 0 1 0 99';
@@ -16,12 +16,14 @@ describe('bench: processes', () => {
 
   it('tells memory now from the most there was', () => {
     const status = 'Name:\tnode\nVmHWM:\t  300000 kB\nVmRSS:\t  200000 kB\n';
-    expect([megabytesIn(status, 'VmRSS'), megabytesIn(status, 'VmHWM')]).to.deep.equal([205, 307]);
-    expect(megabytesIn('Name:\tkthread\n', 'VmRSS')).to.equal(0);
+    expect([fieldIn(status, 'VmRSS'), fieldIn(status, 'VmHWM')]).to.deep.equal([200_000, 300_000]);
+    expect(fieldIn('Name:\tkthread\n', 'VmRSS')).to.equal(0);
   });
 
   it('reads its own', () => {
     expect(cpuMsOf(process.pid)).to.be.greaterThan(0);
     expect(memoryOf(process.pid, 'VmHWM')).to.be.at.least(memoryOf(process.pid, 'VmRSS'));
+    expect(memoryOf(process.pid, 'VmHWM')).to.equal(Math.round(memoryBytesOf(process.pid, 'VmHWM') / 1e6));
+    expect(wakeUpsOf(process.pid)).to.be.greaterThan(0);
   });
 });

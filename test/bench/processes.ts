@@ -32,8 +32,20 @@ export function machineCpuMs(): number {
 
 /** Resident memory of a process, now or at most, in 10^6 bytes. @throws Error when there is none of that number. */
 export function memoryOf(pid: number, name: 'VmRSS' | 'VmHWM'): number {
-  return megabytesIn(readFileSync(`/proc/${pid}/status`, 'utf8'), name);
+  return Math.round(memoryBytesOf(pid, name) / 1e6);
 }
+
+/** The same in bytes. */
+export function memoryBytesOf(pid: number, name: 'VmRSS' | 'VmHWM'): number {
+  return 1_024 * fieldIn(statusOf(pid), name);
+}
+
+/** How often a process gave up the processor by itself: about once for each time that something woke it. */
+export function wakeUpsOf(pid: number): number {
+  return fieldIn(statusOf(pid), 'voluntary_ctxt_switches');
+}
+
+const statusOf = (pid: number): string => readFileSync(`/proc/${pid}/status`, 'utf8');
 
 /** Reads /proc/<pid>/stat; a command may contain blanks and brackets. */
 export function cpuMsIn(stat: string, withChildren = false): number {
@@ -53,7 +65,7 @@ export function busyMsIn(stat: string): number {
   return ticks.reduce((sum, one, at) => (at === IDLE_AT || at === IOWAIT_AT ? sum : sum + one), 0) * MS_PER_TICK;
 }
 
-/** Reads /proc/<pid>/status. */
-export function megabytesIn(status: string, name: 'VmRSS' | 'VmHWM'): number {
-  return Math.round((Number(new RegExp(`^${name}:\\s*(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) * 1024) / 1e6);
+/** Reads a number of /proc/<pid>/status, 0 when it is not there; memory is told in KiB. */
+export function fieldIn(status: string, name: 'VmRSS' | 'VmHWM' | 'voluntary_ctxt_switches'): number {
+  return Number(new RegExp(`^${name}:\\s*(\\d+)`, 'm').exec(status)?.[1] ?? 0);
 }

@@ -2,8 +2,6 @@
 // `npm run bench:replace -- [--nodes 3] [--rounds 1] [--rate 400] [--report reports/replace.json]`. Each round replaces all
 // members there are. Exit code 0 only if no step costs more than the shortest election timeout, nothing that was
 // acknowledged is lost, and in the end the group consists of the new members alone.
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { TLedgerClient } from '../../src/client/index.ts';
 import { GapMeter } from '../../src/server/demo/gap_meter.ts';
@@ -14,6 +12,7 @@ import { pause, until } from '../chaos/pause.ts';
 import { readLog, verifyReplicas } from '../chaos/replicas.ts';
 import { builtCluster } from './built.ts';
 import { areMet, type Goal, tableOf } from './goals.ts';
+import { writeReport } from './script.ts';
 
 const TOPIC = 'replaced';
 const QUEUES = 4;
@@ -109,8 +108,7 @@ try {
   await cluster.stop();
 }
 const refusals = Object.fromEntries(load.codes);
-mkdirSync(dirname(values.report), { recursive: true });
-writeFileSync(values.report, `${JSON.stringify({ nodes: Number(values.nodes), goals, refusals, broken }, null, 2)}\n`);
+writeReport(values.report, { nodes: Number(values.nodes), goals, refusals, broken });
 console.log(`longest silence while a member is replaced, ${values.rate} messages a second:`);
 console.log(tableOf(goals));
 const told =

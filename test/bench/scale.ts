@@ -1,14 +1,13 @@
 // What a second group on the same machine adds: `npm run bench:scale -- [--groups 2] [--rounds 5] [--seconds 4]
 // [--size 1024] [--batch 64] [--report reports/scale.json]`. As many groups of three nodes as wanted, each loaded by a
 // `tledger bench append` of its own; one group alone and all of them at once, in turn. Medians, and the ratio.
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { median } from '../../src/server/demo/gap_meter.ts';
 import type { LocalCluster } from '../../src/server/local_cluster.ts';
 import { builtCluster } from './built.ts';
 import { ratioOfMedians } from './goals.ts';
 import { machineNow } from './machine.ts';
+import { writeReport } from './script.ts';
 import { tledgerBench } from './tledger_bench.ts';
 
 const { values } = parseArgs({
@@ -45,8 +44,7 @@ try {
   const scaling = ratioOfMedians(together, alone);
   const shape = { sizeBytes: Number(values.size), batch: Number(values.batch) };
   const document = { machine, groups: clusters.length, ...shape, one, all, scaling, alone, together };
-  mkdirSync(dirname(values.report), { recursive: true });
-  writeFileSync(values.report, `${JSON.stringify(document, null, 2)}\n`);
+  writeReport(values.report, document);
   console.log(
     `one group ${one.toLocaleString('en')} messages/s, ${clusters.length} groups together ${all.toLocaleString('en')}: x ${scaling} on ${machine.cores} cores`,
   );

@@ -3,14 +3,13 @@
 // of many, and a wider group with a topic of 4; each is loaded in turn by `tledger bench append`, with frames of 64 and with
 // single messages of which 1,024 are under way, both spread over all queues of the topic. Prints medians and ratios. Exit
 // code 0 only if the goals are met.
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { median } from '../../src/server/demo/gap_meter.ts';
 import type { LocalCluster } from '../../src/server/local_cluster.ts';
 import { builtCluster } from './built.ts';
 import { areMet, type Goal, ratioOfMedians, tableOf } from './goals.ts';
 import { machineNow } from './machine.ts';
+import { endAfter, writeReport } from './script.ts';
 import { tledgerBench } from './tledger_bench.ts';
 
 const QUEUES = 4;
@@ -73,9 +72,7 @@ const clusters: LocalCluster[] = [];
 const stopAll = async (): Promise<void> => {
   for (const cluster of clusters) await cluster.stop();
 };
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => void stopAll().finally(() => process.exit(130)));
-}
+endAfter(stopAll);
 try {
   for (const nodes of [3, Number(values.nodes)]) {
     clusters.push(await Cluster.start({ nodes, settings: { retentionBytes: values.retention } }));
@@ -101,8 +98,7 @@ try {
   }
   const goals = goalsOf(rates, places);
   const rounds = Object.fromEntries([...rates].map(([load, all]) => [load, Object.fromEntries(all)]));
-  mkdirSync(dirname(values.report), { recursive: true });
-  writeFileSync(values.report, `${JSON.stringify({ machine, options: values, goals, rounds }, null, 2)}\n`);
+  writeReport(values.report, { machine, options: values, goals, rounds });
   console.log(tableOf(goals));
   process.exitCode = areMet(goals) ? 0 : 1;
 } finally {

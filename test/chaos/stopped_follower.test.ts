@@ -1,9 +1,9 @@
 // A follower that stands still under load (hashicorp/raft #612; VERIFICATION 1.1, row 26): what waits for it in the leader
 // is bounded by its window, nobody else is the worse for it, and it catches up when it goes on. On real processes.
-import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { type Producer, TLedgerClient } from '../../src/client/index.ts';
 import { LocalCluster } from '../../src/server/local_cluster.ts';
+import { memoryBytesOf } from '../bench/processes.ts';
 import { pause } from './pause.ts';
 import { verifyReplicas } from './replicas.ts';
 
@@ -64,8 +64,7 @@ describe('a follower that stands still for 20 s under load', function () {
     const untilMs = performance.now() + forMs;
     let peak = 0;
     while (performance.now() < untilMs) {
-      const kib = /^VmRSS:\s*(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-      peak = Math.max(peak, Number(kib) * 1_024);
+      peak = Math.max(peak, memoryBytesOf(pid, 'VmRSS'));
       await pause(SAMPLE_MS);
     }
     return peak;

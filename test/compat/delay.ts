@@ -1,10 +1,10 @@
 // `npm run test:compat:delay -- [--per-second 1000] [--seconds 20] [--pending 100000]`: how punctual delayed messages are, also
 // while a leader is killed; and that those that wait outlive a restart of all nodes, and what they cost meanwhile. Exit code
 // 0 only if no message was early or lost, and 99 % of those that were due while somebody led came within 100 ms.
-import { readFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { parkedLimits } from '../../src/replica/parked/parked_messages.ts';
+import { cpuMsOf, memoryBytesOf } from '../bench/processes.ts';
 import { pause } from '../chaos/pause.ts';
 import { Stage } from './clients.ts';
 import { type Arrival, disorderMs, gapAt, lateness, PUNCTUAL_MS, Round } from './punctuality.ts';
@@ -23,8 +23,6 @@ const PUNCTUAL_SHARE = 0.99;
 const LEAD_MS = 5_000;
 /** What sending one takes, at first. */
 const SEND_MS = 1.5;
-/** /proc counts processor time in these. */
-const TICK_MS = 10;
 
 const stage = await Stage.start();
 const isGood = [await measure('in peace', false), await measure('across a killed leader', true)];
@@ -133,18 +131,12 @@ function running(): number[] {
 
 /** Processor time of all nodes so far. */
 function cpuMs(): number {
-  const ticksOf = (pid: number): number => {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
-    return Number(fields[11]) + Number(fields[12]);
-  };
-  return TICK_MS * running().reduce((sum, pid) => sum + ticksOf(pid), 0);
+  return running().reduce((sum, pid) => sum + cpuMsOf(pid), 0);
 }
 
 /** Resident, of each node. */
 function memory(): string {
-  const kib = (pid: number): number =>
-    Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
   return running()
-    .map((pid) => Math.round(kib(pid) / 1_024))
+    .map((pid) => Math.round(memoryBytesOf(pid, 'VmRSS') / 1_024 ** 2))
     .join(', ');
 }

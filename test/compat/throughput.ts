@@ -2,13 +2,13 @@
 // official client sends, receives and acknowledges, one producer and one consumer in this process, three nodes of the build
 // in processes of their own. Closed loop: so many sends under way, each receiver acknowledges all of one answer at once and
 // asks for the next. Prints one JSON document: rates, latencies, and CPU of each process per message that went all the way.
-import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type MessageView, Producer, SimpleConsumer } from 'rocketmq-client-nodejs';
 import { LatencyHistogram } from '../../src/bench/meter.ts';
 import { TLedgerClient } from '../../src/client/index.ts';
 import { builtCluster } from '../bench/built.ts';
 import { machineNow } from '../bench/machine.ts';
+import { cpuMsOf } from '../bench/processes.ts';
 import { pause } from '../chaos/pause.ts';
 import { silent } from './clients.ts';
 
@@ -28,8 +28,6 @@ const TOPIC = 'official';
 /** Messages that a receiver asks for: as many as a node gives. */
 const RECEIVE_COUNT = 32;
 const INVISIBLE_MS = 30_000;
-/** /proc counts processor time in these. */
-const TICK_MICROS = 10_000;
 
 const machine = machineNow();
 const cluster = await (await builtCluster()).start();
@@ -130,10 +128,6 @@ async function well(call: Promise<unknown>): Promise<boolean> {
 function cpuMicros(): Record<string, number> {
   const { user, system } = process.cpuUsage();
   const all: Record<string, number> = { client: user + system };
-  for (const { nodeId } of cluster.members) {
-    const stat = readFileSync(`/proc/${cluster.pidOf(nodeId)}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    all[nodeId] = TICK_MICROS * (Number(fields[11]) + Number(fields[12]));
-  }
+  for (const { nodeId } of cluster.members) all[nodeId] = 1_000 * cpuMsOf(cluster.pidOf(nodeId));
   return all;
 }

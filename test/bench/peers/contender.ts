@@ -3,6 +3,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, closeSync, constants, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
+import { drive } from '../../../src/bench/drive.ts';
+import { type Figures, Meter } from '../../../src/bench/meter.ts';
 import { pause } from '../../chaos/pause.ts';
 
 /** Names of all that can take part. */
@@ -152,8 +154,30 @@ export function isClosedSingles({ kind, halfOf }: Shape): boolean {
   return kind === 'singles' && halfOf === undefined;
 }
 
+/**
+ * Loads a system in the given way by requests of one message each.
+ * @param request sends one, and says later whether it was stored.
+ */
+export async function driveSingles(
+  { inFlight, sizeBytes, warmUpMs, durationMs }: Shape,
+  request: (answered: (error: unknown) => void) => void,
+): Promise<Figures> {
+  const meter = new Meter();
+  await drive({
+    ...{ load: { kind: 'closed', inFlight }, meter, sizeBytes, warmUpMs, durationMs },
+    signal: new AbortController().signal,
+    request: (answered) => request((error) => answered(error, 1)),
+  });
+  return meter.figures();
+}
+
+/** What counts of the figures. */
+export function measuredOf({ messagesPerSecond, latencyMs, failed }: Figures): Measured {
+  return { messagesPerSecond, p50Ms: latencyMs.p50, p99Ms: latencyMs.p99, failures: failuresIn(failed) };
+}
+
 /** Requests that failed, of all kinds. */
-export function failuresIn(failed: Readonly<Record<string, number>>): number {
+function failuresIn(failed: Readonly<Record<string, number>>): number {
   return Object.values(failed).reduce((sum, count) => sum + count, 0);
 }
 

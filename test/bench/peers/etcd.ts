@@ -1,6 +1,7 @@
 // etcd: puts of one key at the leader. It has no client that gathers, so that each message is a call of its own.
 import { join } from 'node:path';
 import { freePorts } from '../../../src/server/ports.ts';
+import { writeVarint } from '../../../src/wire/append_codec.ts';
 import {
   type Contender,
   isClosedSingles,
@@ -16,6 +17,8 @@ import { h2load } from './h2load.ts';
 const START_MS = 30_000;
 const QUOTA_BYTES = 8 * 1024 ** 3;
 const KEY = 'bench';
+/** Of a length below 2^35. */
+const LENGTH_BYTES_MAX = 5;
 
 interface Status {
   readonly header: { readonly member_id: string; readonly revision: string };
@@ -98,14 +101,11 @@ async function status(client: string): Promise<Status> {
 
 /** `PutRequest` (etcd's rpc.proto): key is field 1, value field 2. */
 function putRequest(sizeBytes: number): Buffer {
-  const field = (number: number, bytes: Buffer) =>
-    Buffer.concat([Buffer.from([(number << 3) | 2]), varint(bytes.length), bytes]);
   return Buffer.concat([field(1, Buffer.from(KEY)), field(2, Buffer.alloc(sizeBytes, 'x'))]);
 }
 
-function varint(value: number): Buffer {
-  const bytes: number[] = [];
-  let rest = value;
-  for (; rest > 0x7f; rest = Math.floor(rest / 0x80)) bytes.push((rest & 0x7f) | 0x80);
-  return Buffer.from([...bytes, rest]);
+/** A field of protobuf: tag, length, bytes. */
+function field(number: number, bytes: Buffer): Buffer {
+  const head = Buffer.from([(number << 3) | 2, ...new Array<number>(LENGTH_BYTES_MAX).fill(0)]);
+  return Buffer.concat([head.subarray(0, writeVarint(head, 1, bytes.length)), bytes]);
 }

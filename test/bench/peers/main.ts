@@ -4,12 +4,13 @@
 // loads come in turn. Prints medians of the rounds, how many times faster TLedger is, and which goals are met; with --json
 // the report instead of tables. Nothing is installed: what is missing is named, with its Debian package (exit code 2).
 // Exit code 0 only if every goal whose rows were measured is met.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { areMet, tableOf } from '../goals.ts';
 import { machineNow } from '../machine.ts';
+import { endAfter, writeReport } from '../script.ts';
 import { type Contender, missingPrograms } from './contender.ts';
 import { Etcd } from './etcd.ts';
 import { Nats } from './nats.ts';
@@ -79,9 +80,7 @@ async function cleanUp(): Promise<void> {
   rmSync(directory, { recursive: true, force: true });
 }
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => void cleanUp().finally(() => process.exit(130)));
-}
+endAfter(cleanUp);
 
 const beganAtMs = performance.now();
 try {
@@ -96,8 +95,7 @@ try {
   const { footprints, othersCpuPercent } = found;
   const minutes = Number(((performance.now() - beganAtMs) / 60_000).toFixed(1));
   const report = { machine, options: values, minutes, goals, footprints, othersCpuPercent, middles, rows: found.rows };
-  mkdirSync(dirname(values.report), { recursive: true });
-  writeFileSync(values.report, `${JSON.stringify(report, null, 2)}\n`);
+  writeReport(values.report, report);
   if (values.json) {
     console.log(JSON.stringify(report, null, 2));
   } else {

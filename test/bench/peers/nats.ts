@@ -1,14 +1,13 @@
 // NATS JetStream: one stream of three replicas on files, its leader asked directly.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { drive } from '../../../src/bench/drive.ts';
-import { Meter } from '../../../src/bench/meter.ts';
 import { freePorts } from '../../../src/server/ports.ts';
 import {
   type Contender,
-  failuresIn,
+  driveSingles,
   isClosedSingles,
   type Measured,
+  measuredOf,
   NODES,
   Processes,
   type Shape,
@@ -65,22 +64,17 @@ export class Nats implements Contender {
     return isClosedSingles(shape);
   }
 
-  async run({ inFlight, sizeBytes, warmUpMs, durationMs }: Shape): Promise<Measured> {
+  async run(shape: Shape): Promise<Measured> {
     const client = await this.#atLeader();
     await client.ask(`$JS.API.STREAM.PURGE.${STREAM}`, {});
-    const body = Buffer.alloc(sizeBytes, 'x');
-    const meter = new Meter();
-    await drive({
-      ...{ load: { kind: 'closed', inFlight }, meter, sizeBytes, warmUpMs, durationMs },
-      signal: new AbortController().signal,
-      request: (answered) =>
-        client.publish(SUBJECT, body, (payload) => {
-          const isStored = payload.includes('"seq":') && !payload.includes('"error"');
-          answered(isStored ? null : new Error(`NATS refused: ${payload.toString()}`), 1);
-        }),
-    });
-    const { messagesPerSecond, latencyMs, failed } = meter.figures();
-    return { messagesPerSecond, p50Ms: latencyMs.p50, p99Ms: latencyMs.p99, failures: failuresIn(failed) };
+    const body = Buffer.alloc(shape.sizeBytes, 'x');
+    const figures = await driveSingles(shape, (answered) =>
+      client.publish(SUBJECT, body, (payload) => {
+        const isStored = payload.includes('"seq":') && !payload.includes('"error"');
+        answered(isStored ? null : new Error(`NATS refused: ${payload.toString()}`));
+      }),
+    );
+    return measuredOf(figures);
   }
 
   async stop(): Promise<void> {

@@ -6,14 +6,13 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type ChannelModel, type ConfirmChannel, connect } from 'amqplib';
-import { drive } from '../../../src/bench/drive.ts';
-import { Meter } from '../../../src/bench/meter.ts';
 import { freePorts } from '../../../src/server/ports.ts';
 import {
   type Contender,
-  failuresIn,
+  driveSingles,
   isClosedSingles,
   type Measured,
+  measuredOf,
   NODES,
   Processes,
   pathOf,
@@ -90,23 +89,17 @@ export class Rabbit implements Contender {
     return isClosedSingles(shape);
   }
 
-  async run({ inFlight, sizeBytes, warmUpMs, durationMs }: Shape): Promise<Measured> {
+  async run(shape: Shape): Promise<Measured> {
     this.#processes.assertRunning();
     const channel = this.#channel!;
     await channel.purgeQueue(QUEUE);
-    const body = Buffer.alloc(sizeBytes, 'x');
-    const meter = new Meter();
-    await drive({
-      ...{ load: { kind: 'closed', inFlight }, meter, sizeBytes, warmUpMs, durationMs },
-      signal: new AbortController().signal,
-      request: (answered) => {
-        channel.publish('', QUEUE, body, { persistent: true }, (error: unknown) => answered(error ?? null, 1));
-      },
+    const body = Buffer.alloc(shape.sizeBytes, 'x');
+    const figures = await driveSingles(shape, (answered) => {
+      channel.publish('', QUEUE, body, { persistent: true }, (error: unknown) => answered(error ?? null));
     });
-    const { messages, messagesPerSecond, latencyMs, failed } = meter.figures();
     const { messageCount } = await channel.checkQueue(QUEUE);
-    if (messageCount < messages) throw new Error('RabbitMQ confirmed more than it stored');
-    return { messagesPerSecond, p50Ms: latencyMs.p50, p99Ms: latencyMs.p99, failures: failuresIn(failed) };
+    if (messageCount < figures.messages) throw new Error('RabbitMQ confirmed more than it stored');
+    return measuredOf(figures);
   }
 
   async stop(): Promise<void> {

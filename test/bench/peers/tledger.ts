@@ -6,7 +6,7 @@ import type { LocalCluster } from '../../../src/server/local_cluster.ts';
 import { ledgerService } from '../../../src/wire/services.ts';
 import { builtCluster } from '../built.ts';
 import { tledgerBench } from '../tledger_bench.ts';
-import { type Contender, failuresIn, type Measured, type Shape, systems } from './contender.ts';
+import { type Contender, type Measured, measuredOf, type Shape, systems } from './contender.ts';
 import { h2load } from './h2load.ts';
 
 const TOPIC = 'bench';
@@ -122,8 +122,4 @@ export class TLedger implements Contender {
     await client.close();
     return ranges.reduce((sum, { maxOffset }) => sum + Number(maxOffset), 0);
   }
-}
-
-function measuredOf({ messagesPerSecond, latencyMs, failed }: BenchReport): Measured {
-  return { messagesPerSecond, p50Ms: latencyMs.p50, p99Ms: latencyMs.p99, failures: failuresIn(failed) };
 }
