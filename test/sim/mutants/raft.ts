@@ -119,8 +119,8 @@ export const raftMutants: readonly Mutant[] = [
     },
     {
       name: 'vote-not-saved',
-      original: 'hardState: outbox.hardStateChanged ? { term, vote } : null,',
-      replacement: 'hardState: outbox.hardStateChanged ? { term, vote: null } : null,',
+      original: 'hardState: hardStateChanged ? { term, vote } : null,',
+      replacement: 'hardState: hardStateChanged ? { term, vote: null } : null,',
       breaks: 'A vote is given that a restart forgets.',
     },
     {
