@@ -371,7 +371,7 @@ export class Strikes {
       if (process === null || node.isStopping) return;
       node.stop(200).then(
         () => {
-          if (node.process === process) this.#world.kill(node, 'kill');
+          if (process.life.isAlive) this.#world.kill(node, 'kill');
         },
         (error: Error) => {
           if (process.life.isAlive) this.#world.ended(node, 'failed', error);
