@@ -7,7 +7,7 @@ import { type Campaign, Election } from './election.ts';
 import { FollowerLog } from './follower.ts';
 import { Leadership } from './leadership.ts';
 import { checkConfig, type RaftOptions } from './options.ts';
-import { emptyOutbox, RaftState } from './state.ts';
+import { RaftState } from './state.ts';
 import {
   type LogIndex,
   logIndex,
@@ -311,16 +311,7 @@ export class Raft {
       this.#leadership.abdicate();
       this.#becomeFollower(this.#state.term, null);
     }
-    const { outbox, term, vote, commit, membership } = this.#state;
-    this.#state.outbox = emptyOutbox();
-    const { hardStateChanged, membershipChanged, ...asked } = outbox;
-    return {
-      ...asked,
-      hardState: hardStateChanged ? { term, vote } : null,
-      membership: membershipChanged ? membership : null,
-      commit,
-      isCommitUntold,
-    };
+    return this.#state.handOut(isCommitUntold);
   }
 
   #begin(nowMs: number): void {

@@ -18,6 +18,7 @@ import {
   type RaftMessage,
   type ReadAborted,
   type ReadState,
+  type Ready,
   type Role,
   type SnapshotChunk,
   type SnapshotPoint,
@@ -268,6 +269,32 @@ export class RaftState {
     assert(index <= this.#commit && index <= this.#flushedIndex, 'only what is committed and durable is cut off');
     assert(this.log.matches(index, indexTerm), 'a log is cut at a record that it holds');
     this.log.cutTo(index);
+  }
+
+  /**
+   * Empties the outbox into what the owner is to do, field by field: what is left of a spread object costs more than the rest
+   * of a turn.
+   */
+  handOut(isCommitUntold: boolean): Ready {
+    const { hardStateChanged, own, append, snapshot, membershipChanged, messages } = this.outbox;
+    const { reads, abortedReads, stateChanged } = this.outbox;
+    this.outbox = emptyOutbox();
+    const hardState = hardStateChanged ? { term: this.#term, vote: this.#vote } : null;
+    const membership = membershipChanged ? this.membership : null;
+    const commit = this.#commit;
+    return {
+      hardState,
+      own,
+      append,
+      snapshot,
+      membership,
+      messages,
+      commit,
+      isCommitUntold,
+      reads,
+      abortedReads,
+      stateChanged,
+    };
   }
 
   /** The owner installed a snapshot: the log is empty after `point`, and everything up to it is committed. */

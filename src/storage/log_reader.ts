@@ -132,8 +132,9 @@ export class LogReader {
     const { cache } = this.#parts;
     const number = cache.find(firstIndex);
     if (number < 0) return this.#readFiled(firstIndex, lastIndex);
-    const { buffer, start, end, previous, ...batch } = cache.get(number)!;
+    const batch = cache.get(number)!;
     if (batch.firstIndex === firstIndex && batch.last.index === lastIndex) {
+      const { buffer, start, end, previous } = batch;
       return { buffer, start, end, prevIndex: previous.index, prevTerm: previous.term, prevChain: previous.chainCrc };
     }
     return this.#readCached(number, firstIndex, lastIndex);

@@ -100,9 +100,11 @@ export function encodeResponseFrame(message: AppendResponse | SnapshotResponse):
  */
 export function decodeRequestFrame(frame: Buffer, ends: Ends): RequestFrame {
   const type = checkHeader(frame, [TYPE_APPEND, TYPE_SNAPSHOT]);
-  const bytes = { buffer: frame, start: FRAME_HEADER_BYTES, end: frame.length };
-  const common = { ...ends, term: readUint64(frame, 8) as Term, commit: readUint64(frame, 40) as LogIndex };
+  const { from, to } = ends;
+  const term = readUint64(frame, 8) as Term;
+  const commit = readUint64(frame, 40) as LogIndex;
   const round = readUint64(frame, 48);
+  const [start, end] = [FRAME_HEADER_BYTES, frame.length];
   if (type === TYPE_SNAPSHOT) {
     if (frame.readUInt32BE(56) !== pieceCrcOf(frame)) {
       throw new TLedgerError('INVALID_ARGUMENT', 'a piece of a snapshot does not match its checksum');
@@ -110,11 +112,15 @@ export function decodeRequestFrame(frame: Buffer, ends: Ends): RequestFrame {
     const index = readUint64(frame, 16) as LogIndex;
     const indexTerm = readUint64(frame, 24) as Term;
     const offset = readUint64(frame, 32);
-    return { message: { type: 'snapshot', ...common, index, indexTerm, offset, round }, prevChain: 0, ...bytes };
+    const message: SnapshotRequest = { type: 'snapshot', from, to, term, commit, round, index, indexTerm, offset };
+    return { message, prevChain: 0, buffer: frame, start, end };
   }
   const message: AppendRequest = {
     type: 'append',
-    ...common,
+    from,
+    to,
+    term,
+    commit,
     prevIndex: readUint64(frame, 16) as LogIndex,
     prevTerm: readUint64(frame, 24) as Term,
     lastIndex: readUint64(frame, 32) as LogIndex,
@@ -122,23 +128,27 @@ export function decodeRequestFrame(frame: Buffer, ends: Ends): RequestFrame {
     memberships: [],
     round,
   };
-  return { message, prevChain: frame.readUInt32BE(56), ...bytes };
+  return { message, prevChain: frame.readUInt32BE(56), buffer: frame, start, end };
 }
 
 /** What a follower answered. @throws TLedgerError INVALID_ARGUMENT when the bytes are no such frame. */
-export function decodeResponseFrame(frame: Buffer, ends: Ends): AppendResponse | SnapshotResponse {
+export function decodeResponseFrame(frame: Buffer, { from, to }: Ends): AppendResponse | SnapshotResponse {
   const type = checkHeader(frame, [TYPE_APPEND_RESPONSE, TYPE_SNAPSHOT_RESPONSE]);
-  const common = { ...ends, term: readUint64(frame, 8) as Term, round: readUint64(frame, 24) };
+  const term = readUint64(frame, 8) as Term;
+  const round = readUint64(frame, 24);
   if (frame.length > FRAME_HEADER_BYTES) {
     throw new TLedgerError('INVALID_ARGUMENT', `${frame.length - FRAME_HEADER_BYTES} bytes follow an answer`);
   }
   if (type === TYPE_SNAPSHOT_RESPONSE) {
     const index = readUint64(frame, 16) as LogIndex;
-    return { type: 'snapshot-response', ...common, index, offset: readUint64(frame, 32) };
+    return { type: 'snapshot-response', from, to, term, round, index, offset: readUint64(frame, 32) };
   }
   return {
     type: 'append-response',
-    ...common,
+    from,
+    to,
+    term,
+    round,
     match: readUint64(frame, 16) as LogIndex,
     reject:
       frame[2] === 0
