@@ -3,6 +3,7 @@
 //
 //   async:   written ........ vouched for at once            flushed, at intervals
 //            written, flushFirst ....... flushed at once ... vouched for, with what was written behind it
+//            much written .. vouched for at once, and flushed at once, for a leader takes only so much without a flush
 import type { Clock } from '../base/clock.ts';
 import type { LogIndex, Term } from '../raft/types.ts';
 
@@ -27,6 +28,8 @@ interface FlusherOptions {
   readonly policy: FlushPolicy;
   /** With policy `async`: how long written records are left to the page cache; 100 ms by default. */
   readonly intervalMs?: number | undefined;
+  /** Bytes written but not flushed that end the pause between two flushes. */
+  readonly hurryBytes: number;
   readonly clock: Clock;
   /** Records up to `index` may be vouched for from now on. */
   readonly onDurable: (index: LogIndex, term: Term) => void;
@@ -63,9 +66,10 @@ export class Flusher {
    * those behind it, nobody hears before that.
    */
   written(): { readonly index: LogIndex; readonly term: Term } | null {
-    const { log, policy } = this.#options;
+    const { log, policy, hurryBytes } = this.#options;
     if (this.#running === null && !this.#stopped && log.unflushedBytes > 0) this.#running = this.#run();
     if (policy === 'sync') return null;
+    if (log.unflushedBytes >= hurryBytes) this.#wake();
     const { firstToFlush } = log;
     if (firstToFlush === null) return { index: log.lastIndex, term: log.lastTerm };
     this.#wake();
@@ -105,8 +109,8 @@ export class Flusher {
 
   /** The pause between two flushes; none while somebody waits for the next one. */
   async #rest(): Promise<void> {
-    const { log, clock, intervalMs = ASYNC_FLUSH_INTERVAL_MS } = this.#options;
-    if (this.#stopped || this.#hurries > 0 || log.firstToFlush !== null) return;
+    const { log, clock, hurryBytes, intervalMs = ASYNC_FLUSH_INTERVAL_MS } = this.#options;
+    if (this.#stopped || this.#hurries > 0 || log.firstToFlush !== null || log.unflushedBytes >= hurryBytes) return;
     await new Promise<void>((resolve) => {
       const timer = clock.after(intervalMs, resolve);
       this.#wake = () => {

@@ -133,6 +133,7 @@ export class ReplicaLoop implements PeerEvents {
       log,
       policy: options.flush,
       intervalMs: options.flushIntervalMs,
+      hurryBytes: limits.unflushedBytesMax / 2,
       clock,
       onFlush: () => this.#watchdog.onFlush(),
       onFlushed: () => this.#watchdog.onFlushed(),

@@ -34,8 +34,11 @@ import { Promises } from './promises.ts';
 import { type HeldDirectory, repairNode } from './repair_node.ts';
 import { scrubberOf } from './scrubbing.ts';
 
-/** What one flush may have to carry before the leader takes no further batch: more only makes flushes slower. */
-const UNFLUSHED_BYTES_MAX = 1024 * 1024;
+/**
+ * What one flush may have to carry before the leader takes no further batch: more only makes flushes slower. Where nobody
+ * waits for flushes, it bounds what a power loss takes.
+ */
+const UNFLUSHED_BYTES_MAX = { sync: 1024 * 1024, async: 64 * 1024 * 1024 } as const;
 /** What the leader may have in its log without a majority's word. */
 const UNAPPLIED_BYTES_MAX = 32 * 1024 * 1024;
 /** How many election timeouts a member that left is still told what happens: that it is out. */
@@ -325,7 +328,7 @@ function replicaSettingsOf(config: NodeConfig) {
       countMax: config.pendingCountMax,
       bytesMax: config.pendingBytesMax,
       batchBytesMax: config.batchBytesMax,
-      unflushedBytesMax: UNFLUSHED_BYTES_MAX,
+      unflushedBytesMax: UNFLUSHED_BYTES_MAX[config.flush],
       unappliedBytesMax: UNAPPLIED_BYTES_MAX,
     },
     flush: config.flush,

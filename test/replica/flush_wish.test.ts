@@ -82,6 +82,22 @@ describe('replica: what a single append may ask for', () => {
     expect(told).to.deep.equal(['before', 'sync', 'behind']);
   });
 
+  it('an async group goes on when more is written than may wait for a flush', async () => {
+    const never = { flush: 'async', flushIntervalMs: 1_000_000, checkpointIntervalMs: 1_000_000 } as const;
+    const group = await Group.started({ ...never, limits: { unflushedBytesMax: 8 * 1024 } });
+    await group.createTopic('T');
+    const body = 'x'.repeat(1_024);
+    for (let at = 0; at < 40; at++) {
+      expect(await put(group, batchOf('T', [body]))).to.include({ queueOffset: at, flush: 'async' });
+    }
+    for (const id of group.ids) group.crash(id, 'lost');
+    for (const id of group.ids) await group.start(id);
+    await group.run(5_000);
+    await expectConverged(group);
+    const kept = group.replica(group.leader()!).broker.range('T', 0).max;
+    expect(kept, 'all but what may have waited').to.be.within(32, 40);
+  });
+
   it('in a sync group everything is answered with the stronger guarantee', async () => {
     const group = await Group.started();
     await group.createTopic('T');
