@@ -216,8 +216,9 @@ const SEQUENCE_HIGH_UNIT = 0x100_0000; // 24 bits = 6 hex digits
 export function writeProducerStamp(buffer: Buffer, parts: MessageParts, producerId: string, sequence: number): void {
   const at = producerIdAt(parts);
   buffer.write(producerId, at, PRODUCER_ID_DIGITS, 'latin1');
-  writeHex24(buffer, Math.floor(sequence / SEQUENCE_HIGH_UNIT), at + PRODUCER_ID_DIGITS);
-  writeHex24(buffer, sequence % SEQUENCE_HIGH_UNIT, at + PRODUCER_ID_DIGITS + 6);
+  const high = Math.floor(sequence / SEQUENCE_HIGH_UNIT);
+  writeHex24(buffer, high, at + PRODUCER_ID_DIGITS);
+  writeHex24(buffer, sequence - high * SEQUENCE_HIGH_UNIT, at + PRODUCER_ID_DIGITS + 6);
 }
 
 /** The producer id of a stamp; call only after `hasProducerStamp`. */

@@ -9,8 +9,10 @@ const HIGH_WORD_MAX = 0x1f_ffff; // 2^53 - 1 has this high word
 /** Writes a safe non-negative integer. @throws RangeError for any other number, or when there is no room for it. */
 export function writeUint64(target: Buffer, value: number, at: number): void {
   if (!(value >= 0 && value <= Number.MAX_SAFE_INTEGER)) throw new RangeError(`${value} is not a 64-bit integer`);
-  writeUint32(target, Math.floor(value / TWO_POW_32), at);
-  writeUint32(target, value % TWO_POW_32, at + 4);
+  const high = Math.floor(value / TWO_POW_32);
+  writeUint32(target, high, at);
+  // What is left over, exactly as by %, which V8 leaves to the C library.
+  writeUint32(target, value - high * TWO_POW_32, at + 4);
 }
 
 /** Reads a non-negative integer. @throws InvariantError when it exceeds 2^53 - 1; see `isUint64Safe` for foreign bytes. */
