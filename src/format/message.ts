@@ -215,7 +215,7 @@ const SEQUENCE_HIGH_UNIT = 0x100_0000; // 24 bits = 6 hex digits
 /** Writes the producer stamp of a message that has room for one. */
 export function writeProducerStamp(buffer: Buffer, parts: MessageParts, producerId: string, sequence: number): void {
   const at = producerIdAt(parts);
-  buffer.write(producerId, at, PRODUCER_ID_DIGITS, 'latin1');
+  for (let digit = 0; digit < PRODUCER_ID_DIGITS; digit++) buffer[at + digit] = producerId.charCodeAt(digit);
   const high = Math.floor(sequence / SEQUENCE_HIGH_UNIT);
   writeHex24(buffer, high, at + PRODUCER_ID_DIGITS);
   writeHex24(buffer, sequence - high * SEQUENCE_HIGH_UNIT, at + PRODUCER_ID_DIGITS + 6);
