@@ -71,7 +71,8 @@ export class OpenCall {
   /** The caller's own deadline on the monotonic clock; Infinity without one. */
   readonly deadlineMs: number;
   readonly #clock: Clock;
-  readonly #call: AnyCall;
+  /** Null once it is over. */
+  #call: AnyCall | null;
   readonly #calls: OpenCalls;
   /** Made when it is needed: most calls hold nothing. */
   #cleanups: (() => void)[] | undefined;
@@ -122,7 +123,8 @@ export class OpenCall {
   close(): void {
     if (this.#over) return;
     this.#over = true;
-    this.#call.off('cancelled', this.#onCancel);
+    this.#call?.off('cancelled', this.#onCancel);
+    this.#call = null;
     this.#calls.delete(this);
     const cleanups = this.#cleanups ?? [];
     this.#cleanups = undefined;

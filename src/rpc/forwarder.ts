@@ -64,7 +64,8 @@ export class Forwarder {
     const id = String(++this.#lastId);
     this.#outstanding.set(id, { sizeBytes, deadlineMs, done, sent: false });
     this.#outstandingBytes += sizeBytes;
-    this.#queue.push({ ...call, id });
+    const { kind, request, timeoutMs } = call;
+    this.#queue.push({ id, kind, request, timeoutMs });
     this.#scheduleFlush();
     this.#armSweep();
     return () => this.#hurry(id);

@@ -55,7 +55,8 @@ const EMPTY = Buffer.alloc(0);
 export const appendCall: LeaderCall<PackedAppend, AppendResult> = {
   kind: 'APPEND',
   run: (replica, request, deadlineMs, done) => replica.append(request, deadlineMs, done),
-  encodeRequest: (request) => encodeAppendRequest({ ...request, queue: request.queueId }),
+  encodeRequest: ({ topic, queueId: queue, producerId, sequence, flush = '', records }) =>
+    encodeAppendRequest({ topic, queue, producerId, sequence, flush, records }),
   decodeRequest: (bytes) => {
     const { topic, queue, producerId, sequence, flush, records } = decodeAppendRequest(bytes);
     return { topic, queueId: queue, producerId, sequence, flush: flush === 'sync' ? flush : '', records };

@@ -57,8 +57,9 @@ export class LeaderRoute {
   ): void {
     const { done, hurriedBy } = hurriable(answered, signal);
     if (this.#isClosed) return done(new TLedgerError('SHUTTING_DOWN'), null);
-    const go = (): boolean => this.#deliver(kind, request, { deadlineMs, done, hurriedBy });
-    if (this.#parking.length === 0 && go()) return;
+    const terms = { deadlineMs, done, hurriedBy };
+    if (this.#parking.length === 0 && this.#deliver(kind, request, terms)) return;
+    const go = (): boolean => this.#deliver(kind, request, terms);
     const nowMs = this.#options.clock.monotonicMs();
     this.#stuckSinceMs ??= nowMs;
     const untilMs = Math.min(deadlineMs, this.#stuckSinceMs + PARK_MS_MAX);
@@ -135,9 +136,11 @@ export class LeaderRoute {
   }
 }
 
+const nobodyHurries = (): void => {};
+
 /** Hurries a call once `signal` is aborted; holds on to nothing when it is answered. */
 function hurriable<Result>(done: Done<Result>, signal: AbortSignal | undefined) {
-  if (signal === undefined) return { done, hurriedBy: () => {} };
+  if (signal === undefined) return { done, hurriedBy: nobodyHurries };
   let isOver = false;
   let onAbort: Hurry | undefined;
   const forget = (): void => {

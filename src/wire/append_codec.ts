@@ -182,22 +182,25 @@ function writeLeader(target: Buffer, at: number, { nodeId, clientAddress, term }
 /** Undefined when `bytes` are anything but well-formed fields, each a number that is not negative, or `flush`. */
 function decodeAnswer(bytes: Buffer): AppendResult | undefined {
   const cursor: Cursor = { bytes, at: 0, value: 0 };
-  const result = { queueOffset: 0, count: 0, lastIndex: logIndex(0), repeated: false };
+  let [queueOffset, count, last, repeated] = [0, 0, 0, false];
   let flush = '';
   while (cursor.at < bytes.length) {
     const field = bytes[cursor.at++];
     if (!readVarint(cursor)) return undefined;
     const { value, at } = cursor;
-    if (field === answerTag.queueOffset) result.queueOffset = value;
-    else if (field === answerTag.count && value <= INT32_MAX) result.count = value;
-    else if (field === answerTag.lastIndex) result.lastIndex = logIndex(value);
-    else if (field === answerTag.repeated) result.repeated = value !== 0;
+    if (field === answerTag.queueOffset) queueOffset = value;
+    else if (field === answerTag.count && value <= INT32_MAX) count = value;
+    else if (field === answerTag.lastIndex) last = value;
+    else if (field === answerTag.repeated) repeated = value !== 0;
     else if (field === answerTag.flush && at + value <= bytes.length) {
       cursor.at = at + value;
       flush = bytes.toString('utf8', at, cursor.at);
     } else return undefined;
   }
-  return flush === 'sync' || flush === 'async' ? { ...result, flush } : result;
+  const lastIndex = logIndex(last);
+  return flush === 'sync' || flush === 'async'
+    ? { queueOffset, count, lastIndex, repeated, flush }
+    : { queueOffset, count, lastIndex, repeated };
 }
 
 function decodeGenericAnswer(bytes: Buffer): AppendResult {

@@ -4,7 +4,6 @@
 //
 //   HTTP/2 ──► grpc-js's call ──► LeanCall ──► handler
 //                           └───► (streams) ─► grpc-js's own
-import { EventEmitter } from 'node:events';
 import {
   type Metadata,
   type ServerInterceptingCall,
@@ -46,19 +45,21 @@ export function leanUnary(handlers: ReadonlyMap<string, UnaryHandler>): ServerIn
   };
 }
 
+const NOBODY: readonly (() => void)[] = [];
+const nothing = (): void => {};
 const ok = { code: status.OK, details: 'OK', metadata: null } as const;
 
 /** A call, and its own listener: all that grpc-js does with it is to start it. */
-class LeanCall extends EventEmitter implements UnaryCall<unknown> {
+class LeanCall implements UnaryCall<unknown> {
   metadata!: Metadata;
   request: unknown = null;
   cancelled = false;
   readonly #path: string;
   readonly #call: ServerInterceptingCallInterface;
   readonly #handle: UnaryHandler;
+  #listeners = NOBODY;
 
   constructor(path: string, call: ServerInterceptingCallInterface, handle: UnaryHandler) {
-    super();
     this.#path = path;
     this.#call = call;
     this.#handle = handle;
@@ -82,10 +83,7 @@ class LeanCall extends EventEmitter implements UnaryCall<unknown> {
   onReceiveHalfClose(): void {
     if (this.request === null) return this.#fail(status.UNIMPLEMENTED, `${this.#path} takes a request`);
     try {
-      this.#handle(this, (failure, response) => {
-        if (failure !== null) this.#call.sendStatus(failure);
-        else this.#call.sendMessage(response, () => this.#call.sendStatus(ok));
-      });
+      this.#handle(this, (failure, response) => this.#answer(failure, response));
     } catch {
       this.#fail(status.UNKNOWN, 'Unknown error');
     }
@@ -93,7 +91,15 @@ class LeanCall extends EventEmitter implements UnaryCall<unknown> {
 
   onCancel(): void {
     this.cancelled = true;
-    this.emit('cancelled');
+    for (const listener of this.#listeners) listener();
+  }
+
+  on(_event: 'cancelled', listener: () => void): void {
+    this.#listeners = [...this.#listeners, listener];
+  }
+
+  off(_event: 'cancelled', listener: () => void): void {
+    this.#listeners = this.#listeners.filter((one) => one !== listener);
   }
 
   getDeadline(): Date | number {
@@ -106,6 +112,13 @@ class LeanCall extends EventEmitter implements UnaryCall<unknown> {
 
   getHost(): string {
     return this.#call.getHost();
+  }
+
+  #answer(failure: FailureStatus | null, response: unknown): void {
+    this.request = null;
+    if (failure !== null) return this.#call.sendStatus(failure);
+    this.#call.sendMessage(response, nothing);
+    this.#call.sendStatus(ok);
   }
 
   #fail(code: status, details: string): void {
