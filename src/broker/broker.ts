@@ -141,6 +141,11 @@ export class Broker extends BrokerReads {
     return this.#membership;
   }
 
+  /** Queues that have changed since the last checkpoint took what it stores: how many files the next one flushes, about. */
+  get changedQueues(): number {
+    return this.#dirty.queueCount;
+  }
+
   /** Begins to admit batches. Called when all that the log holds is applied: the assignment view starts from that. */
   startLeading(): void {
     this.#isLeading = true;
@@ -195,7 +200,7 @@ export class Broker extends BrokerReads {
 
   /**
    * Applies the committed records in `[start, end)`: whole, in the order of the log, the first one with the index after
-   * `appliedIndex`; fillers between them are skipped. Synchronous; reaches the page cache. Then wakes who waits.
+   * `appliedIndex`; fillers between them are skipped. Synchronous; in memory, and the page cache. Then wakes who waits.
    * @throws InvariantError when the records contradict the state; this replica must stop.
    */
   apply(buffer: Buffer, start: number, end: number): void {
@@ -212,6 +217,14 @@ export class Broker extends BrokerReads {
     for (const queue of touched) this.#dirty.queue(queue);
     this.#admissions.settle(this.#applied);
     this.#wake(touched, this.#topicsChanged);
+  }
+
+  /**
+   * Writes the units of all that is applied to the page cache, for whoever looks at the files of the consume queues.
+   * @throws what the disk throws; what could not be written is still read from memory, and written by the next checkpoint.
+   */
+  writeUnits(): void {
+    this.#files.write();
   }
 
   /**
@@ -251,6 +264,8 @@ export class Broker extends BrokerReads {
     const { index } = snapshot.meta.tip;
     assert(index > this.#applied, () => `a snapshot at ${index} is installed where ${this.#applied} is applied`);
     const { tables, rows } = readSnapshot(snapshot, entries);
+    // Those that are gathered belong to queues that are replaced, and to rows that may be stored before the new ones.
+    this.writeUnits();
     this.#become(tables, restartLog);
     this.keys.index?.restart(snapshot.meta.tip.end);
     await this.#checkpoints.replace(index, rows, this.#takeCut());

@@ -31,6 +31,11 @@ export class DirtyRows {
   #queues = new Set<Queue>();
   #producers = new Set<string>();
 
+  /** Queues with rows that have changed. */
+  get queueCount(): number {
+    return this.#queues.size;
+  }
+
   /** The queues' minima know of a cut there. */
   base(index: LogIndex): void {
     this.#base = index;

@@ -114,13 +114,10 @@ export class Projection {
     return this.#storedAtMs;
   }
 
-  /** Ends one call: writes the units to the page cache. @returns the queues that got messages. */
+  /** Ends one call. @returns the queues that got messages. */
   finish(): readonly Queue[] {
     const touched = this.#touched;
-    for (const queue of touched) {
-      queue.units.write();
-      queue.touched = false;
-    }
+    for (const queue of touched) queue.touched = false;
     this.#leaveProducer();
     this.#touched = [];
     return touched;

@@ -9,12 +9,20 @@ import type { CommitLog } from '../storage/commit_log.ts';
 /** Bytes applied in one turn before others get theirs, and in one piece. */
 const APPLY_BYTES_PER_TURN = 4 * 1024 * 1024;
 const APPLY_BYTES_MAX = 1024 * 1024;
+/** Queues that one interval is enough for. Each has a file to be flushed: where there are more, they are saved less often. */
+const QUEUES_PER_INTERVAL = 100;
+const INTERVALS_MAX = 10;
+/** Records not saved after which no further interval is waited for: a restart applies so many in a few seconds. */
+const UNSAVED_RECORDS_MAX = 1_000_000;
 
 interface ApplyingOptions {
   readonly log: CommitLog;
   readonly broker: Broker;
   readonly clock: Clock;
-  /** How often applied state is saved, which bounds what a restart applies again. */
+  /**
+   * How often applied state is saved, which bounds what a restart applies again; up to ten times as long when more than a
+   * hundred queues have changed.
+   */
   readonly checkpointIntervalMs: number;
   /** Told when all records of a segment are applied and the one behind it is committed; null: nobody wants to know. */
   readonly atBoundary: ((boundary: LogIndex) => void) | null;
@@ -28,6 +36,8 @@ export class Applying {
   #position: number;
   #savedIndex: LogIndex;
   #saving: Promise<void> = Promise.resolve();
+  /** Intervals that have passed with something to save. */
+  #intervals = 0;
   #isStopped = false;
   #timer: Timer | null = null;
 
@@ -70,8 +80,9 @@ export class Applying {
     this.#timer = this.#options.clock.after(this.#options.checkpointIntervalMs, () => {
       this.#timer = null;
       if (this.#isStopped) return;
-      if (this.#options.broker.appliedIndex > this.#savedIndex) this.#saving = this.#save().then(() => this.start());
-      else this.start();
+      if (this.#options.broker.appliedIndex === this.#savedIndex) return this.start();
+      this.#intervals++;
+      this.#saving = this.#save(this.#isDue).then(() => this.start());
     });
   }
 
@@ -86,7 +97,7 @@ export class Applying {
   async stop(): Promise<void> {
     this.#isStopped = true;
     await this.#saving;
-    await this.#save();
+    await this.#save(true);
   }
 
   /** No more saving: the replica failed. */
@@ -103,9 +114,19 @@ export class Applying {
     return segment.lastIndex;
   }
 
-  async #save(): Promise<void> {
+  /** Whether as many intervals have passed as there is to flush. */
+  get #isDue(): boolean {
+    const { broker } = this.#options;
+    const intervals = Math.min(INTERVALS_MAX, Math.ceil(broker.changedQueues / QUEUES_PER_INTERVAL));
+    return this.#intervals >= intervals || broker.appliedIndex - this.#savedIndex >= UNSAVED_RECORDS_MAX;
+  }
+
+  /** @param withState whether the applied state is saved, too, and not only how far the log is vouched for. */
+  async #save(withState: boolean): Promise<void> {
     try {
       await this.#options.log.advanceCheckpoint();
+      if (!withState) return;
+      this.#intervals = 0;
       this.#savedIndex = await this.#options.broker.checkpoint();
     } catch (error) {
       this.#isStopped = true;

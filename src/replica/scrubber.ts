@@ -204,6 +204,8 @@ export class Scrubber {
     const { log, broker, clock, onEvent } = this.#options;
     const from = this.#resumable();
     const { pass, goal } = this.#known;
+    // What is applied is looked for in the files.
+    broker.writeUnits();
     this.#pace = new RatePace(clock, this.#bytesPerSecond);
     this.#tip = from ?? log.base;
     this.#fromPosition = this.#notedPosition = log.base.end;

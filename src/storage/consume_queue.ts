@@ -15,6 +15,7 @@ import type { PhysicalOffset } from '../format/record.ts';
 import { readUint32, writeUint32 } from '../format/uint32.ts';
 import { readUint64, writeUint64 } from '../format/uint64.ts';
 import type { Disk } from './disk.ts';
+import { GatheredUnits, type UnitHolder } from './gathered_units.ts';
 import { OpenFiles } from './open_files.ts';
 
 export const UNIT_BYTES = 20;
@@ -26,9 +27,12 @@ const SIZE_AT = 8;
 const TAG_HASH_AT = 12;
 const SIGN_BITS = 31;
 
-/** Units gathered before they are written, one buffer a queue in use. */
-const PENDING_UNITS_MAX = 512;
-const SPARE_BUFFERS_MAX = 64;
+/** Units that a queue gathers before it writes them: its buffer begins small and doubles. */
+const PENDING_BYTES_MIN = 16 * UNIT_BYTES;
+const PENDING_BYTES_MAX = 512 * UNIT_BYTES;
+const NO_UNITS: Buffer = Buffer.alloc(0);
+/** Queues written at a time before what they wrote is flushed: thousands at once would let nobody else get a turn. */
+const WRITTEN_AT_ONCE = 16;
 
 /** Where the message of the unit at `at` begins. */
 export const unitPhysicalOffset = (units: Buffer, at: number): PhysicalOffset =>
@@ -61,11 +65,11 @@ export function topicDirectory(topic: string): string {
   return topic.replaceAll('|', '+');
 }
 
-/** All consume queues of a group: they share open files, buffers and the flush. */
+/** All consume queues of a group: they share open files, room for units that are not written yet, and the flush. */
 export class ConsumeQueues {
   readonly #directory: string;
   readonly #files: OpenFiles;
-  readonly #spare: Buffer[] = [];
+  readonly #gathered = new GatheredUnits();
 
   /** @param options.openFilesMax bound of open files, at least 8. */
   constructor(options: { readonly disk: Disk; readonly directory: string; readonly openFilesMax: number }) {
@@ -76,12 +80,21 @@ export class ConsumeQueues {
   /** The queue's files, of which offsets [min, max) are valid; what lies after max is left over and will be overwritten. */
   queue(topic: string, queueId: number, range: { readonly min: QueueOffset; readonly max: QueueOffset }): ConsumeQueue {
     const directory = `${this.#directory}/${topicDirectory(topic)}/${queueId}`;
-    return new ConsumeQueue({ files: this.#files, spare: this.#spare, directory, ...range });
+    return new ConsumeQueue({ files: this.#files, gathered: this.#gathered, directory, ...range });
   }
 
-  /** Makes all units durable that were written (not only appended) before the call. A failure is final. */
-  flush(): Promise<void> {
-    return this.#files.flush();
+  /** Writes all units that were appended to the page cache, for whoever looks at the files. What fails may be tried again. */
+  write(): void {
+    for (const queue of this.#gathered.unwritten) queue.write();
+  }
+
+  /** Makes all units durable that were appended before the call. A failure is final. */
+  async flush(): Promise<void> {
+    const queues = this.#gathered.unwritten;
+    do {
+      for (const queue of queues.splice(0, WRITTEN_AT_ONCE)) queue.write();
+      await this.#files.flush();
+    } while (queues.length > 0);
   }
 
   close(): void {
@@ -89,29 +102,29 @@ export class ConsumeQueues {
   }
 }
 
-/** One queue's units. Appended units are gathered; they can be read once `write` was called. */
-export class ConsumeQueue {
+/** One queue's units. Appended ones are gathered in memory, where they are read until they are written. */
+export class ConsumeQueue implements UnitHolder {
   readonly #files: OpenFiles;
-  readonly #spare: Buffer[];
+  readonly #gathered: GatheredUnits;
   readonly #directory: string;
   #min: QueueOffset;
   #max: QueueOffset;
-  /** Units before #max that are not in the file yet. */
-  #pending: Buffer | null = null;
+  /** Begins with the units before #max that are not in the file yet. */
+  #pending = NO_UNITS;
   #pendingBytes = 0;
   #fileStart = -1;
   #filePath = '';
 
   constructor(options: {
     readonly files: OpenFiles;
-    readonly spare: Buffer[];
+    readonly gathered: GatheredUnits;
     readonly directory: string;
     readonly min: QueueOffset;
     readonly max: QueueOffset;
   }) {
     assert(options.min >= 0 && options.min <= options.max, 'a queue ends where it begins or later');
     this.#files = options.files;
-    this.#spare = options.spare;
+    this.#gathered = options.gathered;
     this.#directory = options.directory;
     this.#min = options.min;
     this.#max = options.max;
@@ -127,19 +140,21 @@ export class ConsumeQueue {
     return this.#max;
   }
 
-  /** Adds the unit of the message with offset `max`. */
+  /** Whether it has units that are in no file yet. */
+  get holdsUnits(): boolean {
+    return this.#pendingBytes > 0;
+  }
+
+  /** Adds the unit of the message with offset `max`. Queues may be written for it, this one or others. */
   append(physicalOffset: PhysicalOffset, sizeBytes: number, tagHash: number): void {
-    if (this.#pending === null) this.#pending = this.#spare.pop() ?? Buffer.allocUnsafe(PENDING_UNITS_MAX * UNIT_BYTES);
-    const at = this.#pendingBytes;
-    encodeUnit(this.#pending, at, physicalOffset, sizeBytes, tagHash);
-    this.#pendingBytes = at + UNIT_BYTES;
+    if (this.#pendingBytes === this.#pending.length) this.#makeRoom();
+    encodeUnit(this.#pending, this.#pendingBytes, physicalOffset, sizeBytes, tagHash);
+    this.#pendingBytes += UNIT_BYTES;
     this.#max = (this.#max + 1) as QueueOffset;
-    if (this.#pendingBytes === this.#pending.length) this.write();
   }
 
   /** Writes what was appended to the page cache. */
   write(): void {
-    if (this.#pending === null) return;
     const end = this.#max * UNIT_BYTES;
     let done = 0;
     while (done < this.#pendingBytes) {
@@ -149,9 +164,15 @@ export class ConsumeQueue {
       this.#files.write(this.#pathOf(position - within), this.#pending.subarray(done, done + length), within);
       done += length;
     }
-    if (this.#spare.length < SPARE_BUFFERS_MAX) this.#spare.push(this.#pending);
-    this.#pending = null;
     this.#pendingBytes = 0;
+  }
+
+  /** Writes what was appended, and keeps no buffer. @returns the size of the one it had. */
+  release(): number {
+    this.write();
+    const { length } = this.#pending;
+    this.#pending = NO_UNITS;
+    return length;
   }
 
   /**
@@ -160,14 +181,16 @@ export class ConsumeQueue {
    */
   read(offset: QueueOffset, count: number): Buffer {
     const units = this.#room(offset, count);
-    for (const { path, target, within } of this.#parts(offset, units)) this.#files.read(path, target, within);
+    const written = this.#takePending(offset, units);
+    for (const { path, target, within } of this.#parts(offset, written)) this.#files.read(path, target, within);
     return units;
   }
 
   /** As `read`, without blocking: for offsets far from the end. The queue may be cut meanwhile. */
   async readAsync(offset: QueueOffset, count: number): Promise<Buffer> {
     const units = this.#room(offset, count);
-    for (const { path, target, within } of this.#parts(offset, units)) {
+    const written = this.#takePending(offset, units);
+    for (const { path, target, within } of this.#parts(offset, written)) {
       await this.#files.readAsync(path, target, within);
     }
     return units;
@@ -206,8 +229,9 @@ export class ConsumeQueue {
     }
   }
 
-  /** Makes durable what was written; other queues of the group are flushed along. A failure is final. */
+  /** Makes durable what was appended; what other queues of the group wrote is flushed along. A failure is final. */
   flush(): Promise<void> {
+    this.write();
     return this.#files.flush();
   }
 
@@ -216,8 +240,27 @@ export class ConsumeQueue {
       offset >= this.#min && count >= 0 && offset + count <= this.#max,
       'only offsets that the queue holds are read',
     );
-    assert(this.#pending === null, 'units are written before they are read');
     return Buffer.allocUnsafe(count * UNIT_BYTES);
+  }
+
+  /** Copies those of the units from `offset` on that are not written yet. @returns room for the others, which come before. */
+  #takePending(offset: QueueOffset, units: Buffer): Buffer {
+    const pendingFrom = this.#max * UNIT_BYTES - this.#pendingBytes;
+    const from = offset * UNIT_BYTES;
+    const writtenBytes = Math.min(units.length, Math.max(0, pendingFrom - from));
+    const at = from + writtenBytes - pendingFrom;
+    if (writtenBytes < units.length) this.#pending.copy(units, writtenBytes, at, at + units.length - writtenBytes);
+    return units.subarray(0, writtenBytes);
+  }
+
+  /** For one more unit. */
+  #makeRoom(): void {
+    const { length } = this.#pending;
+    if (length === PENDING_BYTES_MAX) return this.write();
+    const larger = Buffer.allocUnsafeSlow(Math.min(PENDING_BYTES_MAX, Math.max(PENDING_BYTES_MIN, 2 * length)));
+    this.#pending.copy(larger);
+    this.#pending = larger;
+    this.#gathered.grew(this, larger.length - length);
   }
 
   /** Which parts of which files the units from `offset` on are. */

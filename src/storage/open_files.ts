@@ -12,8 +12,6 @@ const PARALLEL_FLUSHES = 3;
 interface OpenFile {
   readonly path: string;
   readonly file: DiskFile;
-  /** Larger means used more recently. */
-  usedAt: number;
   /** Flushes under way; a pinned file is not closed. */
   pins: number;
 }
@@ -25,11 +23,11 @@ interface OpenFile {
 export class OpenFiles {
   readonly #disk: Disk;
   readonly #openFilesMax: number;
+  /** The one that was not used for longest comes first. */
   readonly #open = new Map<string, OpenFile>();
   /** Files that this process knows to be durable in their directory. */
   readonly #made = new Set<string>();
   #dirty = new Set<string>();
-  #uses = 0;
   #hasFailed = false;
   #isClosed = false;
 
@@ -115,12 +113,13 @@ export class OpenFiles {
     assert(!this.#isClosed, 'closed files are not used');
     const known = this.#open.get(path);
     if (known !== undefined) {
-      known.usedAt = ++this.#uses;
+      this.#open.delete(path);
+      this.#open.set(path, known);
       return known;
     }
     while (this.#open.size >= this.#openFilesMax && this.#closeOne());
     const file = create && !this.#made.has(path) ? this.#make(path) : this.#reopen(path);
-    const opened: OpenFile = { path, file, usedAt: ++this.#uses, pins: 0 };
+    const opened: OpenFile = { path, file, pins: 0 };
     this.#open.set(path, opened);
     return opened;
   }
@@ -140,12 +139,11 @@ export class OpenFiles {
 
   /** @returns false when every file is being flushed. */
   #closeOne(): boolean {
-    let oldest: OpenFile | undefined;
-    for (const opened of this.#open.values()) {
-      if (opened.pins === 0 && (oldest === undefined || opened.usedAt < oldest.usedAt)) oldest = opened;
+    for (const { path, file, pins } of this.#open.values()) {
+      if (pins > 0) continue;
+      file.close();
+      return this.#open.delete(path);
     }
-    if (oldest === undefined) return false;
-    oldest.file.close();
-    return this.#open.delete(oldest.path);
+    return false;
   }
 }

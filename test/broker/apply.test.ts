@@ -16,6 +16,7 @@ describe('applying committed records', () => {
       const records = encodeMessageRecord(message({ queueId: 1, tag, properties, keys: ['k'] }));
       harness.append({ topic: 'T', queueId: 1, producerId: '', sequence: 1, records });
     }
+    harness.broker.writeUnits();
     const units = harness.disk.bytes(`${DIRECTORY}/T/1/${FILE}`);
     expect(units.length).to.equal(tags.length * UNIT_BYTES);
     for (const [number, tag] of tags.entries()) {
@@ -31,6 +32,7 @@ describe('applying committed records', () => {
     const harness = await Harness.start({ queues: 1 });
     const records = encodeMessageRecord(message({ properties: { first: 'x', TAGS: 'TagA', last: 'TAGS' } }));
     harness.append({ topic: 'T', queueId: 0, producerId: '', sequence: 1, records });
+    harness.broker.writeUnits();
     expect(harness.disk.bytes(`${DIRECTORY}/T/0/${FILE}`).readBigInt64BE(12)).to.equal(2_598_919n);
   });
 
@@ -47,17 +49,20 @@ describe('applying committed records', () => {
     expect(harness.bodies(0)).to.deep.equal(expected);
   });
 
-  it('writes once for each queue and call', async () => {
+  it('gathers units over many calls, shows them at once, and writes those of a queue together', async () => {
     const harness = await Harness.start({ queues: 4 });
-    for (let round = 0; round < 20; round++) {
-      for (let queueId = 0; queueId < 4; queueId++) harness.admit(batch(['a', 'b'], { queueId }));
-    }
     let writes = 0;
     harness.disk.onOperation = ({ kind }) => {
       if (kind === 'write') writes++;
     };
-    harness.applyTo();
+    for (let round = 0; round < 20; round++) {
+      for (let queueId = 0; queueId < 4; queueId++) harness.append(batch(['a', 'b'], { queueId }));
+      expect(harness.bodies(3).length).to.equal(2 * (round + 1));
+    }
+    expect(writes).to.equal(0);
+    harness.broker.writeUnits();
     expect(writes).to.equal(4);
+    expect(harness.bodies(3).length).to.equal(40);
   });
 
   it('shows nothing that is admitted but not applied', async () => {

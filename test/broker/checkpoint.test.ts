@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { TLedgerError } from '../../src/base/errors.ts';
 import { Broker } from '../../src/broker/broker.ts';
 import { blankRecord, recordMagic } from '../../src/format/record.ts';
 import { logIndex } from '../../src/raft/types.ts';
@@ -61,17 +62,36 @@ describe('a checkpoint', () => {
     return harness;
   }
 
-  it('flushes the queues before it stores the tables', async () => {
-    const seen: boolean[] = [];
+  it('writes and flushes the queues before it stores the tables', async () => {
+    const seen: [boolean, number[]][] = [];
     let harness: Harness | null = null;
+    const path = (queueId: number) => `${DIRECTORY}/T/${queueId}/00000000000000000000`;
     const store = new WatchedStore(async () => {
-      seen.push(harness!.disk.isDurable());
+      const { disk } = harness!;
+      seen.push([disk.isDurable(), [0, 1, 2, 3].map((queueId) => disk.bytes(path(queueId)).length)]);
     });
     harness = await brokerOver(store);
-    for (let queueId = 0; queueId < 4; queueId++) harness.append(batch(['a', 'b'], { queueId }));
+    for (let queueId = 0; queueId < 2; queueId++) harness.append(batch(['a', 'b'], { queueId }));
+    harness.broker.writeUnits();
     expect(harness.disk.isDurable()).to.equal(false);
+    for (let queueId = 1; queueId < 4; queueId++) harness.append(batch(['c'], { queueId }));
+    expect(harness.broker.changedQueues).to.equal(4);
     await harness.broker.checkpoint();
-    expect(seen).to.deep.equal([true]);
+    expect(seen).to.deep.equal([[true, [40, 60, 20, 20]]]);
+    expect(harness.broker.changedQueues).to.equal(0);
+  });
+
+  it('writes what could not be written before, and can be read all the while', async () => {
+    const store = new WatchedStore(async () => {});
+    const harness = await brokerOver(store);
+    harness.append(batch(['a', 'b']));
+    harness.disk.failAt(1, 'EIO');
+    expect(() => harness.broker.writeUnits()).to.throw(TLedgerError);
+    expect(harness.bodies(0)).to.deep.equal(['a', 'b']);
+    harness.append(batch(['c']));
+    await harness.broker.checkpoint();
+    expect(harness.disk.bytes(`${DIRECTORY}/T/0/00000000000000000000`).length).to.equal(60);
+    expect(harness.bodies(0)).to.deep.equal(['a', 'b', 'c']);
   });
 
   it('waits until the log is durable up to the index it names', async () => {
@@ -198,6 +218,7 @@ describe('a checkpoint', () => {
       );
       expect(outcome, `step ${step}`).to.equal('power loss');
       await harness.crash(step);
+      harness.broker.writeUnits();
       const expected = modelOf(harness.log, harness.log.lastIndex).units;
       for (let queueId = 0; queueId < 3; queueId++) {
         const path = `${DIRECTORY}/T/${queueId}/00000000000000000000`;

@@ -394,6 +394,7 @@ describe('the files of a queue whose messages are gone', () => {
     for (const body of ['x', 'y']) second.append(batch([body]));
     await second.snapshot();
     second.append(batch(['z']));
+    second.broker.writeUnits();
     expect([file(1), file(2)].map((path) => second.disk.exists(path))).to.deep.equal([true, true]);
     second.cutTo(5);
     await second.broker.checkpoint();

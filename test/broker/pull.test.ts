@@ -196,6 +196,7 @@ describe('a pull over damaged data is refused, never answered wrongly', () => {
       const harness = await Harness.start({ queues: 2 });
       harness.append(batch(['aaa', 'bbb', 'ccc', 'ddd']));
       harness.append(batch(['AAA', 'BBB', 'CCC', 'DDD'], { queueId: 1 }));
+      harness.broker.writeUnits();
       const path = `${DIRECTORY}/T/0/${FILE}`;
       damage(harness, (offset, bytes) => harness.disk.corrupt(path, offset * 20, bytes));
       for (const [offset, count] of [

@@ -268,6 +268,15 @@ export class Checker {
     }
   }
 
+  /** Once all is saved, too: the files of the queues are what the log says. */
+  checkFiles(nodes: readonly SimNode[]): void {
+    for (const node of nodes) {
+      for (const [topic, queues] of this.truth.topics) {
+        for (let queueId = 0; queueId < queues; queueId++) this.#checkUnits(node, topic, queueId);
+      }
+    }
+  }
+
   /** The state tables that the nodes have stored for the same applied index are the same. */
   checkTables(nodes: readonly SimNode[]): void {
     const tables = new Map<string, { readonly id: string; readonly text: string }>();
@@ -301,6 +310,11 @@ export class Checker {
         offset += this.checkPage(node, topic, queueId, offset, page.records, page.count);
       }
     });
+  }
+
+  /** The units of a queue whose state is saved are in its file. */
+  #checkUnits(node: SimNode, topic: string, queueId: number): void {
+    const queue = this.truth.queue(topic, queueId);
     const first = this.truth.lengthAt(topic, queueId, node.process?.log.base.index ?? 0);
     if (queue.length === first || node.damage.has('queues')) return;
     const path = `${node.directory}/consumequeue/${topic}/${queueId}/${'0'.repeat(20)}`;

@@ -51,6 +51,7 @@ export async function comeToRest(world: World, crowd: Crowd): Promise<void> {
   crowd.check();
   await world.runUntil(world.nowMs + 3 * group.checkpointIntervalMs);
   await until('all saved', REST_MS_MAX, () => isSaved(world));
+  world.checker.checkFiles(world.members);
   world.checker.checkTables(world.members);
   await staysAtRest(world);
 }

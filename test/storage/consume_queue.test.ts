@@ -25,8 +25,13 @@ function queues(disk = new MemoryDisk(), openFilesMax = 16): ConsumeQueues {
 const at = (min: number, max: number) => ({ min: queueOffset(min), max: queueOffset(max) });
 
 /** Appends units that say their own offset. */
-function fill(queue: ConsumeQueue, count: number): void {
+function append(queue: ConsumeQueue, count: number): void {
   for (let added = 0; added < count; added++) queue.append(physicalOffset(queue.max * 100 + 48), 91, -queue.max);
+}
+
+/** Appends and writes them. */
+function fill(queue: ConsumeQueue, count: number): void {
+  append(queue, count);
   queue.write();
 }
 
@@ -94,14 +99,41 @@ describe('a consume queue', () => {
     expect(disk.bytes(`/cq/T/0/${FIRST_FILE}`).equals(before)).to.equal(true);
   });
 
-  it('reads only what it holds and has written', () => {
+  it('reads only what it holds', () => {
     const queue = queues().queue('T', 0, at(5, 5));
     fill(queue, 10);
     expect(queue.read(queueOffset(15), 0).length).to.equal(0);
     expect(() => queue.read(queueOffset(4), 1)).to.throw(InvariantError);
     expect(() => queue.read(queueOffset(10), 6)).to.throw(InvariantError);
-    queue.append(physicalOffset(1), 1, 0);
-    expect(() => queue.read(queueOffset(5), 1)).to.throw(InvariantError);
+  });
+
+  it('reads what is not written yet from memory, what is from its files, and both together', async () => {
+    const disk = new MemoryDisk();
+    const from = UNITS_PER_FILE - 30;
+    const queue = queues(disk).queue('T', 0, at(from, from));
+    for (const [writtenCount, count] of [
+      [0, 10],
+      [20, 40],
+      [40, 40],
+      [0, 600],
+    ] as const) {
+      append(queue, writtenCount);
+      queue.write();
+      append(queue, count);
+      const held = queue.max - from;
+      for (let first = 0; first <= held; first += 7) {
+        for (const wanted of [0, 1, 9, held - first].filter((some) => some <= held - first)) {
+          const offset = queueOffset(from + first);
+          for (const units of [queue.read(offset, wanted), await queue.readAsync(offset, wanted)]) {
+            expect(units.length).to.equal(wanted * UNIT_BYTES);
+            for (let number = 0; number < wanted; number++) {
+              const expected = (offset + number) * 100 + 48;
+              expect(unitPhysicalOffset(units, number * UNIT_BYTES), `${offset} + ${number}`).to.equal(expected);
+            }
+          }
+        }
+      }
+    }
   });
 
   it('says that data is damaged when a file is missing or too short', () => {
@@ -171,6 +203,65 @@ describe('many consume queues', () => {
     }
     again.close();
     expect(openFileCount()).to.equal(0);
+  });
+
+  it('gather units over many calls: few writes, few openings, nothing lost, bounded memory', async () => {
+    const disk = new MemoryDisk();
+    const counts = { write: 0, open: 0 };
+    const open = disk.open.bind(disk);
+    disk.open = (path, options) => {
+      counts.open++;
+      return open(path, options);
+    };
+    disk.onOperation = ({ kind }) => {
+      if (kind === 'write') counts.write++;
+    };
+    const all = queues(disk, 16);
+    const each = Array.from({ length: 3_000 }, (_, queueId) => all.queue('T', queueId, at(0, 0)));
+    for (let round = 0; round < 10; round++) for (const queue of each) append(queue, 20);
+    // 600,000 units are 12 MB: some had to be written, a buffer at a time.
+    expect(counts.write).to.be.within(500, 6_000);
+    expect(counts.open).to.be.at.most(counts.write);
+    for (const queue of each) {
+      expect(unitPhysicalOffset(queue.read(queueOffset(199), 1), 0)).to.equal(19_948);
+      expect(unitPhysicalOffset(queue.read(queueOffset(0), 1), 0)).to.equal(48);
+    }
+    await all.flush();
+    all.close();
+    disk.crash({ mode: 'lost' });
+    const again = queues(disk, 16);
+    for (let queueId = 0; queueId < 3_000; queueId += 13) {
+      const units = again.queue('T', queueId, at(0, 200)).read(queueOffset(0), 200);
+      for (let offset = 0; offset < 200; offset++) {
+        expect(unitPhysicalOffset(units, offset * UNIT_BYTES)).to.equal(offset * 100 + 48);
+      }
+    }
+  });
+
+  it('flush what was appended before, while others append', async () => {
+    const disk = new MemoryDisk();
+    const all = queues(disk);
+    const each = Array.from({ length: 100 }, (_, queueId) => all.queue('T', queueId, at(0, 0)));
+    for (const queue of each) append(queue, 5);
+    const flushed = all.flush();
+    for (const queue of each) append(queue, 600);
+    await flushed;
+    disk.crash({ mode: 'lost' });
+    const again = queues(disk);
+    for (let queueId = 0; queueId < 100; queueId++) {
+      const units = again.queue('T', queueId, at(0, 5)).read(queueOffset(0), 5);
+      expect(unitPhysicalOffset(units, 4 * UNIT_BYTES)).to.equal(448);
+    }
+  });
+
+  it('write all that was appended when they are told to, without a flush', () => {
+    const disk = new MemoryDisk();
+    const all = queues(disk);
+    for (let queueId = 0; queueId < 3; queueId++) append(all.queue('T', queueId, at(0, 0)), 2 + queueId);
+    expect(disk.files()).to.deep.equal([]);
+    all.write();
+    const sizes = [0, 1, 2].map((queueId) => disk.bytes(`/cq/T/${queueId}/${FIRST_FILE}`).length / UNIT_BYTES);
+    expect(sizes).to.deep.equal([2, 3, 4]);
   });
 
   it('do not close a file while it is being flushed', async () => {

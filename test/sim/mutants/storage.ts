@@ -159,5 +159,17 @@ export const storageMutants: readonly Mutant[] = [
       replacement: 'const end = (this.#max > 40 ? this.#max - 1 : this.#max) * UNIT_BYTES;',
       breaks: 'Units overwrite each other.',
     },
+    {
+      name: 'gathered-units-of-others',
+      original: 'const at = from + writtenBytes - pendingFrom;',
+      replacement: 'const at = 0;',
+      breaks: 'Units that are not written yet are taken for those that come first of them.',
+    },
+    {
+      name: 'units-counted-unwritten',
+      original: 'const queues = this.#gathered.unwritten;',
+      replacement: 'const queues = this.#gathered.unwritten.slice(1);',
+      breaks: 'After a crash the stored state counts units of a queue that were never written.',
+    },
   ]),
 ];
