@@ -23,7 +23,7 @@ import { Admissions, type AppendPlace } from './admission.ts';
 import { type Changes, Checkpoints } from './checkpoints.ts';
 import { type AddQueues, decodeCommand, decodeCommittedMembership, encodeCommand, planTopic } from './commands.ts';
 import { DirtyRows } from './dirty_rows.ts';
-import { callAll } from './listeners.ts';
+import { wake } from './listeners.ts';
 import type { AddLite } from './lite/lite_table.ts';
 import { MessageKeys } from './message_keys.ts';
 import type { BrokerOptions } from './options.ts';
@@ -72,11 +72,8 @@ export class Broker extends BrokerReads {
     this.#files = new ConsumeQueues({ disk, directory, openFilesMax: this.limits.openQueueFilesMax });
     this.#producers = new ProducerTable(this.limits);
     this.#admissions = new Admissions(this.topicTable, this.#producers, this.#tables, this.limits.parkedMax);
-    this.keys = new MessageKeys(
-      options,
-      () => this.#applied,
-      (error) => this.told(error),
-    );
+    const applied = (): LogIndex => this.#applied;
+    this.keys = new MessageKeys(options, applied, (error) => this.told(error));
     this.#projection = new Projection({
       topics: this.topicTable,
       producers: this.#producers,
@@ -216,12 +213,12 @@ export class Broker extends BrokerReads {
     }
     for (const queue of touched) this.#dirty.queue(queue);
     this.#admissions.settle(this.#applied);
-    this.#wake(touched, this.#topicsChanged);
+    wake(touched, this.#topicsChanged ? this.topicListeners : null);
   }
 
   /**
    * Writes the units of all that is applied to the page cache, for whoever looks at the files of the consume queues.
-   * @throws what the disk throws; what could not be written is still read from memory, and written by the next checkpoint.
+   * @throws what the disk throws; what could not be written is read from memory, and written by the next checkpoint.
    */
   writeUnits(): void {
     this.#files.write();
@@ -269,7 +266,7 @@ export class Broker extends BrokerReads {
     this.#become(tables, restartLog);
     this.keys.index?.restart(snapshot.meta.tip.end);
     await this.#checkpoints.replace(index, rows, this.#takeCut());
-    this.#wake(this.topicTable.queues(), true);
+    wake(this.topicTable.queues(), this.topicListeners);
   }
 
   /**
@@ -416,18 +413,5 @@ export class Broker extends BrokerReads {
     if (this.#tables.lite.add(name, lite) < parent.queues.length) return;
     this.topicTable.grow(parent, this.#files);
     this.#dirty.topic(parent.info);
-  }
-
-  /** Every listener is called; the first that throws is heard of afterwards. */
-  #wake(touched: readonly Queue[], topicsChanged: boolean): void {
-    const failures: unknown[] = [];
-    if (topicsChanged) callAll(this.topicListeners, failures);
-    const woken = new Set<Set<() => void>>();
-    for (const { listeners, topic } of touched) {
-      if (listeners !== null) callAll(listeners, failures);
-      if (topic.listeners !== null) woken.add(topic.listeners);
-    }
-    for (const listeners of woken) callAll(listeners, failures);
-    if (failures.length > 0) throw failures[0];
   }
 }

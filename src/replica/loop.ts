@@ -130,11 +130,8 @@ export class ReplicaLoop implements PeerEvents {
     });
     this.#exchange = new Exchange({ ...options, traffic: this.#traffic, onDamage });
     this.#flusher = new Flusher({
-      log,
-      policy: options.flush,
-      intervalMs: options.flushIntervalMs,
+      ...{ log, clock, policy: options.flush, intervalMs: options.flushIntervalMs },
       hurryBytes: limits.unflushedBytesMax / 2,
-      clock,
       onFlush: () => this.#watchdog.onFlush(),
       onFlushed: () => this.#watchdog.onFlushed(),
       onDurable: (index, term) =>
