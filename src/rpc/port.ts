@@ -105,8 +105,6 @@ export class Port {
   async #stop(timeoutMs: number): Promise<void> {
     this.#setServing(false);
     await within(this.#calls.close(), timeoutMs);
-    // Says goodbye and cuts what stays: without channelz, `forceShutdown` does not know of the sessions.
-    for (const address of addressesOf(this.address)) this.#server.drain(address, GOODBYE_MS);
     await within(new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve())), GOODBYE_MS);
     this.#server.forceShutdown();
   }
@@ -142,22 +140,13 @@ async function bind(server: Server, options: PortOptions): Promise<number> {
   }
 }
 
-function loopbackOf(port: number | string): string {
-  return `[::1]:${port}`;
-}
-
-/** Where a port may be listening, bound or not. */
-function addressesOf(address: string): string[] {
-  return [address, loopbackOf(address.slice(address.lastIndexOf(':') + 1))];
-}
-
 /** A machine without IPv6 has no clients that would look there; a port that is taken there is somebody else's. */
 async function bindLoopback(server: Server, port: number, warn: (message: string) => void): Promise<void> {
   try {
-    await bindWithWideWindows(server, loopbackOf(port), ServerCredentials.createInsecure(), warn);
+    await bindWithWideWindows(server, `[::1]:${port}`, ServerCredentials.createInsecure(), warn);
   } catch (error) {
     if (/EADDRINUSE/.test(messageOf(error)))
-      warn(`${loopbackOf(port)} is taken: clients that mean it by localhost go elsewhere`);
+      warn(`[::1]:${port} is taken: clients that mean it by localhost go elsewhere`);
   }
 }
 

@@ -39,8 +39,6 @@ export const peerPortOptions: ServerOptions = {
   'grpc.max_send_message_length': GRPC_MESSAGE_BYTES_MAX,
   'grpc.keepalive_time_ms': KEEPALIVE_TIME_MS,
   'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
-  // Counts of calls and messages for a service that no port has.
-  'grpc.enable_channelz': 0,
   'grpc-node.max_session_memory': SESSION_MEMORY_MB,
 };
 
