@@ -118,12 +118,6 @@ export const raftMutants: readonly Mutant[] = [
       breaks: 'Asking what would happen in a later term makes it happen.',
     },
     {
-      name: 'vote-not-saved',
-      original: 'hardState: hardStateChanged ? { term, vote } : null,',
-      replacement: 'hardState: hardStateChanged ? { term, vote: null } : null,',
-      breaks: 'A vote is given that a restart forgets.',
-    },
-    {
       name: 'stale-acknowledgement-counted',
       original: 'if (message.term < this.#state.term) {',
       replacement: "if (message.term < this.#state.term && message.type !== 'append-response') {",
@@ -137,6 +131,12 @@ export const raftMutants: readonly Mutant[] = [
     },
   ]),
   ...inFile('src/raft/state.ts', [
+    {
+      name: 'vote-not-saved',
+      original: 'vote: this.#vote } : null;',
+      replacement: 'vote: null } : null;',
+      breaks: 'A vote is given that a restart forgets.',
+    },
     {
       name: 'term-not-saved',
       original: '    this.outbox.hardStateChanged = true;\n    this.outbox.stateChanged = true;\n',
