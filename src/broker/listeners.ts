@@ -1,7 +1,9 @@
 // Those who want to be called when something has changed.
 
+type Listeners = Set<() => void>;
+
 /** Has `listener` called, until the returned function is. The same function may be added twice. */
-export function subscribe(listeners: Set<() => void>, listener: () => void): () => void {
+export function subscribe(listeners: Listeners, listener: () => void): () => void {
   const entry = () => listener();
   listeners.add(entry);
   return () => {
@@ -14,8 +16,6 @@ interface Heard {
   readonly listeners: Listeners | null;
   readonly topic: { readonly listeners: Listeners | null };
 }
-
-type Listeners = Set<() => void>;
 
 /**
  * Calls those of the queues that got messages, and of their topics, once each. Every listener is called; the first that
@@ -35,7 +35,7 @@ export function wake(touched: readonly Heard[], ofTopics: Listeners | null): voi
 }
 
 /** Calls those that are there now; what they throw is gathered. */
-function callAll(listeners: ReadonlySet<() => void>, failures: unknown[]): void {
+function callAll(listeners: Listeners, failures: unknown[]): void {
   if (listeners.size === 0) return;
   for (const listener of [...listeners]) {
     try {

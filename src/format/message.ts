@@ -216,9 +216,8 @@ const SEQUENCE_HIGH_UNIT = 0x100_0000; // 24 bits = 6 hex digits
 export function writeProducerStamp(buffer: Buffer, parts: MessageParts, producerId: string, sequence: number): void {
   const at = producerIdAt(parts);
   for (let digit = 0; digit < PRODUCER_ID_DIGITS; digit++) buffer[at + digit] = producerId.charCodeAt(digit);
-  const high = Math.floor(sequence / SEQUENCE_HIGH_UNIT);
-  writeHex24(buffer, high, at + PRODUCER_ID_DIGITS);
-  writeHex24(buffer, sequence - high * SEQUENCE_HIGH_UNIT, at + PRODUCER_ID_DIGITS + 6);
+  writeHex24(buffer, Math.floor(sequence / SEQUENCE_HIGH_UNIT), at + PRODUCER_ID_DIGITS);
+  writeHex24(buffer, sequence, at + PRODUCER_ID_DIGITS + 6);
 }
 
 /** The producer id of a stamp; call only after `hasProducerStamp`. */
@@ -293,6 +292,7 @@ export function tagHash(tag: string): number {
   return hash;
 }
 
+/** Writes the lowest 24 bits of a safe integer as six digits. */
 function writeHex24(buffer: Buffer, value: number, at: number): void {
   for (let digit = 5, rest = value; digit >= 0; digit--, rest >>>= 4) {
     const nibble = rest & 0xf;

@@ -66,13 +66,12 @@ export class Flusher {
    * those behind it, nobody hears before that.
    */
   written(): { readonly index: LogIndex; readonly term: Term } | null {
-    const { log, policy, hurryBytes } = this.#options;
+    const { log, policy } = this.#options;
     if (this.#running === null && !this.#stopped && log.unflushedBytes > 0) this.#running = this.#run();
     if (policy === 'sync') return null;
-    if (log.unflushedBytes >= hurryBytes) this.#wake();
+    if (this.#isPressing) this.#wake();
     const { firstToFlush } = log;
     if (firstToFlush === null) return { index: log.lastIndex, term: log.lastTerm };
-    this.#wake();
     const index = (firstToFlush - 1) as LogIndex;
     return { index, term: log.termAt(index) };
   }
@@ -107,10 +106,16 @@ export class Flusher {
     }
   }
 
+  /** Whether something written asks for its flush, or much is. */
+  get #isPressing(): boolean {
+    const { log, hurryBytes } = this.#options;
+    return log.firstToFlush !== null || log.unflushedBytes >= hurryBytes;
+  }
+
   /** The pause between two flushes; none while somebody waits for the next one. */
   async #rest(): Promise<void> {
-    const { log, clock, hurryBytes, intervalMs = ASYNC_FLUSH_INTERVAL_MS } = this.#options;
-    if (this.#stopped || this.#hurries > 0 || log.firstToFlush !== null || log.unflushedBytes >= hurryBytes) return;
+    const { clock, intervalMs = ASYNC_FLUSH_INTERVAL_MS } = this.#options;
+    if (this.#stopped || this.#hurries > 0 || this.#isPressing) return;
     await new Promise<void>((resolve) => {
       const timer = clock.after(intervalMs, resolve);
       this.#wake = () => {

@@ -42,8 +42,9 @@ export class GatheredUnits {
     for (const oldest of this.#holders) {
       if (this.#bytes <= GATHERED_BYTES_MAX) return;
       assert(oldest !== holder, 'one buffer is smaller than the room for all');
-      this.#holders.delete(oldest);
+      // Whoever cannot write still holds units, and is still asked for them.
       this.#bytes -= oldest.release();
+      this.#holders.delete(oldest);
     }
   }
 }

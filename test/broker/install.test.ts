@@ -81,6 +81,26 @@ describe('a snapshot that is installed', () => {
     }
   });
 
+  it('finds all units written of the queues that it replaces: none of them writes any more', async () => {
+    const from = await leader();
+    const { lastIndex } = from.log;
+    const harness = new Harness({ log: from.log.replica() });
+    await harness.open();
+    harness.applyTo(6);
+    await harness.receive(lastIndex, await from.snapshot());
+    const snapshot = harness.snapshots.open(logIndex(lastIndex));
+    const written: string[] = [];
+    await harness.broker.install(snapshot, () => {
+      harness.log = from.log.replica(lastIndex, lastIndex);
+      harness.disk.onOperation = ({ kind, path }) => {
+        if (kind === 'write' && path.startsWith(DIRECTORY)) written.push(path);
+      };
+    });
+    snapshot.close();
+    harness.broker.writeUnits();
+    expect(written).to.deep.equal([]);
+  });
+
   it('is what can be read before the call returns, and wakes who waits when it is durable', async () => {
     const from = await leader();
     const { lastIndex } = from.log;

@@ -41,6 +41,18 @@ describe('gathered units', () => {
     expect([a, b, c, d].map((holder) => holder.bytes)).to.deep.equal([0, 2 * quarter, 0, 1]);
   });
 
+  it('keep asking who could not write', () => {
+    const gathered = new GatheredUnits();
+    const [a, b] = [new Holder(), new Holder()];
+    grow(gathered, a, 3 * quarter);
+    a.release = () => {
+      throw new Error('no');
+    };
+    expect(() => grow(gathered, b, 2 * quarter)).to.throw('no');
+    expect(gathered.unwritten).to.deep.equal([a, b]);
+    expect(gathered.bytes).to.equal(5 * quarter);
+  });
+
   it('name those that have something to write', () => {
     const gathered = new GatheredUnits();
     const [a, b] = [new Holder(), new Holder()];
