@@ -19,6 +19,13 @@ export interface RecordsAnswer {
   readonly records: Buffer;
 }
 
+/** Which snapshot, and from which byte on; see `snapshotAnswer`. */
+export interface AskedSnapshot {
+  readonly index: LogIndex | null;
+  readonly offset: number;
+  readonly heldFrom: LogIndex | null;
+}
+
 /** A piece of a snapshot. */
 export interface SnapshotAnswer {
   readonly index: LogIndex;
@@ -47,17 +54,18 @@ export function recordsAnswer(
 }
 
 /**
- * @param index the newest one when null.
+ * @param index null: the newest one that a log may begin behind. Records that are held back (delayed messages, halves of
+ * transactions) are read again, so none of them may lie below it; retention keeps to the same.
+ * @param heldFrom the oldest of them.
  * @returns null when there is none. @throws TLedgerError DATA_CORRUPTED when it is damaged here, too; STORAGE_FAILED.
  */
 export function snapshotAnswer(
   snapshots: SnapshotStore,
-  index: LogIndex | null,
-  offset: number,
+  { index, offset, heldFrom }: AskedSnapshot,
   bytesMax: number,
 ): SnapshotAnswer | null {
   const held = snapshots.list();
-  const asked = index ?? held.at(-1);
+  const asked = index ?? held.findLast((one) => heldFrom === null || one < heldFrom);
   if (asked === undefined || !held.includes(asked)) return null;
   const snapshot = snapshots.open(asked);
   try {

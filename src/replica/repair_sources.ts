@@ -22,7 +22,7 @@ export interface RepairPeers {
   list(): readonly NodeId[];
   /** @throws TLedgerError when there is no answer, or none that can be used. */
   fetchRecords(peer: NodeId, firstIndex: LogIndex, bytesMax: number): Promise<RecordsAnswer>;
-  /** @param index the newest one when null. @returns null when the peer has none. */
+  /** @param index null: the newest one that a log may begin behind. @returns null when the peer has none. */
   fetchSnapshot(peer: NodeId, index: LogIndex | null, offset: number): Promise<SnapshotAnswer | null>;
 }
 
@@ -108,7 +108,7 @@ export class RepairSource {
   /**
    * Fetches a snapshot and makes it one of the list, every byte of it verified. One of the same index that is damaged
    * goes as soon as the peer has begun to give it.
-   * @param index the newest one when null. @returns its tip; null when the peer has none.
+   * @param index null: the newest one that a log may begin behind. @returns its tip; null when the peer has none.
    */
   async snapshot(snapshots: SnapshotStore, index: LogIndex | null): Promise<LogTip | null> {
     let answer = await this.#peers.fetchSnapshot(this.peer, index, 0);

@@ -288,7 +288,8 @@ export class Replica implements PeerEvents {
   /** A piece of a snapshot for such a member; null when there is none. @throws TLedgerError as `fetchRecords` does. */
   fetchSnapshot(index: LogIndex | null, offset: number): SnapshotAnswer | null {
     this.#assertUp();
-    return snapshotAnswer(this.#snapshots, index, offset, REPAIR_PIECE_BYTES);
+    const heldFrom = this.broker.tables.parked.firstIndex;
+    return snapshotAnswer(this.#snapshots, { index, offset, heldFrom }, REPAIR_PIECE_BYTES);
   }
 
   onMessage(message: RaftMessage, bytes: RecordBytes | null): void {

@@ -26,6 +26,8 @@ export interface Peer {
   readonly log: CommitLog;
   readonly snapshots: SnapshotStore;
   readonly committed: LogIndex;
+  /** The oldest record that is held back; none when null or left out. */
+  readonly heldFrom?: LogIndex | null;
 }
 
 /** A running peer on a disk that nobody else uses. @param committed the whole log when left out. */
@@ -61,7 +63,10 @@ export function peersOf(peers: Readonly<Record<NodeId, Peer | null>>): RepairPee
       const answer = recordsAnswer(log, committed, firstIndex, bytesMax);
       return { ...answer, records: Buffer.from(answer.records) };
     },
-    fetchSnapshot: async (peer, index, offset) => snapshotAnswer(asked(peer).snapshots, index, offset, 1_000),
+    fetchSnapshot: async (peer, index, offset) => {
+      const { snapshots, heldFrom = null } = asked(peer);
+      return snapshotAnswer(snapshots, { index, offset, heldFrom }, 1_000);
+    },
   };
 }
 

@@ -291,6 +291,26 @@ describe('replica: repairing a damaged log', () => {
       expect(snapshots.list()).to.deep.equal([boundary]);
     });
 
+    it('begins anew behind no snapshot above a record that is held back', async () => {
+      const disk = sound();
+      const others = disk.clone();
+      const boundaries = [await snapshotAt(others, 0), await snapshotAt(others, 1), await snapshotAt(others, 2)];
+      cutAt(others, boundaries[0]!);
+      flip(disk, 0, 700);
+      for (const [heldFrom, expected] of [
+        [null, boundaries[2]],
+        [logIndex(boundaries[2]! + 1), boundaries[2]],
+        [logIndex(boundaries[2]!), boundaries[1]],
+        [logIndex(boundaries[0]! + 1), boundaries[0]],
+      ] as const) {
+        const damaged = disk.clone();
+        await repaired(damaged, peersOf({ n1: { ...peerOn(others.clone()), heldFrom } }));
+        const log = openLog(damaged);
+        expect(log.base.index).to.equal(expected);
+        expect(log.lastChain).to.equal(openLog(others.clone()).lastChain);
+      }
+    });
+
     for (const slots of [[0], [0, 4096]]) {
       it(`finds where its log began with ${slots.length} bad slot(s) of the base`, async () => {
         const disk = sound();
