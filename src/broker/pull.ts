@@ -148,7 +148,8 @@ async function readCold(queue: Queue, request: PullRequest, bounds: PullBounds, 
   // Only its place had to be looked up.
   const held = answerHeld(queue, request, plan, log);
   if (held !== null) return held;
-  await log.pace(plan.wantedBytes);
+  const [first] = plan.reads;
+  if (first !== undefined) await log.pace(first.position, plan.wantedBytes);
   const records = plan.room();
   let filled = 0;
   for (const { position, sizeBytes } of plan.stretches()) {

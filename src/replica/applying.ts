@@ -47,6 +47,7 @@ export class Applying {
     this.#options = options;
     this.#savedIndex = broker.appliedIndex;
     this.#position = endPositionOf(log, broker.appliedIndex);
+    log.keepFrom((broker.appliedIndex + 1) as LogIndex);
   }
 
   get unappliedBytes(): number {
@@ -66,6 +67,7 @@ export class Applying {
       this.#position = endPositionOf(log, last);
       budget -= end - start;
     }
+    log.keepFrom((broker.appliedIndex + 1) as LogIndex);
     return broker.appliedIndex < commit;
   }
 
@@ -73,6 +75,7 @@ export class Applying {
   restarted(): void {
     this.#position = this.#options.log.base.end;
     this.#savedIndex = this.#options.broker.appliedIndex;
+    this.#options.log.keepFrom((this.#savedIndex + 1) as LogIndex);
   }
 
   /** Begins to save at intervals. */

@@ -8,6 +8,8 @@ import { TLedgerError } from '../base/errors.ts';
 const WAITING_MAX = 10_000;
 /** A log that grows by as much a second is busy: readers of old data leave it the processor and the disk. */
 const BUSY_BYTES_PER_SECOND = 1024 * 1024;
+/** What lies among so many bytes at the log's end is not old: it is in the page cache, so that reading it costs the disk nothing. */
+export const RECENT_BYTES = 64 * 1024 * 1024;
 /** How often it is looked how much the log has grown. */
 const LOOK_INTERVAL_MS = 100;
 
@@ -85,10 +87,10 @@ export class ColdPace {
     this.#lookedEnd = options.endPosition();
   }
 
-  /** Resolves when `bytes` more may be read. */
-  take(bytes: number): Promise<void> | undefined {
-    const { clock, bytesPerSecond } = this.#options;
-    if (bytesPerSecond === 0) return undefined;
+  /** Resolves when `bytes` from `position` of the log on may be read. */
+  take(position: number, bytes: number): Promise<void> | undefined {
+    const { clock, bytesPerSecond, endPosition } = this.#options;
+    if (bytesPerSecond === 0 || position >= endPosition() - RECENT_BYTES) return undefined;
     const nowMs = clock.monotonicMs();
     this.#look(nowMs);
     if (!this.#isBusy) return undefined;

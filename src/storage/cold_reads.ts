@@ -54,8 +54,8 @@ export interface ColdLog {
    * OVERLOADED, SHUTTING_DOWN.
    */
   fill(position: PhysicalOffset, target: Buffer): Promise<void> | undefined;
-  /** Resolves when so many bytes of old data may be read and sent. */
-  pace(sizeBytes: number): Promise<void> | undefined;
+  /** Resolves when so many bytes from `position` on may be read and sent; at once unless they are old. */
+  pace(position: PhysicalOffset, sizeBytes: number): Promise<void> | undefined;
   /** Does other reading of old data within the same bound. */
   within<T>(work: () => Promise<T>): Promise<T>;
 }
@@ -136,8 +136,8 @@ export class ColdReads implements ColdLog {
     return undefined;
   }
 
-  pace(sizeBytes: number): Promise<void> | undefined {
-    return this.#pace.take(sizeBytes);
+  pace(position: PhysicalOffset, sizeBytes: number): Promise<void> | undefined {
+    return this.#pace.take(position, sizeBytes);
   }
 
   within<T>(work: () => Promise<T>): Promise<T> {

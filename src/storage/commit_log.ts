@@ -25,7 +25,7 @@ export type { LogTip } from './log_tip.ts';
 export type { RecoveryReport } from './recovery.ts';
 export { offsetOfRecord, type Predecessor, type VerifiedRecords, verifyRecords } from './verify.ts';
 
-const CACHE_BYTES_MAX = 8 * 1024 * 1024;
+const CACHE_BYTES_MAX = 2 * 1024 * 1024;
 
 /** Where a log lies and how it is laid out. */
 export interface CommitLogOptions {
@@ -34,7 +34,7 @@ export interface CommitLogOptions {
   readonly directory: string;
   /** The same on all replicas and for ever (identity.ts guards it). A record takes at most 8 bytes less. */
   readonly segmentSizeBytes: number;
-  /** Bytes of recently appended batches kept in memory; 8 MiB by default. */
+  /** Bytes of recently appended batches kept in memory; 2 MiB by default. */
   readonly cacheBytesMax?: number;
   /** Bounds of reading what is not in memory, for consumers. */
   readonly cold?: Partial<ColdLimits>;
@@ -188,6 +188,11 @@ export class CommitLog implements RecordSizer {
     assert(end > start, 'an append holds at least one record');
     checkSealed(this.#parts, buffer, start, end);
     this.#appender.append(buffer, start, end, null);
+  }
+
+  /** Records from `index` on will be read soon: they are kept in memory, within bounds (`TailCache.keepFrom`). */
+  keepFrom(index: LogIndex): void {
+    this.#parts.cache.keepFrom(index);
   }
 
   /**

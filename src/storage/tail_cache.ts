@@ -18,14 +18,21 @@ export interface CachedBatch {
 
 /** However small the batches are, there are at most so many: each holds its own buffer alive. */
 const BATCH_COUNT_MAX = 8192;
+/** Most bytes that are held beyond the bound because somebody needs them soon; what is more is read from the files. */
+export const NEEDED_BYTES_MAX = 64 * 1024 * 1024;
 
-/** Bounded in bytes and in count; the oldest batches go first. What it holds always reaches up to the log's end. */
+/**
+ * Bounded in bytes and in count; the oldest batches go first. What it holds always reaches up to the log's end. The bound
+ * is best small: what lives long becomes old garbage, and V8 marks everything for each 64 MiB of it, on all cores.
+ */
 export class TailCache {
   readonly #bytesMax: number;
   /** Oldest first, from `#head` on; compacted now and then, so that dropping one is cheap. */
   #batches: (CachedBatch | undefined)[] = [];
   #head = 0;
   #bytes = 0;
+  /** See `keepFrom`. */
+  #neededFrom = Number.POSITIVE_INFINITY;
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
@@ -38,15 +45,16 @@ export class TailCache {
   push(batch: CachedBatch): void {
     this.#batches.push(batch);
     this.#bytes += batch.end - batch.start;
-    while (this.#head < this.#batches.length && this.#isOver()) {
-      const oldest = this.#batches[this.#head]!;
-      this.#bytes -= oldest.end - oldest.start;
-      this.#batches[this.#head++] = undefined;
-    }
-    if (this.#head > BATCH_COUNT_MAX) {
-      this.#batches = this.#batches.slice(this.#head);
-      this.#head = 0;
-    }
+    this.#shrink();
+  }
+
+  /**
+   * Records from `index` on will be asked for soon, e.g. to be applied once they are committed: they stay beyond the bound,
+   * up to `NEEDED_BYTES_MAX` more. At first nobody needs any.
+   */
+  keepFrom(index: LogIndex): void {
+    this.#neededFrom = index;
+    this.#shrink();
   }
 
   /** The number of the batch that holds `index`, for `get`; -1 when it is not cached. Numbers last until the next push. */
@@ -131,7 +139,21 @@ export class TailCache {
     return bytes;
   }
 
-  #isOver(): boolean {
-    return this.#bytes > this.#bytesMax || this.#batches.length - this.#head > BATCH_COUNT_MAX;
+  #shrink(): void {
+    for (let oldest = this.#batches[this.#head]; oldest !== undefined && this.#isOver(oldest); ) {
+      this.#bytes -= oldest.end - oldest.start;
+      this.#batches[this.#head++] = undefined;
+      oldest = this.#batches[this.#head];
+    }
+    if (this.#head > BATCH_COUNT_MAX) {
+      this.#batches = this.#batches.slice(this.#head);
+      this.#head = 0;
+    }
+  }
+
+  #isOver(oldest: CachedBatch): boolean {
+    if (this.#batches.length - this.#head > BATCH_COUNT_MAX) return true;
+    const isNeeded = oldest.last.index >= this.#neededFrom;
+    return this.#bytes > this.#bytesMax + (isNeeded ? NEEDED_BYTES_MAX : 0);
   }
 }

@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import { TLedgerError } from '../../src/base/errors.ts';
 import type { PullRequest, PullResult } from '../../src/broker/types.ts';
 import { queueOffset } from '../../src/format/message.ts';
-import { type PhysicalOffset, physicalOffset } from '../../src/format/record.ts';
+import { type PhysicalOffset, physicalOffset, positionAt } from '../../src/format/record.ts';
 import { logIndex } from '../../src/raft/types.ts';
 import type { ColdLog } from '../../src/storage/cold_reads.ts';
 import { type Damage, damageOf } from '../../src/storage/damage.ts';
@@ -15,7 +15,8 @@ class FakeColdLog implements ColdLog {
   readonly #log: FakeLog;
   heldFrom = Number.POSITIVE_INFINITY;
   coldReads = 0;
-  paced: number[] = [];
+  /** Of which bytes it was asked whether they may be read: position and size. */
+  paced: [number, number][] = [];
   /** Runs before a read of the disk ends. */
   meanwhile: () => void = () => {};
 
@@ -44,8 +45,8 @@ class FakeColdLog implements ColdLog {
     });
   }
 
-  pace(sizeBytes: number): undefined {
-    this.paced.push(sizeBytes);
+  pace(position: PhysicalOffset, sizeBytes: number): undefined {
+    this.paced.push([position, sizeBytes]);
   }
 
   within<T>(work: () => Promise<T>): Promise<T> {
@@ -126,6 +127,11 @@ describe('Broker.read', () => {
       const all = harness.broker.pull(requestOf(0)).records;
       expect(Buffer.concat(results.map(({ records }) => records)).equals(all)).to.equal(true);
       expect(cold.paced.length).to.equal(results.filter(({ isCold }) => isCold).length);
+      const places = results.filter(({ isCold }) => isCold).map(({ records }) => positionAt(records, 0));
+      expect(
+        cold.paced.map(([position]) => position),
+        'where it is read from',
+      ).to.deep.equal(places);
       expect(results.some(({ isCold }) => isCold)).to.equal(true);
       expect(results.at(-1)!.isCold).to.equal(heldFrom === Number.POSITIVE_INFINITY);
       const backlogs = results.map(({ backlogBytes }) => backlogBytes);

@@ -18,7 +18,7 @@ function saving(changedQueues: number, recordsEach: number) {
     },
   };
   const log = {
-    ...{ lastIndex: logIndex(0), endPosition: 0 },
+    ...{ lastIndex: logIndex(0), endPosition: 0, keepFrom: () => {} },
     advanceCheckpoint: async () => {
       seen.marks++;
     },
@@ -44,6 +44,36 @@ function saving(changedQueues: number, recordsEach: number) {
   };
   return { applying, run };
 }
+
+describe('replica: applying', () => {
+  it('has the log keep what is to be applied, and no more', () => {
+    const kept: number[] = [];
+    const log = {
+      ...{ firstIndex: 1, lastIndex: logIndex(9), endPosition: 900 },
+      keepFrom: (index: number) => kept.push(index),
+      fit: (first: number) => ({ lastIndex: logIndex(first + 1), sizeBytes: 200 }),
+      read: () => ({ buffer: Buffer.alloc(200), start: 0, end: 200 }),
+      locate: (index: number) => ({ position: (index - 1) * 100, sizeBytes: 100 }),
+      base: { end: 0 },
+    };
+    const broker = {
+      appliedIndex: logIndex(3),
+      apply: () => {
+        broker.appliedIndex = logIndex(Math.min(broker.appliedIndex + 2, 6));
+      },
+    };
+    const applying = new Applying({
+      ...{ log: log as unknown as CommitLog, broker: broker as unknown as Broker, clock: new ManualClock() },
+      ...{ checkpointIntervalMs: 100, atBoundary: null, onFailure: () => {} },
+    });
+    expect(kept).to.deep.equal([4]);
+    expect(applying.apply(logIndex(6))).to.equal(false);
+    expect(kept.at(-1)).to.equal(7);
+    broker.appliedIndex = logIndex(8);
+    applying.restarted();
+    expect(kept.at(-1), 'behind a snapshot').to.equal(9);
+  });
+});
 
 describe('replica: saving what is applied', () => {
   const table: readonly [string, number, number, number[]][] = [

@@ -5,7 +5,7 @@ import { TLedgerError } from '../../src/base/errors.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { type PhysicalOffset, physicalOffset } from '../../src/format/record.ts';
 import { logIndex } from '../../src/raft/types.ts';
-import { ColdGate, ColdPace } from '../../src/storage/cold_gate.ts';
+import { ColdGate, ColdPace, RECENT_BYTES } from '../../src/storage/cold_gate.ts';
 import type { ColdReads } from '../../src/storage/cold_reads.ts';
 import type { CommitLog } from '../../src/storage/commit_log.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
@@ -336,13 +336,14 @@ describe('ColdPace', () => {
       end += bytes;
       clock.advance(100);
     };
+    grow(RECENT_BYTES);
     grow(0);
-    for (let round = 0; round < 100; round++) expect(pace.take(1_000_000)).to.equal(undefined);
+    for (let round = 0; round < 100; round++) expect(pace.take(0, 1_000_000)).to.equal(undefined);
     grow(10_000_000);
-    expect(pace.take(500_000), 'the first one after a while need not wait').to.equal(undefined);
+    expect(pace.take(0, 500_000), 'the first one after a while need not wait').to.equal(undefined);
     const served: string[] = [];
-    void pace.take(250_000)?.then(() => served.push('a'));
-    void pace.take(250_000)?.then(() => served.push('b'));
+    void pace.take(0, 250_000)?.then(() => served.push('a'));
+    void pace.take(0, 250_000)?.then(() => served.push('b'));
     clock.advance(499);
     await settled();
     expect(served).to.deep.equal([]);
@@ -354,7 +355,18 @@ describe('ColdPace', () => {
     expect(served).to.deep.equal(['a', 'b']);
     grow(0);
     grow(0);
-    for (let round = 0; round < 100; round++) expect(pace.take(1_000_000)).to.equal(undefined);
+    for (let round = 0; round < 100; round++) expect(pace.take(0, 1_000_000)).to.equal(undefined);
+  });
+
+  it('holds nobody back from what was appended a short while ago', () => {
+    const clock = new ManualClock();
+    let end = 10 * RECENT_BYTES;
+    const pace = new ColdPace({ clock, bytesPerSecond: 1_000, endPosition: () => end });
+    clock.advance(100);
+    end += 10_000_000;
+    for (let round = 0; round < 100; round++) expect(pace.take(end - RECENT_BYTES, 1e6)).to.equal(undefined);
+    expect(pace.take(end - RECENT_BYTES - 1, 1_000), 'the first one').to.equal(undefined);
+    expect(pace.take(end - RECENT_BYTES - 1, 1_000)).to.be.a('promise');
   });
 
   it('has no bound when it is given none', () => {
@@ -364,7 +376,7 @@ describe('ColdPace', () => {
     for (let round = 0; round < 10; round++) {
       end += 1e9;
       clock.advance(100);
-      expect(pace.take(1e9)).to.equal(undefined);
+      expect(pace.take(0, 1e9)).to.equal(undefined);
     }
   });
 });
