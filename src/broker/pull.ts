@@ -5,8 +5,9 @@
 //   reads   [---------]                      [---]        gaps of some KiB are read along, larger ones skipped
 //   result  |A|A|A|A|A|
 //
-// What is near the end of the log lies in memory and is answered at once. Old data comes from the disk, in pieces of at
+// What is near the end of the log lies in memory and is answered at once. What is older comes from its files, in pieces of at
 // most 256 KiB, without anybody waiting for it but the reader (../storage/cold_reads.ts).
+import { assert } from '../base/assert.ts';
 import { TLedgerError } from '../base/errors.ts';
 import { isTopic, locateParts, newParts, type QueueOffset, queueOffset } from '../format/message.ts';
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../format/message_layout.ts';
@@ -149,7 +150,8 @@ async function readCold(queue: Queue, request: PullRequest, bounds: PullBounds, 
   const held = answerHeld(queue, request, plan, log);
   if (held !== null) return held;
   const [first] = plan.reads;
-  if (first !== undefined) await log.pace(first.position, plan.wantedBytes);
+  assert(first !== undefined, 'who wants nothing was answered out of memory');
+  await log.pace(first.position, plan.wantedBytes);
   const records = plan.room();
   let filled = 0;
   for (const { position, sizeBytes } of plan.stretches()) {

@@ -33,7 +33,7 @@ interface ApplyingOptions {
 export class Applying {
   readonly #options: ApplyingOptions;
   /** Where the applied prefix of the log ends. */
-  #position: number;
+  #position: PhysicalOffset;
   #savedIndex: LogIndex;
   #saving: Promise<void> = Promise.resolve();
   /** Intervals that have passed with something to save. */
@@ -47,7 +47,7 @@ export class Applying {
     this.#options = options;
     this.#savedIndex = broker.appliedIndex;
     this.#position = endPositionOf(log, broker.appliedIndex);
-    log.keepFrom((broker.appliedIndex + 1) as LogIndex);
+    log.keepFrom(this.#position);
   }
 
   get unappliedBytes(): number {
@@ -67,7 +67,7 @@ export class Applying {
       this.#position = endPositionOf(log, last);
       budget -= end - start;
     }
-    log.keepFrom((broker.appliedIndex + 1) as LogIndex);
+    log.keepFrom(this.#position);
     return broker.appliedIndex < commit;
   }
 
@@ -75,7 +75,7 @@ export class Applying {
   restarted(): void {
     this.#position = this.#options.log.base.end;
     this.#savedIndex = this.#options.broker.appliedIndex;
-    this.#options.log.keepFrom((this.#savedIndex + 1) as LogIndex);
+    this.#options.log.keepFrom(this.#position);
   }
 
   /** Begins to save at intervals. */

@@ -358,6 +358,7 @@ function logSettingsOf(config: NodeConfig) {
     segmentSizeBytes: config.segmentSizeBytes,
     keyIndex: config.keyIndex === 'on' ? defaultKeyIndexLayout : ('off' as const),
     cacheBytesMax: config.tailCacheBytes,
+    neededBytesMax: 2 * UNAPPLIED_BYTES_MAX,
     cold: {
       chunkBytes: config.coldReadChunkBytes,
       cacheBytesMax: config.coldReadCacheBytes,

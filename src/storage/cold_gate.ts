@@ -8,7 +8,7 @@ import { TLedgerError } from '../base/errors.ts';
 const WAITING_MAX = 10_000;
 /** A log that grows by as much a second is busy: readers of old data leave it the processor and the disk. */
 const BUSY_BYTES_PER_SECOND = 1024 * 1024;
-/** What lies among so many bytes at the log's end is not old: it is in the page cache, so that reading it costs the disk nothing. */
+/** What lies within the last so many bytes of the log is not old: as a rule it is in the page cache, and costs the disk nothing. */
 export const RECENT_BYTES = 64 * 1024 * 1024;
 /** How often it is looked how much the log has grown. */
 const LOOK_INTERVAL_MS = 100;

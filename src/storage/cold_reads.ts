@@ -26,7 +26,7 @@ export interface ColdLimits {
   readonly cacheBytesMax: number;
   /** Reads of the disk under way at a time. */
   readonly readsMax: number;
-  /** Bytes a second for all readers together while records are being appended; 0: no bound. */
+  /** Bytes a second for all readers of old data together while records are being appended (`ColdPace`); 0: no bound. */
   readonly bytesPerSecond: number;
 }
 

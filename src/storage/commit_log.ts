@@ -26,6 +26,7 @@ export type { RecoveryReport } from './recovery.ts';
 export { offsetOfRecord, type Predecessor, type VerifiedRecords, verifyRecords } from './verify.ts';
 
 const CACHE_BYTES_MAX = 2 * 1024 * 1024;
+const NEEDED_BYTES_MAX = 64 * 1024 * 1024;
 
 /** Where a log lies and how it is laid out. */
 export interface CommitLogOptions {
@@ -34,8 +35,10 @@ export interface CommitLogOptions {
   readonly directory: string;
   /** The same on all replicas and for ever (identity.ts guards it). A record takes at most 8 bytes less. */
   readonly segmentSizeBytes: number;
-  /** Bytes of recently appended batches kept in memory; 2 MiB by default. */
+  /** Bytes of recently appended batches kept in memory beside what is needed soon; 2 MiB by default. */
   readonly cacheBytesMax?: number;
+  /** Most bytes kept because they are needed soon (`keepFrom`); 64 MiB by default. */
+  readonly neededBytesMax?: number;
   /** Bounds of reading what is not in memory, for consumers. */
   readonly cold?: Partial<ColdLimits>;
   /** Paces such reads; the machine's by default. */
@@ -97,7 +100,8 @@ export class CommitLog implements RecordSizer {
       if (base.isFresh) index.restart(base.tip.index);
       const checkpoint = keep(new Checkpoint(disk, `${directory}/checkpoint`));
       const { tip, runs, report } = recoverLog({ base, segments, index, checkpoint });
-      const cache = new TailCache(options.cacheBytesMax ?? CACHE_BYTES_MAX);
+      const { cacheBytesMax: bytesMax = CACHE_BYTES_MAX, neededBytesMax = NEEDED_BYTES_MAX } = options;
+      const cache = new TailCache({ bytesMax, neededBytesMax });
       const parts: LogParts = { base, segments, index, cache, runs, tip };
       return new CommitLog(parts, new LogFlusher(parts, checkpoint), report, options);
     } catch (error) {
@@ -190,9 +194,9 @@ export class CommitLog implements RecordSizer {
     this.#appender.append(buffer, start, end, null);
   }
 
-  /** Records from `index` on will be read soon: they are kept in memory, within bounds (`TailCache.keepFrom`). */
-  keepFrom(index: LogIndex): void {
-    this.#parts.cache.keepFrom(index);
+  /** What lies at `position` and behind it will be read soon: it is kept in memory, within bounds (`TailCache.keepFrom`). */
+  keepFrom(position: PhysicalOffset): void {
+    this.#parts.cache.keepFrom(position);
   }
 
   /**

@@ -1,5 +1,6 @@
 // The batches appended last, as they were handed in: replication and tail reads take them from here without touching
-// files and, when a batch is asked for as a whole, without copying.
+// files and, when a batch is asked for as a whole, without copying. Little is kept beside what is needed soon: buffers that
+// live long become old garbage, and for each 64 MiB of it V8 marks everything, on all cores.
 import type { PhysicalOffset } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { LogTip } from './log_tip.ts';
@@ -18,15 +19,18 @@ export interface CachedBatch {
 
 /** However small the batches are, there are at most so many: each holds its own buffer alive. */
 const BATCH_COUNT_MAX = 8192;
-/** Most bytes that are held beyond the bound because somebody needs them soon; what is more is read from the files. */
-export const NEEDED_BYTES_MAX = 64 * 1024 * 1024;
 
-/**
- * Bounded in bytes and in count; the oldest batches go first. What it holds always reaches up to the log's end. The bound
- * is best small: what lives long becomes old garbage, and V8 marks everything for each 64 MiB of it, on all cores.
- */
+/** Bounds of a cache. */
+export interface TailCacheBounds {
+  /** Bytes that are held beside what is needed soon. Best small: see the head of the file. */
+  readonly bytesMax: number;
+  /** Most bytes held because somebody needs them soon (`keepFrom`); what is more is read from the files. */
+  readonly neededBytesMax: number;
+}
+
+/** Bounded in bytes and in count; the oldest batches go first. What it holds always reaches up to the log's end. */
 export class TailCache {
-  readonly #bytesMax: number;
+  readonly #bounds: TailCacheBounds;
   /** Oldest first, from `#head` on; compacted now and then, so that dropping one is cheap. */
   #batches: (CachedBatch | undefined)[] = [];
   #head = 0;
@@ -34,8 +38,8 @@ export class TailCache {
   /** See `keepFrom`. */
   #neededFrom = Number.POSITIVE_INFINITY;
 
-  constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax;
+  constructor(bounds: TailCacheBounds) {
+    this.#bounds = bounds;
   }
 
   get sizeBytes(): number {
@@ -49,15 +53,15 @@ export class TailCache {
   }
 
   /**
-   * Records from `index` on will be asked for soon, e.g. to be applied once they are committed: they stay beyond the bound,
-   * up to `NEEDED_BYTES_MAX` more. At first nobody needs any.
+   * What lies at `position` and behind it will be asked for soon, e.g. to be applied once it is committed: it stays beside
+   * `bytesMax` of what lies before. At first nobody needs anything.
    */
-  keepFrom(index: LogIndex): void {
-    this.#neededFrom = index;
+  keepFrom(position: PhysicalOffset): void {
+    this.#neededFrom = position;
     this.#shrink();
   }
 
-  /** The number of the batch that holds `index`, for `get`; -1 when it is not cached. Numbers last until the next push. */
+  /** The number of the batch that holds `index`, for `get`; -1 when it is not cached. Numbers last until the cache changes. */
   find(index: LogIndex): number {
     const last = this.#batches.length - 1;
     if (last < this.#head || index < this.#batches[this.#head]!.firstIndex) return -1;
@@ -140,7 +144,8 @@ export class TailCache {
   }
 
   #shrink(): void {
-    for (let oldest = this.#batches[this.#head]; oldest !== undefined && this.#isOver(oldest); ) {
+    let oldest = this.#batches[this.#head];
+    while (oldest !== undefined && this.#isOver(oldest)) {
       this.#bytes -= oldest.end - oldest.start;
       this.#batches[this.#head++] = undefined;
       oldest = this.#batches[this.#head];
@@ -152,8 +157,10 @@ export class TailCache {
   }
 
   #isOver(oldest: CachedBatch): boolean {
-    if (this.#batches.length - this.#head > BATCH_COUNT_MAX) return true;
-    const isNeeded = oldest.last.index >= this.#neededFrom;
-    return this.#bytes > this.#bytesMax + (isNeeded ? NEEDED_BYTES_MAX : 0);
+    const { bytesMax, neededBytesMax } = this.#bounds;
+    if (this.#batches.length - this.#head > BATCH_COUNT_MAX || this.#bytes > bytesMax + neededBytesMax) return true;
+    if (oldest.last.end > this.#neededFrom) return false;
+    const end = this.#batches[this.#batches.length - 1]!.last.end;
+    return Math.min(this.#neededFrom, end) - oldest.position > bytesMax;
   }
 }

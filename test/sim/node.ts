@@ -237,7 +237,7 @@ export class SimNode {
   async #open(life: Life): Promise<Process> {
     const { disk, medium } = this;
     const plan = this.#plan;
-    const { segmentSizeBytes, cacheBytesMax, indexUnitsPerFile, producerRunsMax } = plan;
+    const { segmentSizeBytes, cacheBytesMax, neededBytesMax, indexUnitsPerFile, producerRunsMax } = plan;
     const onWarning = (message: string): void => this.#port.warned(this, message);
     let stored: { readonly index?: number } = {};
     const open = (damage?: Damage): Promise<OpenGroup> => {
@@ -247,7 +247,7 @@ export class SimNode {
         directory: DIRECTORY,
         store: new DamageableStore(this, medium),
         segmentSizeBytes,
-        cacheBytesMax,
+        ...{ cacheBytesMax, neededBytesMax },
         clock: life,
         indexUnitsPerFile,
         keyIndex: SIM_KEY_LAYOUT,

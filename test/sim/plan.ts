@@ -36,6 +36,7 @@ export interface GroupPlan {
   readonly inflightBytesMax: number;
   readonly segmentSizeBytes: number;
   readonly cacheBytesMax: number;
+  readonly neededBytesMax: number;
   readonly indexUnitsPerFile: number;
   readonly checkpointIntervalMs: number;
   readonly batchBytesMax: number;
@@ -228,6 +229,8 @@ function drawGroup(random: Random, profile: Profile, powerLoss: boolean): GroupP
     inflightBytesMax: pick(400, 64_000),
     segmentSizeBytes,
     cacheBytesMax: random.next() < 0.5 ? random.between(0, 4) * 500 : 1024 * 1024,
+    // Without it, what is applied comes from files.
+    neededBytesMax: pick(0, 64 * 1024 * 1024),
     indexUnitsPerFile: pick(8, 4096),
     checkpointIntervalMs: random.between(10, 1000) * (isSlow ? 10 : 1),
     batchBytesMax: pick(300, 16_000),

@@ -313,6 +313,27 @@ describe('commit log: reading', () => {
     expectConsistent(log);
   });
 
+  it('reads what is needed soon from memory, however little is kept else', () => {
+    const disk = new MemoryDisk();
+    const log = openLog(disk, { cacheBytesMax: 0 });
+    append(log, [200, 200], 1);
+    log.keepFrom(log.endPosition);
+    const { position } = log.locate(logIndex(2));
+    append(log, [200, 200], 1);
+    append(log, [200, 200], 1);
+    const [before, needed] = [log.read(logIndex(1), logIndex(2)), log.read(logIndex(3), logIndex(6))];
+    expect(before.end).to.be.greaterThan(before.start);
+    const path = `${DIRECTORY}/commitlog/${'0'.repeat(20)}`;
+    disk.corrupt(path, position - 100, Buffer.alloc(1_000, 0xff));
+    expect(codeOf(() => log.read(logIndex(1), logIndex(2)))).to.equal('DATA_CORRUPTED');
+    const { buffer, start, end } = log.read(logIndex(3), logIndex(4));
+    expect(
+      buffer.subarray(start, end).equals(needed.buffer.subarray(needed.start, needed.start + end - start)),
+    ).to.equal(true);
+    log.keepFrom(log.endPosition);
+    expect(codeOf(() => log.read(logIndex(3), logIndex(4)))).to.equal('DATA_CORRUPTED');
+  });
+
   it('rebuilds a log index that was damaged while it is open', () => {
     const disk = new MemoryDisk();
     const log = filledLog(disk, { cacheBytesMax: 0 });

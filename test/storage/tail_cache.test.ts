@@ -3,9 +3,10 @@ import { expect } from 'chai';
 import { physicalOffset } from '../../src/format/record.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
 import type { LogTip } from '../../src/storage/log_tip.ts';
-import { NEEDED_BYTES_MAX, TailCache } from '../../src/storage/tail_cache.ts';
+import { TailCache } from '../../src/storage/tail_cache.ts';
 
 const BATCH_BYTES = 1024 * 1024;
+const NEEDED_BATCHES_MAX = 20;
 const NOT_READ = Buffer.alloc(0);
 
 const tipOf = (index: number): LogTip => ({
@@ -19,8 +20,9 @@ class Filled {
   readonly cache: TailCache;
   #last = 0;
 
-  constructor(bytesMax: number) {
-    this.cache = new TailCache(bytesMax);
+  constructor(batchesMax: number) {
+    const neededBytesMax = NEEDED_BATCHES_MAX * BATCH_BYTES;
+    this.cache = new TailCache({ bytesMax: batchesMax * BATCH_BYTES, neededBytesMax });
   }
 
   push(count: number): this {
@@ -33,6 +35,11 @@ class Filled {
       });
     }
     return this;
+  }
+
+  /** From record `index` on. */
+  keepFrom(index: number): void {
+    this.cache.keepFrom(tipOf(index).start);
   }
 
   /** The first record that it holds; all behind it are held, too. */
@@ -49,27 +56,45 @@ class Filled {
 
 describe('TailCache', () => {
   it('holds what fits into its bound', () => {
-    expect(new Filled(3 * BATCH_BYTES).push(3).first).to.equal(1);
-    expect(new Filled(3 * BATCH_BYTES).push(10).first).to.equal(8);
+    expect(new Filled(3).push(3).first).to.equal(1);
+    expect(new Filled(3).push(10).first).to.equal(8);
   });
 
-  it('holds beyond it what is needed soon, and no more than that', () => {
-    const filled = new Filled(3 * BATCH_BYTES).push(4);
-    filled.cache.keepFrom(logIndex(4));
-    expect(filled.push(8).first).to.equal(4);
-    filled.cache.keepFrom(logIndex(9));
-    expect(filled.first).to.equal(9);
-    filled.cache.keepFrom(logIndex(12));
-    expect(filled.first, 'the bound is free for all').to.equal(10);
-    filled.cache.keepFrom(logIndex(13));
-    expect(filled.push(1).first).to.equal(11);
+  it('holds what is needed soon beside it', () => {
+    const filled = new Filled(3).push(4);
+    filled.keepFrom(4);
+    expect(filled.push(8).first, 'three before the one that is needed').to.equal(2);
+    filled.keepFrom(9);
+    expect(filled.first).to.equal(6);
+    filled.keepFrom(13);
+    expect(filled.first, 'nothing is').to.equal(10);
+    expect(filled.push(1).first).to.equal(10);
+  });
+
+  it('holds a batch of which a part is needed, though there is no other bound', () => {
+    const filled = new Filled(0).push(2);
+    filled.cache.keepFrom(physicalOffset(2 * BATCH_BYTES));
+    expect(filled.push(2).first).to.equal(3);
+    filled.cache.keepFrom(physicalOffset(2.5 * BATCH_BYTES));
+    expect(filled.push(1).first).to.equal(3);
+    filled.cache.keepFrom(physicalOffset(3 * BATCH_BYTES));
+    expect(filled.push(1).first).to.equal(4);
   });
 
   it('does not grow without end for who does not get on', () => {
-    const filled = new Filled(3 * BATCH_BYTES);
-    filled.cache.keepFrom(logIndex(1));
-    const countMax = 3 + NEEDED_BYTES_MAX / BATCH_BYTES;
-    expect(filled.push(countMax).first).to.equal(1);
+    const filled = new Filled(3);
+    filled.keepFrom(1);
+    expect(filled.push(3 + NEEDED_BATCHES_MAX).first).to.equal(1);
     expect(filled.push(1).first).to.equal(2);
+  });
+
+  it('begins anew after it was cleared, and goes on after a truncation', () => {
+    const filled = new Filled(2);
+    filled.keepFrom(1);
+    filled.push(6).cache.truncateAfter(tipOf(4));
+    expect([filled.cache.find(logIndex(1)), filled.cache.find(logIndex(4))]).to.deep.equal([0, 3]);
+    expect(filled.cache.find(logIndex(5))).to.equal(-1);
+    filled.cache.clear();
+    expect([filled.cache.sizeBytes, filled.cache.start]).to.deep.equal([0, null]);
   });
 });

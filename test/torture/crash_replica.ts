@@ -13,6 +13,7 @@ export const layout = {
   segmentSizeBytes: 2048,
   indexUnitsPerFile: 8,
   cacheBytesMax: 1500,
+  neededBytesMax: 0,
   keyIndex: { slots: 8, entriesMax: 16 },
 };
 
