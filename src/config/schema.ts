@@ -174,7 +174,7 @@ const shape = {
   tailCacheBytes: quantity(
     'bytes',
     [MIB, 64 * GIB, 2 * MIB],
-    'Messages appended last that are kept in memory, for consumers that are up to date, beside those that are not applied yet; old data never takes their place.',
+    'Messages appended last that are kept in memory, for followers and for consumers that are up to date, beside those that are not applied yet; old data never takes their place.',
   ),
   coldReadChunkBytes: quantity(
     'bytes',

@@ -358,6 +358,7 @@ function logSettingsOf(config: NodeConfig) {
     segmentSizeBytes: config.segmentSizeBytes,
     keyIndex: config.keyIndex === 'on' ? defaultKeyIndexLayout : ('off' as const),
     cacheBytesMax: config.tailCacheBytes,
+    // More than a leader lets wait to be applied, so that it never reads that from files.
     neededBytesMax: 2 * UNAPPLIED_BYTES_MAX,
     cold: {
       chunkBytes: config.coldReadChunkBytes,

@@ -50,7 +50,7 @@ describe('replica: applying', () => {
     const kept: number[] = [];
     const log = {
       ...{ firstIndex: 1, lastIndex: logIndex(9), endPosition: 900 },
-      keepFrom: (index: number) => kept.push(index),
+      keepFrom: (position: number) => kept.push(position),
       fit: (first: number) => ({ lastIndex: logIndex(first + 1), sizeBytes: 200 }),
       read: () => ({ buffer: Buffer.alloc(200), start: 0, end: 200 }),
       locate: (index: number) => ({ position: (index - 1) * 100, sizeBytes: 100 }),

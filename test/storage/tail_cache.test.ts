@@ -94,6 +94,7 @@ describe('TailCache', () => {
     filled.push(6).cache.truncateAfter(tipOf(4));
     expect([filled.cache.find(logIndex(1)), filled.cache.find(logIndex(4))]).to.deep.equal([0, 3]);
     expect(filled.cache.find(logIndex(5))).to.equal(-1);
+    expect(filled.cache.sizeBytes).to.equal(4 * BATCH_BYTES);
     filled.cache.clear();
     expect([filled.cache.sizeBytes, filled.cache.start]).to.deep.equal([0, null]);
   });
