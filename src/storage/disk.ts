@@ -43,7 +43,7 @@ export interface Disk {
   list(path: string): string[];
   /** Makes a directory and its missing parents, durably. */
   makeDirectory(path: string): void;
-  /** Removes a file, durably; a missing file is not an error. */
+  /** Removes a file, durably; a missing file is not an error. Its room may be given back a little later, and counts as free. */
   remove(path: string): void;
   /** Renames a file over another, durably. */
   rename(from: string, to: string): void;

@@ -24,6 +24,7 @@ import { dirname, resolve } from 'node:path';
 import { assert } from '../base/assert.ts';
 import type { Disk, DiskFile, DiskSpace } from './disk.ts';
 import { diskError, errnoOf } from './disk_error.ts';
+import { type FileKey, removedFiles } from './removed_files.ts';
 
 /** Largest piece handed to one write call: larger ones into fresh page cache are 2-5 times slower (measured). */
 const WRITE_PIECE_BYTES_MAX = 64 * 1024;
@@ -68,12 +69,15 @@ export class RealDisk implements Disk {
   }
 
   remove(path: string): void {
+    const release = attempt('remove', path, () => removedFiles.hold(path));
     try {
       unlinkSync(path);
     } catch (error) {
+      release?.();
       if (errnoOf(error) === 'ENOENT') return;
       throw diskError('remove', path, error);
     }
+    release?.();
     flushDirectory(dirname(path));
   }
 
@@ -97,13 +101,15 @@ export class RealDisk implements Disk {
   space(path: string): DiskSpace {
     const { blocks, bfree, bavail, bsize } = attempt('look at the room of', path, () => statfsSync(path));
     // What is kept back for root counts neither as used nor as free, as `df` has it.
-    return { totalBytes: (blocks - bfree + bavail) * bsize, freeBytes: bavail * bsize };
+    const totalBytes = (blocks - bfree + bavail) * bsize;
+    return { totalBytes, freeBytes: bavail * bsize + removedFiles.pendingBytesAt(path) };
   }
 }
 
 class RealFile implements DiskFile {
   readonly path: string;
   readonly #descriptor: number;
+  readonly #key: FileKey;
   /** Flushes and reads under way: they use the descriptor. */
   #running = 0;
   #closed = false;
@@ -111,6 +117,7 @@ class RealFile implements DiskFile {
   constructor(path: string, descriptor: number) {
     this.path = path;
     this.#descriptor = descriptor;
+    this.#key = attempt('stat', path, () => removedFiles.entered(descriptor));
   }
 
   sizeBytes(): number {
@@ -191,7 +198,9 @@ class RealFile implements DiskFile {
     if (this.#closed) return;
     this.#closed = true;
     // What is under way still uses the descriptor; closed now, its number could already mean another file.
-    if (this.#running === 0) attempt('close', this.path, () => closeSync(this.#descriptor));
+    if (this.#running > 0) return;
+    attempt('close', this.path, () => closeSync(this.#descriptor));
+    removedFiles.left(this.#key);
   }
 
   #readPart(target: Buffer, at: number, position: number): Promise<number> {
@@ -205,7 +214,9 @@ class RealFile implements DiskFile {
 
   #ended(): void {
     this.#running--;
-    if (this.#closed && this.#running === 0) close(this.#descriptor);
+    if (!this.#closed || this.#running > 0) return;
+    close(this.#descriptor);
+    removedFiles.left(this.#key);
   }
 
   #assertOpen(): void {
