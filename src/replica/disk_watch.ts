@@ -109,8 +109,10 @@ export class DiskWatch {
   #look(): void {
     const { disk, directory, onLook, onFailure, onWarning } = this.#options;
     try {
-      const { totalBytes, freeBytes } = disk.space(directory);
-      const usedPercent = totalBytes === 0 ? 100 : 100 * (1 - freeBytes / totalBytes);
+      const { totalBytes, freeBytes, pendingBytes } = disk.space(directory);
+      // Nothing is deleted for room that is on its way; but a disk is full until it is there.
+      const used = totalBytes === 0 ? 1 : 1 - (freeBytes + pendingBytes) / totalBytes;
+      const usedPercent = 100 * Math.max(0, used);
       const before = this.#status.level;
       const level = levelOf({ usedPercent, freeBytes }, before, this.#options);
       this.#looks++;

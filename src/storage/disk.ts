@@ -30,8 +30,10 @@ export interface DiskFile {
 /** Room of a file system. */
 export interface DiskSpace {
   readonly totalBytes: number;
-  /** What this process may still take. */
+  /** What this process may take now. */
   readonly freeBytes: number;
+  /** What it will be able to take besides, as removed files of this process are still giving their room back. */
+  readonly pendingBytes: number;
 }
 
 /** Directories and files; see `DiskFile` for what is durable when. */
@@ -43,7 +45,7 @@ export interface Disk {
   list(path: string): string[];
   /** Makes a directory and its missing parents, durably. */
   makeDirectory(path: string): void;
-  /** Removes a file, durably; a missing file is not an error. Its room may be given back a little later, and counts as free. */
+  /** Removes a file, durably; a missing file is not an error. Its room may come back a little later. */
   remove(path: string): void;
   /** Renames a file over another, durably. */
   rename(from: string, to: string): void;

@@ -78,7 +78,7 @@ export class MemoryDisk implements Disk {
   deferRead: (finish: () => void) => void = queueMicrotask;
 
   /** The room of the file system that a path lies on; plenty by default. Tests make it scarce. */
-  spaceOf: (path: string) => DiskSpace = () => ({ totalBytes: 2 ** 40, freeBytes: 2 ** 40 });
+  spaceOf: (path: string) => DiskSpace = () => ({ totalBytes: 2 ** 40, freeBytes: 2 ** 40, pendingBytes: 0 });
 
   /** Steps taken so far. */
   get operationCount(): number {

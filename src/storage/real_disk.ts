@@ -69,16 +69,15 @@ export class RealDisk implements Disk {
   }
 
   remove(path: string): void {
-    const release = attempt('remove', path, () => removedFiles.hold(path));
+    const held = removedFiles.hold(path);
+    let isGone = false;
     try {
-      unlinkSync(path);
-    } catch (error) {
-      release?.();
-      if (errnoOf(error) === 'ENOENT') return;
-      throw diskError('remove', path, error);
+      if (!isUnlinked(path)) return;
+      flushDirectory(dirname(path));
+      isGone = true;
+    } finally {
+      held?.(isGone);
     }
-    release?.();
-    flushDirectory(dirname(path));
   }
 
   rename(from: string, to: string): void {
@@ -102,7 +101,8 @@ export class RealDisk implements Disk {
     const { blocks, bfree, bavail, bsize } = attempt('look at the room of', path, () => statfsSync(path));
     // What is kept back for root counts neither as used nor as free, as `df` has it.
     const totalBytes = (blocks - bfree + bavail) * bsize;
-    return { totalBytes, freeBytes: bavail * bsize + removedFiles.pendingBytesAt(path) };
+    const pendingBytes = attempt('look at the room of', path, () => removedFiles.pendingBytesAt(path));
+    return { totalBytes, freeBytes: bavail * bsize, pendingBytes };
   }
 }
 
@@ -199,8 +199,8 @@ class RealFile implements DiskFile {
     this.#closed = true;
     // What is under way still uses the descriptor; closed now, its number could already mean another file.
     if (this.#running > 0) return;
-    attempt('close', this.path, () => closeSync(this.#descriptor));
     removedFiles.left(this.#key);
+    attempt('close', this.path, () => closeSync(this.#descriptor));
   }
 
   #readPart(target: Buffer, at: number, position: number): Promise<number> {
@@ -215,12 +215,23 @@ class RealFile implements DiskFile {
   #ended(): void {
     this.#running--;
     if (!this.#closed || this.#running > 0) return;
-    close(this.#descriptor);
     removedFiles.left(this.#key);
+    close(this.#descriptor);
   }
 
   #assertOpen(): void {
     assert(!this.#closed, () => `${this.path} is used after it was closed`);
+  }
+}
+
+/** @returns false when there was no such file. */
+function isUnlinked(path: string): boolean {
+  try {
+    unlinkSync(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw diskError('remove', path, error);
   }
 }
 

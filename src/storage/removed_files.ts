@@ -12,8 +12,10 @@ import { assert } from '../base/assert.ts';
 
 /** 1.6 ms of ext4 on the machine that PERFORMANCE.md's figures are of; what is smaller is removed at once. */
 export const PIECE_BYTES = 4 * 1024 * 1024;
-/** Of the time that pieces take, while no other file waits: the disk and the processors belong to the log. */
+/** Of the time that pieces take: the disk and the processors belong to the log. */
 const PAUSE_FACTOR = 3;
+/** Files that may wait, each with a descriptor; what is removed beyond them gives its room back at once. */
+export const WAITING_MAX = 32;
 /** What stat(2) counts in. */
 const BLOCK_BYTES = 512;
 
@@ -41,7 +43,7 @@ class RemovedFiles {
     return key;
   }
 
-  /** A file is about to be closed, or was. */
+  /** A file is about to be closed, and nobody uses this handle any more. */
   left(key: FileKey): void {
     const users = this.#users.get(key);
     assert(users !== undefined, 'what is closed was opened');
@@ -55,26 +57,30 @@ class RemovedFiles {
 
   /**
    * Takes hold of a large file whose name is about to go.
-   * @returns lets go of it: to be called once its name has gone, or has not. Null for a small file, and for none.
-   * @throws Error of the file system.
+   * @returns lets go of it, to be called once: with whether the name has gone, durably. Null when the file is small, not
+   * there, cannot be opened, or one too many: it goes with its name then.
    */
-  hold(path: string): (() => void) | null {
-    const stat = statSync(path, { throwIfNoEntry: false });
-    if (stat === undefined || stat.size <= PIECE_BYTES) return null;
-    const descriptor = openSync(path, 'r+');
-    return () => this.#letGo(descriptor);
+  hold(path: string): ((isGone: boolean) => void) | null {
+    if (this.#waiting.length + this.#held.size >= WAITING_MAX) return null;
+    try {
+      if (statSync(path).size <= PIECE_BYTES) return null;
+      const descriptor = openSync(path, 'r+');
+      return (isGone) => this.#letGo(descriptor, isGone);
+    } catch {
+      return null;
+    }
   }
 
-  /** What is still to be freed on the file system of `path`: room that nobody has to be asked for. */
+  /** What is still to be freed on the file system of `path`. @throws Error of the file system. */
   pendingBytesAt(path: string): number {
     const { dev } = statSync(path);
     const stats = this.#waiting.map(({ descriptor }) => fstatSync(descriptor));
     return stats.reduce((sum, { dev: device, blocks }) => sum + (device === dev ? blocks * BLOCK_BYTES : 0), 0);
   }
 
-  #letGo(descriptor: number): void {
+  #letGo(descriptor: number, isGone: boolean): void {
     const { dev, ino, nlink, size } = fstatSync(descriptor);
-    if (nlink > 0) return close(descriptor);
+    if (!isGone || nlink > 0) return close(descriptor);
     const file = { descriptor, sizeBytes: size };
     const key = keyOf(dev, ino);
     if (this.#users.has(key)) this.#held.set(key, file);
@@ -94,7 +100,7 @@ class RemovedFiles {
         const sizeBytes = Math.max(0, file.sizeBytes - PIECE_BYTES);
         // What cannot be cut is freed by closing it.
         file.sizeBytes = (await isCut(file.descriptor, sizeBytes)) ? sizeBytes : 0;
-        if (this.#waiting.length === 1) await pause(PAUSE_FACTOR * (performance.now() - beganAtMs));
+        await pause(PAUSE_FACTOR * (performance.now() - beganAtMs));
       }
       this.#waiting.shift();
       close(file.descriptor);

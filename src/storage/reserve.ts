@@ -33,8 +33,11 @@ export class Reserve {
   release(): void {
     if (this.#disk.exists(this.#path)) {
       const file = this.#disk.open(this.#path);
-      file.truncate(0);
-      file.close();
+      try {
+        file.truncate(0);
+      } finally {
+        file.close();
+      }
     }
     this.#disk.remove(this.#path);
   }

@@ -43,9 +43,10 @@ describe('levels of a disk', () => {
 });
 
 describe('replica: a disk that fills up', () => {
-  const fill = (group: Group, id: NodeId, usedPercent: number): void => {
+  const fill = (group: Group, id: NodeId, usedPercent: number, pendingPercent = 0): void => {
     const freeBytes = TOTAL_BYTES * (1 - usedPercent / 100);
-    group.member(id).disk.spaceOf = () => ({ totalBytes: TOTAL_BYTES, freeBytes });
+    const pendingBytes = (TOTAL_BYTES * pendingPercent) / 100;
+    group.member(id).disk.spaceOf = () => ({ totalBytes: TOTAL_BYTES, freeBytes, pendingBytes });
   };
   const started = async (): Promise<{ group: Group; load: Load }> => {
     const group = await Group.started({ space: LIMITS });
@@ -89,6 +90,21 @@ describe('replica: a disk that fills up', () => {
     await load.stop();
     await expectConverged(group);
     expectAcknowledged(group, load);
+  });
+
+  it('deletes nothing for room that is on its way, but is full until it is there', async () => {
+    const { group } = await started();
+    const leader = group.leader()!;
+    const status = () => group.replica(leader).status();
+    fill(group, leader, 88, 20);
+    await group.run(3_000);
+    expect(status()).to.include({ firstIndex: 1 });
+    expect(status().disk!.level).to.equal('ok');
+    const { disk } = group.member(leader);
+    fill(group, leader, 99.9, 50);
+    await group.run(1_500);
+    expect(disk.exists(RESERVE)).to.equal(false);
+    expect(status().disk!.level).to.equal('full');
   });
 
   it('gives the reserve up, lets the others go on, and catches up when there is room', async () => {

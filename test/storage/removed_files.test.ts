@@ -6,27 +6,23 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import type { DiskFile } from '../../src/storage/disk.ts';
 import { RealDisk } from '../../src/storage/real_disk.ts';
-import { PIECE_BYTES } from '../../src/storage/removed_files.ts';
+import { PIECE_BYTES, WAITING_MAX } from '../../src/storage/removed_files.ts';
+import { Reserve } from '../../src/storage/reserve.ts';
+import { until } from '../rpc/harness.ts';
 
 const SIZE_BYTES = 3 * PIECE_BYTES + 5;
-
-/** Looks until it is so; mocha's time limit ends what never is. */
-async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 1));
-}
 
 describe('removed files', () => {
   const disk = new RealDisk();
   let root = '';
   const watched: number[] = [];
-  const realTruncate = fs.ftruncate;
+  const { ftruncate, fsyncSync, openSync: open } = fs;
 
   beforeEach(() => {
     root = mkdtempSync(join(tmpdir(), 'tledger-removed-'));
   });
   afterEach(() => {
-    fs.ftruncate = realTruncate;
-    syncBuiltinESMExports();
+    patch({ ftruncate, fsyncSync, openSync: open });
     for (const descriptor of watched.splice(0)) closeSync(descriptor);
     rmSync(root, { recursive: true, force: true });
   });
@@ -44,15 +40,29 @@ describe('removed files', () => {
     return () => fstatSync(descriptor).size;
   }
 
-  /** Sees each cut; lets it happen when `goesOn` says so. */
-  function seeCuts(goesOn: Promise<void> = Promise.resolve()): number[] {
-    const sizes: number[] = [];
-    fs.ftruncate = ((descriptor: number, size: number, done: (error: NodeJS.ErrnoException | null) => void) => {
-      sizes.push(size);
-      void goesOn.then(() => realTruncate(descriptor, size, done));
-    }) as typeof fs.ftruncate;
+  function patch(functions: Partial<typeof fs>): void {
+    Object.assign(fs, functions);
     syncBuiltinESMExports();
+  }
+
+  /** Sees each cut; lets it happen when `goesOn` says so, and fail when that fails. */
+  function seeCuts(goesOn: () => Promise<void> = () => Promise.resolve()): number[] {
+    const sizes: number[] = [];
+    const seen = (descriptor: number, size: number, done: fs.NoParamCallback): void => {
+      sizes.push(size);
+      goesOn().then(() => ftruncate(descriptor, size, done), done);
+    };
+    patch({ ftruncate: seen as typeof fs.ftruncate });
     return sizes;
+  }
+
+  /** Whatever was removed before that is to be cut has been cut, as one comes after the other. */
+  async function allCut(cuts: readonly number[]): Promise<void> {
+    put('last').close();
+    const left = watch('last');
+    disk.remove(`${root}/last`);
+    await until(() => left() === 0, 'the last file is cut');
+    expect(cuts.at(-1)).to.equal(0);
   }
 
   it('takes the name at once, and the bytes from the end, a piece at a time', async () => {
@@ -62,7 +72,7 @@ describe('removed files', () => {
     disk.remove(`${root}/a`);
     expect(existsSync(`${root}/a`)).to.equal(false);
     expect(left()).to.equal(SIZE_BYTES);
-    await until(() => left() === 0);
+    await until(() => left() === 0, 'all is cut');
     expect(cuts).to.deep.equal([2 * PIECE_BYTES + 5, PIECE_BYTES + 5, 5, 0]);
   });
 
@@ -72,9 +82,7 @@ describe('removed files', () => {
     const cuts = seeCuts();
     disk.remove(`${root}/a`);
     disk.remove(`${root}/a`);
-    put('b').close();
-    disk.remove(`${root}/b`);
-    await until(() => cuts.at(-1) === 0);
+    await allCut(cuts);
     expect(left()).to.equal(PIECE_BYTES);
   });
 
@@ -85,14 +93,12 @@ describe('removed files', () => {
     const cuts = seeCuts();
     one.close();
     disk.remove(one.path);
-    put('b').close();
-    disk.remove(`${root}/b`);
-    await until(() => cuts.at(-1) === 0);
+    await allCut(cuts);
     expect(left()).to.equal(SIZE_BYTES);
     const bytes = Buffer.alloc(SIZE_BYTES);
     expect(other.read(bytes, 0)).to.equal(SIZE_BYTES);
     other.close();
-    await until(() => left() === 0);
+    await until(() => left() === 0, 'all is cut');
   });
 
   it('cuts nothing under a read that goes on behind its closed handle', async () => {
@@ -104,7 +110,7 @@ describe('removed files', () => {
     disk.remove(file.path);
     expect(await reading).to.equal(SIZE_BYTES);
     expect(bytes.equals(Buffer.alloc(SIZE_BYTES, 'a'))).to.equal(true);
-    await until(() => left() === 0);
+    await until(() => left() === 0, 'all is cut');
   });
 
   it('leaves a file alone that has another name', async () => {
@@ -112,44 +118,95 @@ describe('removed files', () => {
     linkSync(`${root}/a`, `${root}/kept`);
     const cuts = seeCuts();
     disk.remove(`${root}/a`);
-    put('b').close();
-    disk.remove(`${root}/b`);
-    await until(() => cuts.at(-1) === 0);
+    await allCut(cuts);
     expect(cuts).to.have.length(4);
     expect(readFileSync(`${root}/kept`).equals(Buffer.alloc(SIZE_BYTES, 'a'))).to.equal(true);
   });
 
-  it('counts as free what it is still to give back', async () => {
+  it('tells what is still to come back, and does not call it free', async () => {
     const sizeBytes = 16 * PIECE_BYTES;
     for (const name of ['a', 'b']) {
       const file = put(name, sizeBytes);
       file.flushNow();
       file.close();
     }
-    const before = disk.space(root).freeBytes;
+    const before = disk.space(root);
     let goOn = (): void => {};
-    seeCuts(new Promise((resolve) => (goOn = resolve)));
+    const told = new Promise<void>((resolve) => (goOn = resolve));
+    seeCuts(() => told);
     const left = watch('b');
     for (const name of ['a', 'b']) disk.remove(`${root}/${name}`);
-    // Others use the disk, too.
-    const gained = disk.space(root).freeBytes - before;
+    const meanwhile = disk.space(root);
     goOn();
-    await until(() => left() === 0);
-    expect(gained).to.be.within(1.5 * sizeBytes, 2.5 * sizeBytes);
+    await until(() => left() === 0, 'all is cut');
+    expect(before.pendingBytes).to.equal(0);
+    expect(meanwhile.pendingBytes).to.be.within(1.5 * sizeBytes, 2.5 * sizeBytes);
+    // Others use the disk, too.
+    expect(meanwhile.freeBytes - before.freeBytes).to.be.lessThan(0.5 * sizeBytes);
   });
 
   it('goes on with the next file when one cannot be cut', async () => {
     put('a').close();
     put('b').close();
     const left = watch('b');
-    let failures = 0;
-    fs.ftruncate = ((descriptor: number, size: number, done: (error: NodeJS.ErrnoException | null) => void) => {
-      if (failures++ === 0) setImmediate(() => done(Object.assign(new Error('EIO'), { code: 'EIO' })));
-      else realTruncate(descriptor, size, done);
-    }) as typeof fs.ftruncate;
-    syncBuiltinESMExports();
+    let tries = 0;
+    seeCuts(() => (tries++ === 0 ? Promise.reject(new Error('EIO')) : Promise.resolve()));
     for (const name of ['a', 'b']) disk.remove(`${root}/${name}`);
-    await until(() => left() === 0);
-    expect(failures).to.equal(5);
+    await until(() => left() === 0, 'all is cut');
+    expect(tries).to.equal(5);
+  });
+
+  it('cuts nothing whose name may come back, as the directory could not be flushed', async () => {
+    put('a').close();
+    const left = watch('a');
+    const cuts = seeCuts();
+    const failing = (): void => {
+      throw Object.assign(new Error('EIO'), { code: 'EIO' });
+    };
+    patch({ fsyncSync: failing });
+    expect(() => disk.remove(`${root}/a`)).to.throw(`cannot flush directory ${root}: EIO`);
+    patch({ fsyncSync });
+    await allCut(cuts);
+    expect(left()).to.equal(SIZE_BYTES);
+  });
+
+  it('removes at once what it cannot hold', async () => {
+    put('a').close();
+    const left = watch('a');
+    const cuts = seeCuts();
+    const failing = (path: string, flags: string | number): number => {
+      if (flags === 'r+') throw Object.assign(new Error('EMFILE'), { code: 'EMFILE' });
+      return open(path, flags);
+    };
+    patch({ openSync: failing as typeof fs.openSync });
+    disk.remove(`${root}/a`);
+    patch({ openSync: open });
+    expect(existsSync(`${root}/a`)).to.equal(false);
+    await allCut(cuts);
+    expect(left()).to.equal(SIZE_BYTES);
+  });
+
+  it('lets so many files wait, and removes others at once', async () => {
+    const names = Array.from({ length: WAITING_MAX + 1 }, (_, at) => `f${at}`);
+    for (const name of names) {
+      const file = put(name, 1);
+      file.truncate(SIZE_BYTES);
+      file.close();
+    }
+    const [before, over] = names.slice(-2).map(watch);
+    const cuts = seeCuts();
+    for (const name of names) disk.remove(`${root}/${name}`);
+    await until(() => before!() === 0, 'all that may wait is cut');
+    await allCut(cuts);
+    expect(over!()).to.equal(SIZE_BYTES);
+  });
+
+  it('gives the reserve back at once', async () => {
+    const reserve = new Reserve(disk, root, SIZE_BYTES);
+    await reserve.take(() => true);
+    const left = watch('reserve');
+    reserve.release();
+    expect(left()).to.equal(0);
+    expect(reserve.isHeld).to.equal(false);
   });
 });
