@@ -28,7 +28,7 @@ interface RemovedFile {
 }
 
 /** Files of this process: who has them open, and which are being freed. One for all disks, as files are. */
-class RemovedFiles {
+export class RemovedFiles {
   readonly #users = new Map<FileKey, number>();
   /** Removed, but still open elsewhere in this process. */
   readonly #held = new Map<FileKey, RemovedFile>();
