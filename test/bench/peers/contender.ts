@@ -60,7 +60,7 @@ export interface Contender {
   start(directory: string): Promise<void>;
   /** Whether it can be loaded in this way. */
   has(shape: Shape): boolean;
-  /** Loads it in a way that it has. */
+  /** Loads it in a way that it has, and empties its store as far as it can be. */
   run(shape: Shape): Promise<Measured>;
   stop(): Promise<void>;
 }

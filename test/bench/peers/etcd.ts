@@ -70,8 +70,10 @@ export class Etcd implements Contender {
     const before = await this.#revision();
     const path = '/etcdserverpb.KV/Put';
     const found = await h2load([this.#leader], path, putRequest(shape.sizeBytes), shape, this.#directory);
-    const stored = (await this.#revision()) - before;
+    const revision = await this.#revision();
+    const stored = revision - before;
     if (stored < found.succeeded) throw new Error(`etcd answered ${found.succeeded} puts and made ${stored}`);
+    await ask(this.#leader, 'kv/compaction', { revision, physical: true });
     return found;
   }
 
@@ -94,9 +96,14 @@ export class Etcd implements Contender {
 }
 
 async function status(client: string): Promise<Status> {
-  const response = await fetch(`http://${client}/v3/maintenance/status`, { method: 'POST', body: '{}' });
-  if (!response.ok) throw new Error(`${client} answered with ${response.status}`);
-  return (await response.json()) as Status;
+  return (await ask(client, 'maintenance/status', {})) as Status;
+}
+
+/** A request of etcd's gateway (etcd.io/docs/v3.5/dev-guide/api_grpc_gateway). @throws Error when it is refused. */
+async function ask(client: string, path: string, request: object): Promise<unknown> {
+  const response = await fetch(`http://${client}/v3/${path}`, { method: 'POST', body: JSON.stringify(request) });
+  if (!response.ok) throw new Error(`${client} answered ${path} with ${response.status}: ${await response.text()}`);
+  return response.json();
 }
 
 /** `PutRequest` (etcd's rpc.proto): key is field 1, value field 2. */

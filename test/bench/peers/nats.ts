@@ -66,7 +66,6 @@ export class Nats implements Contender {
 
   async run(shape: Shape): Promise<Measured> {
     const client = await this.#atLeader();
-    await client.ask(`$JS.API.STREAM.PURGE.${STREAM}`, {});
     const body = Buffer.alloc(shape.sizeBytes, 'x');
     const figures = await driveSingles(shape, (answered) =>
       client.publish(SUBJECT, body, (payload) => {
@@ -74,6 +73,7 @@ export class Nats implements Contender {
         answered(isStored ? null : new Error(`NATS refused: ${payload.toString()}`));
       }),
     );
+    await client.ask(`$JS.API.STREAM.PURGE.${STREAM}`, {});
     return measuredOf(figures);
   }
 

@@ -92,13 +92,13 @@ export class Rabbit implements Contender {
   async run(shape: Shape): Promise<Measured> {
     this.#processes.assertRunning();
     const channel = this.#channel!;
-    await channel.purgeQueue(QUEUE);
     const body = Buffer.alloc(shape.sizeBytes, 'x');
     const figures = await driveSingles(shape, (answered) => {
       channel.publish('', QUEUE, body, { persistent: true }, (error: unknown) => answered(error ?? null));
     });
     const { messageCount } = await channel.checkQueue(QUEUE);
     if (messageCount < figures.messages) throw new Error('RabbitMQ confirmed more than it stored');
+    await channel.purgeQueue(QUEUE);
     return measuredOf(figures);
   }
 

@@ -1,6 +1,8 @@
 // Rounds of a comparison: every shape at every system in turn, A B C A B C, so that what else the machine does hits all
 // alike; and what the systems that are not measured, and everybody else, take of the machine meanwhile.
+import { execFile } from 'node:child_process';
 import { cpus } from 'node:os';
+import { promisify } from 'node:util';
 import { median } from '../../../src/server/demo/gap_meter.ts';
 import { cpuMsOf, machineCpuMs, memoryOf, ownCpuMs } from '../processes.ts';
 import { type Contender, type Measured, type Shape, systems } from './contender.ts';
@@ -57,6 +59,7 @@ export async function runRounds(
   const beganAtMs = performance.now();
   for (const [at, { round, shape, contender }] of turns.entries()) {
     const { name: system, flush } = contender;
+    await writeBack();
     const measured = await meter.during(contender, () => contender.run(ratedBy(shape, [...rows.values()])));
     const key = `${shape.name} ${system}`;
     if (!rows.has(key)) rows.set(key, { shape: shape.name, system, flush, rounds: [] });
@@ -67,6 +70,11 @@ export async function runRounds(
   }
   const ordered = shapes.flatMap(({ name }) => [...rows.values()].filter(({ shape }) => shape === name));
   return { rows: ordered, ...meter.figures() };
+}
+
+/** Has the disk written what the last one left in page cache: the next one's flushes would wait for it. */
+async function writeBack(): Promise<void> {
+  await promisify(execFile)('sync');
 }
 
 /** The shape at the rate that it goes by, if it goes by what another one reached so far. */
