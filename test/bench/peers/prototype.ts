@@ -1,6 +1,9 @@
 // The bare prototype that marks the ceiling of a machine (three nodes without consensus, formats and checks); it is not part
 // of this repository and starts its nodes itself, for every run anew.
 import { spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Contender, type Measured, type Shape, systems } from './contender.ts';
 
@@ -8,6 +11,8 @@ const modules = fileURLToPath(new URL('../../../node_modules', import.meta.url))
 /** What it calls the kinds that it has: its client gathers (`co`), sends frames, or calls. */
 const modes: Readonly<Partial<Record<Shape['kind'], string>>> = { singles: 'co', frames: 'stream', unary: 'unary' };
 const WINDOW_BYTES = 8 * 1024 * 1024;
+/** Where it keeps its logs. */
+const DATA = join(tmpdir(), 'tledger-prototype');
 
 export class Prototype implements Contender {
   readonly name = systems.prototype;
@@ -46,6 +51,8 @@ export class Prototype implements Contender {
       out += chunk.toString();
     });
     await new Promise((resolve) => child.once('close', resolve));
+    // It would remove them when it starts again, and write into the very page cache that this frees.
+    rmSync(DATA, { recursive: true, force: true });
     const line = out.split('\n').find((one) => one.startsWith('{'));
     if (line === undefined) throw new Error(`the prototype said ${out}`);
     const { mps, p50, p99 } = JSON.parse(line) as { mps: number; p50: number; p99: number };
