@@ -110,8 +110,12 @@ describe('bench: comparison', () => {
     ];
     const shapes = shapesOf({ ...options, only: ['frames-256', 'open-frames', 'consume'] });
     const told: string[] = [];
-    const { rows, footprints } = await runRounds(contenders, shapes, 2, ({ round, system, shape }) => {
-      told.push(`${round} ${system} ${shape}`);
+    const turnsBefore: number[] = [];
+    const { rows, footprints } = await runRounds(contenders, shapes, 2, {
+      before: async () => {
+        turnsBefore.push(turns.length);
+      },
+      onMeasured: ({ round, system, shape }) => told.push(`${round} ${system} ${shape}`),
     });
     const round = (rate: number) => [
       'TLedger frames-256',
@@ -121,6 +125,7 @@ describe('bench: comparison', () => {
     ];
     // TLedger's frames-256 were turn 1 and turn 5: 1,001 and 1,005.
     expect(turns).to.deep.equal([...round(501), ...round(502)]);
+    expect(turnsBefore).to.deep.equal([0, 1, 2, 3, 4, 5, 6, 7]);
     expect(told).to.have.length(8);
     expect(told[4]).to.equal('2 TLedger frames-256');
     const own = rows.filter(({ system }) => system === systems.tledger);

@@ -60,7 +60,7 @@ export interface Contender {
   start(directory: string): Promise<void>;
   /** Whether it can be loaded in this way. */
   has(shape: Shape): boolean;
-  /** Loads it in a way that it has, and empties its store as far as it can be. */
+  /** Loads it in a way that it has, and has it keep no more than it must of what was stored. */
   run(shape: Shape): Promise<Measured>;
   stop(): Promise<void>;
 }

@@ -16,7 +16,7 @@ import { Etcd } from './etcd.ts';
 import { Nats } from './nats.ts';
 import { Prototype } from './prototype.ts';
 import { Rabbit } from './rabbit.ts';
-import { type Progress, runRounds } from './rounds.ts';
+import { type Progress, runRounds, writeBack } from './rounds.ts';
 import { shapesOf } from './shapes.ts';
 import { TLedger } from './tledger.ts';
 import { goalsOf, machineText, middlesOf, rowsTable } from './verdicts.ts';
@@ -90,7 +90,7 @@ try {
     await contender.start(own);
     console.error(`${contender.name} is up`);
   }
-  const found = await runRounds(contenders, shapes, Number(values.rounds), say);
+  const found = await runRounds(contenders, shapes, Number(values.rounds), { before: writeBack, onMeasured: say });
   const [middles, goals] = [middlesOf(found.rows), goalsOf(found)];
   const { footprints, othersCpuPercent } = found;
   const minutes = Number(((performance.now() - beganAtMs) / 60_000).toFixed(1));

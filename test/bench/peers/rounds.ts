@@ -42,12 +42,18 @@ export interface Progress {
   readonly remainingSeconds: number;
 }
 
+/** What comes around each measurement. */
+export interface Around {
+  readonly before: () => Promise<void>;
+  readonly onMeasured: (progress: Progress) => void;
+}
+
 /** Runs all rounds. @throws Error what a contender throws. */
 export async function runRounds(
   contenders: readonly Contender[],
   shapes: readonly Shape[],
   rounds: number,
-  onMeasured: (progress: Progress) => void,
+  { before, onMeasured }: Around,
 ): Promise<Found> {
   const rows = new Map<string, Row>();
   const meter = new MachineMeter(contenders);
@@ -59,7 +65,7 @@ export async function runRounds(
   const beganAtMs = performance.now();
   for (const [at, { round, shape, contender }] of turns.entries()) {
     const { name: system, flush } = contender;
-    await writeBack();
+    await before();
     const measured = await meter.during(contender, () => contender.run(ratedBy(shape, [...rows.values()])));
     const key = `${shape.name} ${system}`;
     if (!rows.has(key)) rows.set(key, { shape: shape.name, system, flush, rounds: [] });
@@ -73,7 +79,7 @@ export async function runRounds(
 }
 
 /** Has the disk written what the last one left in page cache: the next one's flushes would wait for it. */
-async function writeBack(): Promise<void> {
+export async function writeBack(): Promise<void> {
   await promisify(execFile)('sync');
 }
 

@@ -12,7 +12,7 @@ import { h2load } from './h2load.ts';
 const TOPIC = 'bench';
 const QUEUES = 4;
 /**
- * Log that each node keeps, as little as whole segments allow: the others' stores are emptied before each run, too, and
+ * Log that each node keeps, as little as whole segments allow: the others' stores are emptied after each run, and
  * page cache that a virtual machine never touched before costs several times as much as what was used already.
  */
 const LOG = { retentionBytes: '512MiB', segmentSizeBytes: '256MiB' };
