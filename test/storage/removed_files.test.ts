@@ -196,7 +196,7 @@ describe('removed files', () => {
     expect(left()).to.equal(SIZE_BYTES);
   });
 
-  it('lets so many files wait, and removes others at once', async () => {
+  it('lets so many files wait, and takes hold of no more until they are done', async () => {
     const files = new RemovedFiles();
     const names = Array.from({ length: WAITING_MAX + 1 }, (_, at) => `f${at}`);
     for (const name of [...names, 'next']) {
