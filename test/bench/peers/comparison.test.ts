@@ -2,12 +2,13 @@
 import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { type Goal, isMet } from '../goals.ts';
+import { BareServer } from './bare_server.ts';
 import { type Contender, type Measured, missingPrograms, type Shape, systems } from './contender.ts';
 import { Etcd } from './etcd.ts';
 import { Nats } from './nats.ts';
 import { Prototype } from './prototype.ts';
 import { Rabbit } from './rabbit.ts';
-import { type Row, ratedBy, runRounds } from './rounds.ts';
+import { type Row, ratedBy, runRounds, settle } from './rounds.ts';
 import { shapesOf } from './shapes.ts';
 import { TLedger } from './tledger.ts';
 import { goalsOf, machineText, middlesOf, rowsTable } from './verdicts.ts';
@@ -45,6 +46,10 @@ class Fake implements Contender {
   async run({ name, ratePerSecond }: Shape): Promise<Measured> {
     this.#turns.push(`${this.name} ${name}${ratePerSecond === undefined ? '' : ` at ${ratePerSecond}`}`);
     return measured(1_000 + this.#turns.length);
+  }
+
+  async empty(): Promise<void> {
+    this.#turns.push(`${this.name} empties`);
   }
 
   async stop(): Promise<void> {}
@@ -97,9 +102,10 @@ describe('bench: comparison', () => {
     expect(rowsOf(new TLedger('sync'))).to.have.length(shapes.length);
     expect(rowsOf(new Nats())).to.deep.equal(singles);
     expect(rowsOf(new Rabbit())).to.deep.equal(singles);
-    expect(rowsOf(new Etcd())).to.deep.equal([...singles, 'unary-128']);
+    expect(rowsOf(new Etcd())).to.deep.equal([...singles, 'unary-1', 'unary-128']);
+    expect(rowsOf(new BareServer())).to.deep.equal(['unary-1', 'unary-128']);
     const frames = ['frames-64', 'frames-256', 'frames-100b', 'frames-16k'];
-    expect(rowsOf(new Prototype('.'))).to.deep.equal([...singles, ...frames, 'unary-128']);
+    expect(rowsOf(new Prototype('.'))).to.deep.equal([...singles, ...frames]);
   });
 
   it('takes turns, and goes by half of what was reached so far', async () => {
@@ -110,32 +116,51 @@ describe('bench: comparison', () => {
     ];
     const shapes = shapesOf({ ...options, only: ['frames-256', 'open-frames', 'consume'] });
     const told: string[] = [];
-    const turnsBefore: number[] = [];
     const { rows, footprints } = await runRounds(contenders, shapes, 2, {
       before: async () => {
-        turnsBefore.push(turns.length);
+        turns.push('settled');
       },
       onMeasured: ({ round, system, shape }) => told.push(`${round} ${system} ${shape}`),
     });
-    const round = (rate: number) => [
-      'TLedger frames-256',
-      'bare prototype frames-256',
-      `TLedger open-frames at ${rate}`,
-      'TLedger consume',
-    ];
-    // TLedger's frames-256 were turn 1 and turn 5: 1,001 and 1,005.
-    expect(turns).to.deep.equal([...round(501), ...round(502)]);
-    expect(turnsBefore).to.deep.equal([0, 1, 2, 3, 4, 5, 6, 7]);
+    const turn = (system: string, shape: string) => ['settled', `${system} ${shape}`, `${system} empties`];
+    // Of three notes a turn, TLedger's frames-256 were the second and the seventeenth: 1,002 and 1,017.
+    expect(turns).to.deep.equal([
+      ...turn('TLedger', 'frames-256'),
+      ...turn('bare prototype', 'frames-256'),
+      ...turn('TLedger', 'open-frames at 501'),
+      ...turn('TLedger', 'consume'),
+      ...turn('bare prototype', 'frames-256'),
+      ...turn('TLedger', 'frames-256'),
+      ...turn('TLedger', 'open-frames at 505'),
+      ...turn('TLedger', 'consume'),
+    ]);
     expect(told).to.have.length(8);
-    expect(told[4]).to.equal('2 TLedger frames-256');
+    expect(told[4]).to.equal('2 bare prototype frames-256');
     const own = rows.filter(({ system }) => system === systems.tledger);
     expect(own.map((one) => [one.shape, ...one.rounds.map((two) => two.messagesPerSecond)])).to.deep.equal([
-      ['frames-256', 1_001, 1_005],
-      ['open-frames', 1_003, 1_007],
-      ['consume', 1_004, 1_008],
+      ['frames-256', 1_002, 1_017],
+      ['open-frames', 1_008, 1_020],
+      ['consume', 1_011, 1_023],
     ]);
     expect(footprints.map(({ system }) => system)).to.deep.equal([systems.tledger]);
     expect(footprints[0]!.memoryMegabytes[0]).to.be.greaterThan(10);
+  });
+
+  it('waits for whoever still works, but not for ever', async () => {
+    const busy = new Fake('busy', [], [], [process.pid]);
+    let isWorking = true;
+    const work = (): void => {
+      const untilMs = performance.now() + 20;
+      while (performance.now() < untilMs);
+      if (isWorking) setImmediate(work);
+    };
+    work();
+    const beganAtMs = performance.now();
+    await settle([busy], 1_000, async () => {});
+    expect(performance.now() - beganAtMs).to.be.within(900, 5_000);
+    setTimeout(() => (isWorking = false), 500);
+    await settle([busy], 30_000, async () => {});
+    expect(isWorking).to.equal(false);
   });
 
   it('does not guess the peak that a row goes by', () => {
@@ -189,6 +214,12 @@ describe('bench: comparison', () => {
     ],
     ['singles-1: p50', [row('singles-1', systems.tledger, 9)], '1 met'],
     ["  of etcd's", [row('singles-1', systems.tledger, 9), row('singles-1', systems.etcd, 1)], '1 met'],
+    ["  of etcd's", [row('unary-1', systems.tledger, 9), row('unary-1', systems.etcd, 1)], '1 met'],
+    [
+      '  of the bare gRPC server',
+      [row('unary-128', systems.tledger, 1), row('unary-128', systems.bareServer, 2)],
+      '0.5',
+    ],
     ['open-frames: p99', [row('open-frames', systems.tledger, 9)], '2 met'],
     ['consume', [row('consume', systems.tledger, 299_999)], '299999 missed'],
     ['end-to-end: p50', [row('end-to-end', systems.tledger, 1)], '1 met'],

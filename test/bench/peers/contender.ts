@@ -14,6 +14,7 @@ export const systems = {
   etcd: 'etcd',
   rabbitmq: 'RabbitMQ quorum queue',
   prototype: 'bare prototype',
+  bareServer: 'bare gRPC server',
 } as const;
 
 /** One way of loading a system. */
@@ -60,12 +61,16 @@ export interface Contender {
   start(directory: string): Promise<void>;
   /** Whether it can be loaded in this way. */
   has(shape: Shape): boolean;
-  /** Loads it in a way that it has, and has it keep no more than it must of what was stored. */
+  /** Loads it in a way that it has. */
   run(shape: Shape): Promise<Measured>;
+  /** Has it throw away what was stored, as far as it can while it runs, so that nobody pays for another's data. */
+  empty(): Promise<void>;
   stop(): Promise<void>;
 }
 
 export const NODES = 3;
+/** How long a system is asked to throw its data away before that counts as refused. */
+export const EMPTY_MS = 30_000;
 const STOP_MS = 5_000;
 const TRY_MS = 200;
 

@@ -4,6 +4,7 @@ import { freePorts } from '../../../src/server/ports.ts';
 import { writeVarint } from '../../../src/wire/append_codec.ts';
 import {
   type Contender,
+  EMPTY_MS,
   isClosedSingles,
   type Measured,
   NODES,
@@ -15,6 +16,7 @@ import {
 import { h2load } from './h2load.ts';
 
 const START_MS = 30_000;
+const ANSWER_MS = 10_000;
 const QUOTA_BYTES = 8 * 1024 ** 3;
 const KEY = 'bench';
 /** Of a length below 2^35. */
@@ -70,11 +72,16 @@ export class Etcd implements Contender {
     const before = await this.#revision();
     const path = '/etcdserverpb.KV/Put';
     const found = await h2load([this.#leader], path, putRequest(shape.sizeBytes), shape, this.#directory);
-    const revision = await this.#revision();
-    const stored = revision - before;
+    const stored = (await this.#revision()) - before;
     if (stored < found.succeeded) throw new Error(`etcd answered ${found.succeeded} puts and made ${stored}`);
-    await ask(this.#leader, 'kv/compaction', { revision, physical: true });
     return found;
+  }
+
+  async empty(): Promise<void> {
+    await tryUntil(EMPTY_MS, async () => {
+      this.#leader = await this.#findLeader();
+      await compact(this.#leader, await this.#revision());
+    });
   }
 
   stop(): Promise<void> {
@@ -95,13 +102,27 @@ export class Etcd implements Contender {
   }
 }
 
+/** Forgets all but the last value of each key. An answer that was lost is no reason to fail when it is asked again. */
+async function compact(client: string, revision: number): Promise<void> {
+  try {
+    await ask(client, 'kv/compaction', { revision, physical: true });
+  } catch (error) {
+    if (!String(error).includes('has been compacted')) throw error;
+  }
+}
+
 async function status(client: string): Promise<Status> {
   return (await ask(client, 'maintenance/status', {})) as Status;
 }
 
-/** A request of etcd's gateway (etcd.io/docs/v3.5/dev-guide/api_grpc_gateway). @throws Error when it is refused. */
+/**
+ * A request of etcd's gateway (etcd.io/docs/v3.5/dev-guide/api_grpc_gateway).
+ * @throws Error when it is refused, or not answered.
+ */
 async function ask(client: string, path: string, request: object): Promise<unknown> {
-  const response = await fetch(`http://${client}/v3/${path}`, { method: 'POST', body: JSON.stringify(request) });
+  const response = await fetch(`http://${client}/v3/${path}`, {
+    ...{ method: 'POST', body: JSON.stringify(request), signal: AbortSignal.timeout(ANSWER_MS) },
+  });
   if (!response.ok) throw new Error(`${client} answered ${path} with ${response.status}: ${await response.text()}`);
   return response.json();
 }

@@ -11,12 +11,13 @@ import { parseArgs } from 'node:util';
 import { areMet, tableOf } from '../goals.ts';
 import { machineNow } from '../machine.ts';
 import { endAfter, writeReport } from '../script.ts';
+import { BareServer } from './bare_server.ts';
 import { type Contender, missingPrograms } from './contender.ts';
 import { Etcd } from './etcd.ts';
 import { Nats } from './nats.ts';
 import { Prototype } from './prototype.ts';
 import { Rabbit } from './rabbit.ts';
-import { type Progress, runRounds, writeBack } from './rounds.ts';
+import { type Progress, runRounds, settle } from './rounds.ts';
 import { shapesOf } from './shapes.ts';
 import { TLedger } from './tledger.ts';
 import { goalsOf, machineText, middlesOf, rowsTable } from './verdicts.ts';
@@ -50,6 +51,7 @@ function chosen(): Contender[] {
   return [
     new TLedger(values.flush),
     ...names.map((name) => known[name]!()),
+    new BareServer(),
     ...(values.prototype === '' ? [] : [new Prototype(values.prototype)]),
   ];
 }
@@ -90,7 +92,10 @@ try {
     await contender.start(own);
     console.error(`${contender.name} is up`);
   }
-  const found = await runRounds(contenders, shapes, Number(values.rounds), { before: writeBack, onMeasured: say });
+  const found = await runRounds(contenders, shapes, Number(values.rounds), {
+    before: () => settle(contenders),
+    onMeasured: say,
+  });
   const [middles, goals] = [middlesOf(found.rows), goalsOf(found)];
   const { footprints, othersCpuPercent } = found;
   const minutes = Number(((performance.now() - beganAtMs) / 60_000).toFixed(1));

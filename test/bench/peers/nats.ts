@@ -5,6 +5,7 @@ import { freePorts } from '../../../src/server/ports.ts';
 import {
   type Contender,
   driveSingles,
+  EMPTY_MS,
   isClosedSingles,
   type Measured,
   measuredOf,
@@ -73,8 +74,11 @@ export class Nats implements Contender {
         answered(isStored ? null : new Error(`NATS refused: ${payload.toString()}`));
       }),
     );
-    await client.ask(`$JS.API.STREAM.PURGE.${STREAM}`, {});
     return measuredOf(figures);
+  }
+
+  async empty(): Promise<void> {
+    await tryUntil(EMPTY_MS, async () => (await this.#atLeader()).ask(`$JS.API.STREAM.PURGE.${STREAM}`, {}));
   }
 
   async stop(): Promise<void> {
@@ -96,14 +100,18 @@ export class Nats implements Contender {
   /** A connection to the node that leads the stream now, which may be another one than before. */
   async #atLeader(): Promise<NatsClient> {
     this.#processes.assertRunning();
-    this.#client ??= await NatsClient.open(this.#ports[0]!);
-    const { cluster } = await this.#client.ask<StreamInfo>(`$JS.API.STREAM.INFO.${STREAM}`, {});
-    const port = this.#ports[Number(cluster?.leader?.slice(1))];
-    if (port === undefined) throw new Error('the stream has no leader');
-    if (this.#client.port !== port) {
-      this.#client.close();
-      this.#client = await NatsClient.open(port);
+    const client = this.#client ?? (await NatsClient.open(this.#ports[0]!));
+    this.#client = undefined;
+    try {
+      const { cluster } = await client.ask<StreamInfo>(`$JS.API.STREAM.INFO.${STREAM}`, {});
+      const port = this.#ports[Number(cluster?.leader?.slice(1))];
+      if (port === undefined) throw new Error('the stream has no leader');
+      if (client.port === port) this.#client = client;
+      else this.#client = await NatsClient.open(port);
+      return this.#client;
+    } finally {
+      // One that gave no answer, or is not with the leader, is of no more use.
+      if (this.#client !== client) client.close();
     }
-    return this.#client;
   }
 }

@@ -1,35 +1,42 @@
 // The bare prototype that marks the ceiling of a machine (three nodes without consensus, formats and checks); it is not part
 // of this repository and starts its nodes itself, for every run anew.
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Contender, type Measured, type Shape, systems } from './contender.ts';
 
 const modules = fileURLToPath(new URL('../../../node_modules', import.meta.url));
-/** What it calls the kinds that it has: its client gathers (`co`), sends frames, or calls. */
-const modes: Readonly<Partial<Record<Shape['kind'], string>>> = { singles: 'co', frames: 'stream', unary: 'unary' };
+/**
+ * What it calls the kinds that it has: its client gathers (`co`) or sends frames. Its single calls are not made by h2load, as
+ * everybody's are.
+ */
+const modes: Readonly<Partial<Record<Shape['kind'], string>>> = { singles: 'co', frames: 'stream' };
 const WINDOW_BYTES = 8 * 1024 * 1024;
-/** Where it keeps its logs. */
-const DATA = join(tmpdir(), 'tledger-prototype');
+/** Where it keeps its logs: in the directory for temporary files. */
+const DATA = 'tledger-prototype';
 
 export class Prototype implements Contender {
   readonly name = systems.prototype;
   readonly flush = 'fdatasync before the answer';
   readonly pids: readonly number[] = [];
-  readonly #directory: string;
+  readonly #program: string;
+  #directory = '';
+  #running: ChildProcess | undefined;
 
-  /** @param directory where its e2e.js lies. */
-  constructor(directory: string) {
-    this.#directory = directory;
+  /** @param program the directory where its e2e.js lies. */
+  constructor(program: string) {
+    this.#program = program;
   }
 
   programsFor(): Readonly<Record<string, string>> {
     return {};
   }
 
-  async start(): Promise<void> {}
+  async start(directory: string): Promise<void> {
+    this.#directory = directory;
+  }
 
   has(shape: Shape): boolean {
     return modes[shape.kind] !== undefined && shape.halfOf === undefined;
@@ -42,22 +49,34 @@ export class Prototype implements Contender {
       ...{ secs: durationMs / 1_000, warm: warmUpMs },
     };
     const child = spawn(process.execPath, ['-r', './patch_window.js', 'e2e.js', JSON.stringify(config)], {
-      cwd: this.#directory,
-      env: { ...process.env, SRVWIN: String(WINDOW_BYTES), NODE_PATH: modules },
+      cwd: this.#program,
+      env: { ...process.env, SRVWIN: String(WINDOW_BYTES), NODE_PATH: modules, TMPDIR: this.#directory },
       stdio: ['ignore', 'pipe', 'inherit'],
+      // It leads a process group, with the nodes that it starts.
+      detached: true,
     });
+    this.#running = child;
     let out = '';
     child.stdout.on('data', (chunk: Buffer) => {
       out += chunk.toString();
     });
-    await new Promise((resolve) => child.once('close', resolve));
-    // It would remove them when it starts again, and write into the very page cache that this frees.
-    rmSync(DATA, { recursive: true, force: true });
+    await once(child, 'close');
+    this.#running = undefined;
     const line = out.split('\n').find((one) => one.startsWith('{'));
     if (line === undefined) throw new Error(`the prototype said ${out}`);
     const { mps, p50, p99 } = JSON.parse(line) as { mps: number; p50: number; p99: number };
     return { messagesPerSecond: mps, p50Ms: p50, p99Ms: p99, failures: 0 };
   }
 
-  async stop(): Promise<void> {}
+  /** It would do so when it starts again, and write into the very page cache that this frees. */
+  async empty(): Promise<void> {
+    rmSync(join(this.#directory, DATA), { recursive: true, force: true });
+  }
+
+  async stop(): Promise<void> {
+    const child = this.#running;
+    if (child?.pid === undefined) return;
+    process.kill(-child.pid, 'SIGKILL');
+    await once(child, 'close');
+  }
 }

@@ -98,8 +98,11 @@ export class Rabbit implements Contender {
     });
     const { messageCount } = await channel.checkQueue(QUEUE);
     if (messageCount < figures.messages) throw new Error('RabbitMQ confirmed more than it stored');
-    await channel.purgeQueue(QUEUE);
     return measuredOf(figures);
+  }
+
+  async empty(): Promise<void> {
+    await this.#channel!.purgeQueue(QUEUE);
   }
 
   async stop(): Promise<void> {

@@ -1,11 +1,17 @@
-// Rounds of a comparison: every shape at every system in turn, A B C A B C, so that what else the machine does hits all
-// alike; and what the systems that are not measured, and everybody else, take of the machine meanwhile.
+// Rounds of a comparison: every shape at every system in turn, A B C B C A C A B, so that what else the machine does, and
+// whoever came before, hits all alike; and what the systems that are not measured, and everybody else, take of the machine meanwhile.
 import { execFile } from 'node:child_process';
 import { cpus } from 'node:os';
 import { promisify } from 'node:util';
 import { median } from '../../../src/server/demo/gap_meter.ts';
+import { pause } from '../../chaos/pause.ts';
 import { cpuMsOf, machineCpuMs, memoryOf, ownCpuMs } from '../processes.ts';
 import { type Contender, type Measured, type Shape, systems } from './contender.ts';
+
+/** Of one core, what all systems together take while nobody asks them for anything: a third of this was measured. */
+const IDLE_PERCENT_MAX = 15;
+const SETTLE_MS = 400;
+const SETTLE_MS_MAX = 10_000;
 
 /** All that was measured of one shape at one system, a round each. */
 export interface Row {
@@ -58,15 +64,18 @@ export async function runRounds(
   const rows = new Map<string, Row>();
   const meter = new MachineMeter(contenders);
   const turns = Array.from({ length: rounds }, (_, at) => at + 1).flatMap((round) =>
-    shapes.flatMap((shape) =>
-      contenders.filter((one) => one.has(shape)).map((contender) => ({ round, shape, contender })),
-    ),
+    shapes.flatMap((shape) => {
+      const those = contenders.filter((one) => one.has(shape));
+      const first = (round - 1) % Math.max(1, those.length);
+      return [...those.slice(first), ...those.slice(0, first)].map((contender) => ({ round, shape, contender }));
+    }),
   );
   const beganAtMs = performance.now();
   for (const [at, { round, shape, contender }] of turns.entries()) {
     const { name: system, flush } = contender;
     await before();
     const measured = await meter.during(contender, () => contender.run(ratedBy(shape, [...rows.values()])));
+    await contender.empty();
     const key = `${shape.name} ${system}`;
     if (!rows.has(key)) rows.set(key, { shape: shape.name, system, flush, rounds: [] });
     rows.get(key)!.rounds.push(measured);
@@ -78,9 +87,27 @@ export async function runRounds(
   return { rows: ordered, ...meter.figures() };
 }
 
-/** Has the disk written what the last one left in page cache: the next one's flushes would wait for it. */
-export async function writeBack(): Promise<void> {
-  await promisify(execFile)('sync');
+/**
+ * Waits until nobody works on what was measured before, such as on throwing it away, and has the disk write what was left
+ * in page cache: the next one would pay for either.
+ * @param timeoutMs after which who works on is part of what the next one meets.
+ */
+export async function settle(
+  contenders: readonly Contender[],
+  timeoutMs = SETTLE_MS_MAX,
+  writeBack: () => Promise<unknown> = () => promisify(execFile)('sync'),
+): Promise<void> {
+  const cpuMs = (): number => contenders.reduce((sum, one) => sum + cpuMsOfAll(one), 0);
+  const untilMs = performance.now() + timeoutMs;
+  for (
+    let before = cpuMs(), percent = 100;
+    percent > IDLE_PERCENT_MAX && performance.now() < untilMs;
+    before = cpuMs()
+  ) {
+    await pause(SETTLE_MS);
+    percent = (100 * (cpuMs() - before)) / SETTLE_MS;
+  }
+  await writeBack();
 }
 
 /** The shape at the rate that it goes by, if it goes by what another one reached so far. */

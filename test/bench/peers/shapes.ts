@@ -1,7 +1,8 @@
 // The ways in which systems are loaded: the rows of a comparison.
 import type { Shape } from './contender.ts';
 
-const WARM_UP_MS = 1_500;
+/** As long as Node takes to compile what is hot, so that a client which was just started does not limit its system. */
+const WARM_UP_MS = 4_000;
 const KIB = 1_024;
 const END_TO_END_RATE = 10_000;
 const FRAMES_IN_FLIGHT = 16;
@@ -40,6 +41,7 @@ function allShapes(common: Pick<Shape, 'sizeBytes' | 'warmUpMs' | 'durationMs'>)
     { ...frames, name: 'frames-256', batch: 256 },
     { ...frames, name: 'frames-100b', batch: 1_024, sizeBytes: 100 },
     { ...frames, name: 'frames-16k', batch: 16, sizeBytes: 16 * KIB },
+    { ...single, name: 'unary-1', kind: 'unary', inFlight: 1 },
     { ...single, name: 'unary-128', kind: 'unary', inFlight: 128 },
     { ...single, name: 'unary-spread', kind: 'spread', inFlight: 128 },
     { ...single, name: 'open-singles', kind: 'singles', inFlight: 0, halfOf: 'singles-1024' },

@@ -71,6 +71,9 @@ export class TLedger implements Contender {
     }
   }
 
+  /** It does so by itself; see `LOG`. */
+  async empty(): Promise<void> {}
+
   async stop(): Promise<void> {
     await this.#cluster?.stop();
   }

@@ -115,10 +115,19 @@ const wishes: readonly Wish[] = [
     ...{ what: "  of etcd's", most: 1, unit: 'x' },
     value: (all) => all.times(own('singles-1'), ['singles-1', systems.etcd], 'p50Ms'),
   },
+  { what: 'unary-1: p50', most: 1, unit: 'ms', value: (all) => all.of(own('unary-1'), 'p50Ms') },
+  {
+    ...{ what: "  of etcd's", most: 1, unit: 'x' },
+    value: (all) => all.times(own('unary-1'), ['unary-1', systems.etcd], 'p50Ms'),
+  },
   { what: 'unary-128', unit: 'msg/s', value: (all) => all.of(own('unary-128')) },
   {
     ...{ what: '  of etcd', least: 1.3, unit: 'x' },
     value: (all) => all.times(own('unary-128'), ['unary-128', systems.etcd]),
+  },
+  {
+    ...{ what: '  of the bare gRPC server', unit: 'x' },
+    value: (all) => all.times(own('unary-128'), ['unary-128', systems.bareServer]),
   },
   {
     ...{ what: 'unary-spread of unary-128', least: 1.1, unit: 'x' },
