@@ -100,8 +100,13 @@ export function cutBehind(place: LogPlace, snapshot: LogTip): void {
 /**
  * A complete and undamaged snapshot of this replica that the log can be cut to, below which all damage lies; null when
  * there is none. It stands at the end of a segment, and the first record of the next one continues it.
+ * @param isUnwanted told the key of each row; a snapshot with such a row does not count.
  */
-export function snapshotBehind(place: LogPlace, { ranges }: DamageMap): LogTip | null {
+export function snapshotBehind(
+  place: LogPlace,
+  { ranges }: DamageMap,
+  isUnwanted?: (key: string) => boolean,
+): LogTip | null {
   const last = ranges.at(-1)?.upTo;
   if (last == null) return null;
   const { disk, directory, segmentSizeBytes } = place;
@@ -109,7 +114,7 @@ export function snapshotBehind(place: LogPlace, { ranges }: DamageMap): LogTip |
   try {
     for (const index of snapshots.list()) {
       if (index < last.index) continue;
-      const tip = wholeSnapshot(snapshots, index);
+      const tip = wholeSnapshot(snapshots, index, isUnwanted);
       if (tip === null) continue;
       const start = Segments.startBehind(tip, segmentSizeBytes);
       const path = `${directory}/commitlog/${Segments.nameOf(start)}`;
@@ -147,13 +152,18 @@ export function raiseTerm({ disk, directory }: LogPlace, atLeast: Term): void {
   }
 }
 
-/** The tip of a snapshot all of whose bytes are good; null for any other. */
-export function wholeSnapshot(snapshots: SnapshotStore, index: LogIndex): LogTip | null {
+/** The tip of a snapshot all of whose bytes are good, without a row that is unwanted; null for any other. */
+export function wholeSnapshot(
+  snapshots: SnapshotStore,
+  index: LogIndex,
+  isUnwanted = (_key: string): boolean => false,
+): LogTip | null {
   try {
     const snapshot = snapshots.open(index);
     try {
-      for (const _ of snapshot.rows());
-      return snapshot.meta.tip;
+      let isWanted = true;
+      for (const [key] of snapshot.rows()) isWanted &&= !isUnwanted(key);
+      return isWanted ? snapshot.meta.tip : null;
     } finally {
       snapshot.close();
     }

@@ -5,6 +5,7 @@ import { CommitLog } from '../../src/storage/commit_log.ts';
 import type { Damage } from '../../src/storage/damage.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { SnapshotStore } from '../../src/storage/snapshot_store.ts';
+import type { StateEntry } from '../../src/storage/state_store.ts';
 import { append, codeOf, contentOf, DIRECTORY, openLog, recordsOf, SEGMENT_BYTES } from '../storage/log_fixture.ts';
 import { peerOn, peersOf, refused, repaired, setTerm, termOf } from './repair_fixture.ts';
 
@@ -23,12 +24,12 @@ function sound(batches = 20): MemoryDisk {
 }
 
 /** A snapshot at a boundary of the log, as retention takes it. */
-async function snapshotAt(disk: MemoryDisk, number: number): Promise<number> {
+async function snapshotAt(disk: MemoryDisk, number: number, ...rows: StateEntry[]): Promise<number> {
   const log = openLog(disk);
   const tip = log.tipAt(log.sealedBoundaries[number]!);
   log.close();
   const snapshots = SnapshotStore.open({ disk, directory: DIRECTORY });
-  await snapshots.write({ tip, membership: Buffer.alloc(0) }, [['applied', `${tip.index}`]]);
+  await snapshots.write({ tip, membership: Buffer.alloc(0) }, [['applied', `${tip.index}`], ...rows]);
   snapshots.close();
   return tip.index;
 }
@@ -289,6 +290,24 @@ describe('replica: repairing a damaged log', () => {
       expect(recordsOf(log)).to.deep.equal(recordsOf(openLog(others)));
       const snapshots = SnapshotStore.open({ disk, directory: DIRECTORY });
       expect(snapshots.list()).to.deep.equal([boundary]);
+    });
+
+    it('cuts its log at no snapshot of its own above a message that was held back, unless nobody can help', async () => {
+      const disk = sound();
+      const others = disk.clone();
+      const boundary = await snapshotAt(others, 0);
+      const held = await snapshotAt(disk, 1, ['p!0000000000000001', '[]']);
+      cutAt(others, boundary);
+      flip(disk, 0, 700);
+      const baseAfter = async (damaged: MemoryDisk, committed?: number): Promise<number> => {
+        await repaired(damaged, peersOf({ n1: peerOn(others.clone(), committed) }));
+        return openLog(damaged).base.index;
+      };
+      expect(await baseAfter(disk.clone())).to.equal(boundary);
+      expect(await baseAfter(disk.clone(), boundary)).to.equal(held);
+      const later = disk.clone();
+      const free = await snapshotAt(later, 2);
+      expect(await baseAfter(later)).to.equal(free);
     });
 
     it('begins anew behind no snapshot above a record that is held back', async () => {

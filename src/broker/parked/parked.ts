@@ -33,6 +33,9 @@ const INDEX_DIGITS = 16;
 const nameOf = (topic: string, id: string): string => `${topic}\n${id}`;
 const keyOf = (index: LogIndex): string => PREFIX + String(index).padStart(INDEX_DIGITS, '0');
 
+/** Whether a row of a snapshot tells of a message that was held back then: its record lies below the snapshot. */
+export const isParkedRow = (key: string): boolean => key.startsWith(PREFIX);
+
 /** All of them, by index. Who drives them (the leader) is told of each that comes, changes or goes. */
 export class ParkedTable implements StateTable {
   readonly prefix = PREFIX;

@@ -21,9 +21,9 @@ export const systems = {
 export interface Shape {
   readonly name: string;
   /**
-   * singles: one message a request, by the system's own client; frames: many; unary: single gRPC calls of h2load to the
-   * leader; spread: the same, one h2load for each node at once; consume: reading what was just stored; end-to-end: from
-   * a sender to a consumer, whose latency counts.
+   * singles: one message a request, which the system's client may gather; frames: many; unary: single gRPC calls of h2load
+   * to the leader; spread: the same, one h2load for each node at once; consume: reading what was just stored; end-to-end:
+   * from a sender to a consumer, whose latency counts.
    */
   readonly kind: 'singles' | 'frames' | 'unary' | 'spread' | 'consume' | 'end-to-end';
   /** Requests under way, where no rate is given. */
