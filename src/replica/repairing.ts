@@ -3,10 +3,9 @@
 // that can help it says so and asks again, later and later.
 //
 //   damage in the log     the same records from a peer           in their place (repair.ts: overwrite)
-//     peers have cut it   a snapshot of its own behind the damage  the log is cut there, if nothing below was held back
+//     peers have cut it   a snapshot of its own behind the damage, with no message held back below: the log is cut there
 //     peers hold others   what they know to be committed, if that covers all that was vouched for (repair_mark.ts)
 //     neither             a peer's snapshot, and what it knows to be committed behind, under the same condition
-//     nobody can help     a snapshot of its own as above, though messages were held back below it
 //   a damaged snapshot    the same one from a peer, or as before a newer one with what is committed behind
 import type { Clock, Timer } from '../base/clock.ts';
 import { messageOf, TLedgerError } from '../base/errors.ts';
@@ -127,7 +126,7 @@ export class Repairing {
   }
 
   async #repairLog(map: DamageMap): Promise<Attempt> {
-    const { place } = this.#options;
+    const { place, onEvent } = this.#options;
     saveRepairMark(place.disk, place.directory, map.vouched);
     const lacks = new Lacks();
     let isMissing = map.base === null || map.ranges.length === 0;
@@ -136,26 +135,17 @@ export class Repairing {
       isMissing ||= !isDone;
     }
     if (!isMissing) return 'progress';
-    const mayCut = lacks.haveCut || this.#sources().length === 0;
-    if (mayCut && this.#cut(map, isParkedRow)) return 'progress';
+    // The record of a message that is held back below a snapshot would go with the cut, though it is needed still.
+    const own = lacks.haveCut || this.#sources().length === 0 ? snapshotBehind(place, map, isParkedRow) : null;
+    if (own !== null) {
+      cutBehind(place, own);
+      onEvent(`cut the log at the snapshot of ${own.index}: nobody has the damaged records before it any more`);
+      return 'progress';
+    }
     for (const source of this.#sources()) {
       if (await lacks.tried(source.peer, () => this.#takeCommitted(map, source))) return 'progress';
     }
-    if (mayCut && this.#cut(map)) return 'progress';
     return { lack: lacks.text, isLogWhole: false };
-  }
-
-  /**
-   * Cuts the log at a snapshot of its own behind the damage. Records of messages that were held back by then are lost with
-   * it, though they may be needed still. @returns whether there is such a snapshot.
-   */
-  #cut(map: DamageMap, isUnwanted?: (key: string) => boolean): boolean {
-    const { place, onEvent } = this.#options;
-    const own = snapshotBehind(place, map, isUnwanted);
-    if (own === null) return false;
-    cutBehind(place, own);
-    onEvent(`cut the log at the snapshot of ${own.index}: nobody has the damaged records before it any more`);
-    return true;
   }
 
   /** @returns whether the very records are in their place again. */

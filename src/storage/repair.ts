@@ -105,7 +105,7 @@ export function cutBehind(place: LogPlace, snapshot: LogTip): void {
 export function snapshotBehind(
   place: LogPlace,
   { ranges }: DamageMap,
-  isUnwanted?: (key: string) => boolean,
+  isUnwanted: (key: string) => boolean,
 ): LogTip | null {
   const last = ranges.at(-1)?.upTo;
   if (last == null) return null;

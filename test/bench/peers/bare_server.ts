@@ -1,9 +1,8 @@
-// The bare gRPC server that marks the ceiling of single calls on a machine: one process with grpc-js, which answers every
-// call at once with nothing, without a log and without replicas.
-import { once } from 'node:events';
+// The bare gRPC server that marks the ceiling of single calls on a machine: one process with what TLedger's servers are made
+// of, which answers every call at once with nothing, without a log and without replicas.
 import { createRequire } from 'node:module';
-import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { Client, credentials } from '@grpc/grpc-js';
 import { freePorts } from '../../../src/server/ports.ts';
 import { type Contender, type Measured, Processes, type Shape, systems, tryUntil } from './contender.ts';
 import { h2load } from './h2load.ts';
@@ -12,6 +11,7 @@ const program = fileURLToPath(new URL('bare_server_main.ts', import.meta.url));
 const loader = createRequire(import.meta.url).resolve('tsx');
 const PATH = '/bench.Bare/Append';
 const START_MS = 10_000;
+const CALL_MS = 1_000;
 
 export class BareServer implements Contender {
   readonly name = systems.bareServer;
@@ -33,7 +33,7 @@ export class BareServer implements Contender {
     this.#directory = directory;
     this.#address = `127.0.0.1:${port}`;
     this.#processes.start('node', ['--import', loader, program, this.#address, PATH], directory, 'server');
-    await tryUntil(START_MS, () => this.#reach(port!));
+    await tryUntil(START_MS, () => this.#call());
   }
 
   has({ kind }: Shape): boolean {
@@ -51,10 +51,21 @@ export class BareServer implements Contender {
     await this.#processes.stop();
   }
 
-  async #reach(port: number): Promise<void> {
+  /** h2load does not see whether a call is answered as gRPC answers. @throws Error when it is not. */
+  async #call(): Promise<void> {
     this.#processes.assertRunning();
-    const socket = connect({ port, host: '127.0.0.1' });
-    await once(socket, 'connect');
-    socket.destroy();
+    const client = new Client(this.#address, credentials.createInsecure());
+    const asItIs = (bytes: Buffer): Buffer => bytes;
+    const deadline = Date.now() + CALL_MS;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        client.makeUnaryRequest(PATH, asItIs, asItIs, Buffer.from('x'), { deadline }, (error) => {
+          if (error === null) resolve();
+          else reject(error);
+        });
+      });
+    } finally {
+      client.close();
+    }
   }
 }

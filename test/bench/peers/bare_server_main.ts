@@ -1,6 +1,7 @@
-// The process of bare_server.ts: `bare_server_main.ts ADDRESS PATH`. Nothing but grpc-js as it comes, with the wide
-// windows that TLedger's servers have, too.
+// The process of bare_server.ts: `bare_server_main.ts ADDRESS PATH`. Nothing but grpc-js, and what TLedger's servers do to it:
+// wide windows, and unary calls without the stream around them.
 import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { leanUnary, type UnaryHandler } from '../../../src/wire/lean_unary.ts';
 import { bindWithWideWindows } from '../../../src/wire/server_windows.ts';
 
 const [address, path] = process.argv.slice(2) as [string, string];
@@ -10,9 +11,7 @@ const append = {
   ...{ path, requestStream: false, responseStream: false },
   ...{ requestSerialize: asItIs, requestDeserialize: asItIs, responseSerialize: asItIs, responseDeserialize: asItIs },
 } as const;
-const server = new Server();
-server.addService(
-  { append },
-  { append: (_call: unknown, answer: (error: null, bytes: Buffer) => void) => answer(null, nothing) },
-);
+const answerAtOnce: UnaryHandler = (_call, answer) => answer(null, nothing);
+const server = new Server({ interceptors: [leanUnary(new Map([[path, answerAtOnce]]))] });
+server.addService({ append }, { append: () => {} });
 await bindWithWideWindows(server, address, ServerCredentials.createInsecure(), console.warn);

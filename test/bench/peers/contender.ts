@@ -48,7 +48,7 @@ export interface Measured {
   readonly failures: number;
 }
 
-/** A system with three nodes. */
+/** A system with three nodes, or a mark of what the machine can do. */
 export interface Contender {
   readonly name: string;
   /** When an acknowledged message is on the disk. */

@@ -17,7 +17,8 @@ import { Etcd } from './etcd.ts';
 import { Nats } from './nats.ts';
 import { Prototype } from './prototype.ts';
 import { Rabbit } from './rabbit.ts';
-import { type Progress, runRounds, settle } from './rounds.ts';
+import { cpuMsOfAll, type Progress, runRounds } from './rounds.ts';
+import { settle } from './settle.ts';
 import { shapesOf } from './shapes.ts';
 import { TLedger } from './tledger.ts';
 import { goalsOf, machineText, middlesOf, rowsTable } from './verdicts.ts';
@@ -36,6 +37,8 @@ const { values } = parseArgs({
   },
 });
 
+const bareServer = new BareServer();
+
 const known: Readonly<Record<string, () => Contender>> = {
   nats: () => new Nats(),
   etcd: () => new Etcd(),
@@ -51,7 +54,7 @@ function chosen(): Contender[] {
   return [
     new TLedger(values.flush),
     ...names.map((name) => known[name]!()),
-    new BareServer(),
+    ...(shapes.some((shape) => bareServer.has(shape)) ? [bareServer] : []),
     ...(values.prototype === '' ? [] : [new Prototype(values.prototype)]),
   ];
 }
@@ -78,7 +81,7 @@ const machine = machineNow();
 const directory = mkdtempSync(join(tmpdir(), 'tledger-peers-'));
 
 async function cleanUp(): Promise<void> {
-  for (const contender of contenders) await contender.stop();
+  await Promise.allSettled(contenders.map((contender) => contender.stop()));
   rmSync(directory, { recursive: true, force: true });
 }
 
@@ -93,13 +96,12 @@ try {
     console.error(`${contender.name} is up`);
   }
   const found = await runRounds(contenders, shapes, Number(values.rounds), {
-    before: () => settle(contenders),
+    before: () => settle({ cpuMs: () => contenders.reduce((sum, one) => sum + cpuMsOfAll(one), 0) }),
     onMeasured: say,
   });
   const [middles, goals] = [middlesOf(found.rows), goalsOf(found)];
-  const { footprints, othersCpuPercent } = found;
   const minutes = Number(((performance.now() - beganAtMs) / 60_000).toFixed(1));
-  const report = { machine, options: values, minutes, goals, footprints, othersCpuPercent, middles, rows: found.rows };
+  const report = { machine, options: values, minutes, goals, middles, ...found };
   writeReport(values.report, report);
   if (values.json) {
     console.log(JSON.stringify(report, null, 2));

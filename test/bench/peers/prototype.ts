@@ -21,13 +21,13 @@ export class Prototype implements Contender {
   readonly name = systems.prototype;
   readonly flush = 'fdatasync before the answer';
   readonly pids: readonly number[] = [];
-  readonly #program: string;
+  readonly #programDirectory: string;
   #directory = '';
   #running: ChildProcess | undefined;
 
-  /** @param program the directory where its e2e.js lies. */
-  constructor(program: string) {
-    this.#program = program;
+  /** @param programDirectory where its e2e.js lies. */
+  constructor(programDirectory: string) {
+    this.#programDirectory = programDirectory;
   }
 
   programsFor(): Readonly<Record<string, string>> {
@@ -49,7 +49,7 @@ export class Prototype implements Contender {
       ...{ secs: durationMs / 1_000, warm: warmUpMs },
     };
     const child = spawn(process.execPath, ['-r', './patch_window.js', 'e2e.js', JSON.stringify(config)], {
-      cwd: this.#program,
+      cwd: this.#programDirectory,
       env: { ...process.env, SRVWIN: String(WINDOW_BYTES), NODE_PATH: modules, TMPDIR: this.#directory },
       stdio: ['ignore', 'pipe', 'inherit'],
       // It leads a process group, with the nodes that it starts.
@@ -60,8 +60,10 @@ export class Prototype implements Contender {
     child.stdout.on('data', (chunk: Buffer) => {
       out += chunk.toString();
     });
-    await once(child, 'close');
-    this.#running = undefined;
+    const [exitCode] = (await once(child, 'exit')) as [number | null];
+    this.#kill();
+    if (!child.stdout.readableEnded) await once(child.stdout, 'end');
+    if (exitCode !== 0) throw new Error(`the prototype ended with ${exitCode}`);
     const line = out.split('\n').find((one) => one.startsWith('{'));
     if (line === undefined) throw new Error(`the prototype said ${out}`);
     const { mps, p50, p99 } = JSON.parse(line) as { mps: number; p50: number; p99: number };
@@ -74,9 +76,17 @@ export class Prototype implements Contender {
   }
 
   async stop(): Promise<void> {
-    const child = this.#running;
-    if (child?.pid === undefined) return;
-    process.kill(-child.pid, 'SIGKILL');
-    await once(child, 'close');
+    this.#kill();
+  }
+
+  /** Ends what is left of the last run: its group has gone when its nodes have ended, too. */
+  #kill(): void {
+    const pid = this.#running?.pid;
+    this.#running = undefined;
+    try {
+      if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
   }
 }

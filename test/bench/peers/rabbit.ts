@@ -75,6 +75,9 @@ export class Rabbit implements Contender {
     await tryUntil(START_MS, () => control('await_online_nodes', String(NODES)));
     this.#connection = await connect(`amqp://guest:guest@127.0.0.1:${ports.clients[0]}`, { noDelay: true });
     this.#channel = await this.#connection.createConfirmChannel();
+    // Whatever is asked of them next fails, and says why.
+    for (const one of [this.#connection, this.#channel])
+      one.on('error', (error: Error) => console.error(error.message));
     await this.#channel.assertQueue(QUEUE, {
       durable: true,
       arguments: { 'x-queue-type': 'quorum', 'x-quorum-initial-group-size': NODES },

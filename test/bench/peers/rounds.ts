@@ -1,17 +1,9 @@
-// Rounds of a comparison: every shape at every system in turn, A B C B C A C A B, so that what else the machine does, and
-// whoever came before, hits all alike; and what the systems that are not measured, and everybody else, take of the machine meanwhile.
-import { execFile } from 'node:child_process';
+// Rounds of a comparison: every shape at every system in turn, A B C B C A C A B, so that what else the machine does hits all
+// alike; and what the systems that are not measured, and everybody else, take of the machine meanwhile.
 import { cpus } from 'node:os';
-import { promisify } from 'node:util';
 import { median } from '../../../src/server/demo/gap_meter.ts';
-import { pause } from '../../chaos/pause.ts';
 import { cpuMsOf, machineCpuMs, memoryOf, ownCpuMs } from '../processes.ts';
 import { type Contender, type Measured, type Shape, systems } from './contender.ts';
-
-/** Of one core, what all systems together take while nobody asks them for anything: a third of this was measured. */
-const IDLE_PERCENT_MAX = 15;
-const SETTLE_MS = 400;
-const SETTLE_MS_MAX = 10_000;
 
 /** All that was measured of one shape at one system, a round each. */
 export interface Row {
@@ -37,6 +29,8 @@ export interface Found {
   readonly footprints: readonly Footprint[];
   /** Of all cores, in percent: what processes took that have nothing to do with the comparison. */
   readonly othersCpuPercent: number;
+  /** Measurements that began while a system still worked on what came before. */
+  readonly unsettled: number;
 }
 
 /** Told of each measurement. */
@@ -50,7 +44,8 @@ export interface Progress {
 
 /** What comes around each measurement. */
 export interface Around {
-  readonly before: () => Promise<void>;
+  /** @returns whether nobody works on anything else. */
+  readonly before: () => Promise<boolean>;
   readonly onMeasured: (progress: Progress) => void;
 }
 
@@ -71,9 +66,10 @@ export async function runRounds(
     }),
   );
   const beganAtMs = performance.now();
+  let unsettled = 0;
   for (const [at, { round, shape, contender }] of turns.entries()) {
     const { name: system, flush } = contender;
-    await before();
+    if (!(await before())) unsettled++;
     const measured = await meter.during(contender, () => contender.run(ratedBy(shape, [...rows.values()])));
     await contender.empty();
     const key = `${shape.name} ${system}`;
@@ -84,30 +80,7 @@ export async function runRounds(
     onMeasured({ round, shape: shape.name, system, measured, remainingSeconds });
   }
   const ordered = shapes.flatMap(({ name }) => [...rows.values()].filter(({ shape }) => shape === name));
-  return { rows: ordered, ...meter.figures() };
-}
-
-/**
- * Waits until nobody works on what was measured before, such as on throwing it away, and has the disk write what was left
- * in page cache: the next one would pay for either.
- * @param timeoutMs after which who works on is part of what the next one meets.
- */
-export async function settle(
-  contenders: readonly Contender[],
-  timeoutMs = SETTLE_MS_MAX,
-  writeBack: () => Promise<unknown> = () => promisify(execFile)('sync'),
-): Promise<void> {
-  const cpuMs = (): number => contenders.reduce((sum, one) => sum + cpuMsOfAll(one), 0);
-  const untilMs = performance.now() + timeoutMs;
-  for (
-    let before = cpuMs(), percent = 100;
-    percent > IDLE_PERCENT_MAX && performance.now() < untilMs;
-    before = cpuMs()
-  ) {
-    await pause(SETTLE_MS);
-    percent = (100 * (cpuMs() - before)) / SETTLE_MS;
-  }
-  await writeBack();
+  return { rows: ordered, unsettled, ...meter.figures() };
 }
 
 /** The shape at the rate that it goes by, if it goes by what another one reached so far. */
@@ -146,7 +119,7 @@ class MachineMeter {
     return result;
   }
 
-  figures(): Omit<Found, 'rows'> {
+  figures(): Pick<Found, 'footprints' | 'othersCpuPercent'> {
     const passedMs = performance.now() - this.#beganAtMs;
     const footprints = this.#contenders
       .filter(({ pids }) => pids.length > 0)
@@ -169,7 +142,8 @@ class MachineMeter {
   }
 }
 
-function cpuMsOfAll({ pids }: Contender): number {
+/** Of its processes together. */
+export function cpuMsOfAll({ pids }: Contender): number {
   return pids.reduce((sum, pid) => sum + cpuMsOf(pid), 0);
 }
 

@@ -176,13 +176,14 @@ export function rowsTable(middles: readonly Middle[]): string {
 }
 
 /** What systems took of the machine while they were not measured, and everybody else. */
-export function machineText({ footprints, othersCpuPercent }: Pick<Found, 'footprints' | 'othersCpuPercent'>): string {
+export function machineText({ footprints, othersCpuPercent, unsettled }: Omit<Found, 'rows'>): string {
   const idle = (one: Footprint): string => `${one.system} ${one.idleCpuPercent} % (most ${one.idleCpuPercentMost} %)`;
   const memory = (one: Footprint): string => `${one.system} ${one.memoryMegabytes.join(' ')}`;
   return [
     `of one core while others were measured: ${footprints.map(idle).join(', ')}`,
     `most memory of each process, MB: ${footprints.map(memory).join(', ')}`,
     `of the machine, processes of others took ${othersCpuPercent} %`,
+    `measurements that began while a system still worked on what came before: ${unsettled}`,
   ].join('\n');
 }
 
