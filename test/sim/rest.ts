@@ -50,7 +50,9 @@ export async function comeToRest(world: World, crowd: Crowd): Promise<void> {
   world.checker.checkRest(world.members);
   crowd.check();
   await world.runUntil(world.nowMs + 3 * group.checkpointIntervalMs);
-  await until('all saved', REST_MS_MAX, () => isSaved(world));
+  // Where clocks drift too far for its heartbeats, the group goes on to elect leaders, with a record each.
+  const { last } = world.checker.truth;
+  await until('all saved', REST_MS_MAX, () => isSaved(world, last));
   world.checker.checkFiles(world.members);
   world.checker.checkTables(world.members);
   await staysAtRest(world);
@@ -90,11 +92,10 @@ function isAtRest(world: World): boolean {
   });
 }
 
-function isSaved(world: World): boolean {
-  const end = world.checker.truth.last;
+function isSaved(world: World, upTo: number): boolean {
   return world.members.every(({ medium }) => {
     const applied = medium.durable.get('applied') ?? '{}';
-    return (JSON.parse(applied) as { index?: number }).index === end;
+    return ((JSON.parse(applied) as { index?: number }).index ?? 0) >= upTo;
   });
 }
 
