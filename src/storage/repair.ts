@@ -161,9 +161,8 @@ export function wholeSnapshot(
   try {
     const snapshot = snapshots.open(index);
     try {
-      let isWanted = true;
-      for (const [key] of snapshot.rows()) isWanted &&= !isUnwanted(key);
-      return isWanted ? snapshot.meta.tip : null;
+      for (const [key] of snapshot.rows()) if (isUnwanted(key)) return null;
+      return snapshot.meta.tip;
     } finally {
       snapshot.close();
     }

@@ -233,6 +233,8 @@ interface Cost {
   readonly rate: number;
   /** Processor time of the leader. */
   readonly cpuMsPerMegabyte: number;
+  /** What the log has grown by, with the warm-up. */
+  readonly gigabytes: number;
 }
 
 /** MB/s of appends to a group that had nothing to do, and what one MB costs. */
@@ -244,7 +246,9 @@ async function costOf(group: Group): Promise<Cost> {
     const pid = group.pidOf((await group.waitForLeader()).nodeId);
     const begun = { bytes: load.bytes, cpuMs: cpuMsOf(pid) };
     const rate = await rateOf(load);
-    return { rate, cpuMsPerMegabyte: (cpuMsOf(pid) - begun.cpuMs) / ((load.bytes - begun.bytes) / 1e6) };
+    const cpuMsPerMegabyte = (cpuMsOf(pid) - begun.cpuMs) / ((load.bytes - begun.bytes) / 1e6);
+    await load.stop();
+    return { rate, cpuMsPerMegabyte, gigabytes: load.bytes / GB };
   } finally {
     await load.stop();
     await own.close();
@@ -272,18 +276,15 @@ async function besideYoung(filledBytes: number): Promise<void> {
     console.error(`round ${round} of ${values.rounds}: ${rates}`);
   }
   await group.stop();
-  const middle = (name: keyof typeof costs, of: keyof Cost): number =>
-    Number(
-      percentile(
-        costs[name].map((cost) => cost[of]),
-        0.5,
-      ).toFixed(1),
-    );
-  const added = (name: keyof typeof costs): number =>
-    costs[name].reduce((sum, { rate }) => sum + (rate / 1e3) * ((windowMs + WARM_UP_MS) / 1e3), 0);
+  const middle = (name: keyof typeof costs, of: keyof Cost): number => {
+    const values = costs[name].map((cost) => cost[of]);
+    return Number(percentile(values, 0.5).toFixed(1));
+  };
   const [before, after] = [middle('young', 'rate'), middle('full', 'rate')];
-  const size = (from: number, name: keyof typeof costs): string =>
-    `${from.toFixed(1)} to ${(from + added(name)).toFixed(1)} GB`;
+  const size = (from: number, name: keyof typeof costs): string => {
+    const to = costs[name].reduce((sum, { gigabytes }) => sum + gigabytes, from);
+    return `${from.toFixed(1)} to ${to.toFixed(1)} GB`;
+  };
   goals.push(
     {
       what: 'throughput of the full log is below that of a young one by',

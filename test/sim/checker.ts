@@ -2,6 +2,7 @@
 // committed log, record by record, as the first node that knew of a commit had it. Everything else is held against it.
 import { assert } from '../../src/base/assert.ts';
 import { TLedgerError } from '../../src/base/errors.ts';
+import { APPLIED_KEY } from '../../src/broker/state_tables.ts';
 import { membershipsIn } from '../../src/format/membership.ts';
 import { bodyCrcAt, chainCrcAt, sizeAt } from '../../src/format/record.ts';
 import type { LogIndex, Membership, MembershipEntry, NodeId, RaftMessage, Role } from '../../src/raft/types.ts';
@@ -268,9 +269,11 @@ export class Checker {
     }
   }
 
-  /** Once all is saved, too: the files of the queues are what the log says. */
+  /** Once all is saved, too: the files of the queues are what the log says, up to where the state of each node is saved. */
   checkFiles(nodes: readonly SimNode[]): void {
     for (const node of nodes) {
+      const { id, storedIndex } = node;
+      hold(storedIndex <= this.truth.last, () => `${id} has stored ${storedIndex} as applied, never committed`);
       for (const [topic, queues] of this.truth.topics) {
         for (let queueId = 0; queueId < queues; queueId++) this.#checkUnits(node, topic, queueId);
       }
@@ -288,7 +291,7 @@ export class Checker {
           else entries.set(key, value);
         }
       }
-      const applied = entries.get('applied') ?? '';
+      const applied = entries.get(APPLIED_KEY) ?? '';
       const text = JSON.stringify([...entries].flatMap(([key, value]) => replicatedPart(key, value)).sort());
       const known = tables.get(applied);
       if (known === undefined) tables.set(applied, { id, text });
@@ -314,14 +317,15 @@ export class Checker {
 
   /** The units of a queue whose state is saved are in its file. */
   #checkUnits(node: SimNode, topic: string, queueId: number): void {
-    const queue = this.truth.queue(topic, queueId);
     const first = this.truth.lengthAt(topic, queueId, node.process?.log.base.index ?? 0);
-    if (queue.length === first || node.damage.has('queues')) return;
+    const end = this.truth.lengthAt(topic, queueId, node.storedIndex);
+    if (end === first || node.damage.has('queues')) return;
     const path = `${node.directory}/consumequeue/${topic}/${queueId}/${'0'.repeat(20)}`;
     node.isObserved = true;
-    const bytes = node.disk.bytes(path).subarray(first * UNIT_BYTES, queue.length * UNIT_BYTES);
+    const bytes = node.disk.bytes(path).subarray(first * UNIT_BYTES, end * UNIT_BYTES);
     node.isObserved = false;
-    const expected = Buffer.concat(queue.slice(first).map(({ unit }) => unit));
+    const units = this.truth.queue(topic, queueId).slice(first, end);
+    const expected = Buffer.concat(units.map(({ unit }) => unit));
     hold(bytes.equals(expected), () => `${node.id}: the units of ${topic}/${queueId} are not what the log says`);
   }
 

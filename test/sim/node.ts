@@ -4,6 +4,7 @@ import { assert } from '../../src/base/assert.ts';
 import { TLedgerError } from '../../src/base/errors.ts';
 import { type Random, SeededRandom } from '../../src/base/random.ts';
 import type { Broker } from '../../src/broker/broker.ts';
+import { APPLIED_KEY } from '../../src/broker/state_tables.ts';
 import type { LogIndex, Membership, NodeId, RaftMessage } from '../../src/raft/types.ts';
 import { type OpenGroup, openGroup } from '../../src/replica/open_group.ts';
 import type { RepairPeers } from '../../src/replica/repair_sources.ts';
@@ -130,6 +131,12 @@ export class SimNode {
     this.#port = port;
   }
 
+  /** The index up to which its durable state is applied; 0 while it has none. */
+  get storedIndex(): number {
+    const { index = 0 } = JSON.parse(this.medium.durable.get(APPLIED_KEY) ?? '{}') as { readonly index?: number };
+    return index;
+  }
+
   /** Whether it never runs again. */
   get isGone(): boolean {
     return this.isLost || this.isRetired;
@@ -239,9 +246,9 @@ export class SimNode {
     const plan = this.#plan;
     const { segmentSizeBytes, cacheBytesMax, neededBytesMax, indexUnitsPerFile, producerRunsMax } = plan;
     const onWarning = (message: string): void => this.#port.warned(this, message);
-    let stored: { readonly index?: number } = {};
+    let storedIndex = 0;
     const open = (damage?: Damage): Promise<OpenGroup> => {
-      stored = JSON.parse(medium.durable.get('applied') ?? '{}') as { readonly index?: number };
+      storedIndex = this.storedIndex;
       return openGroup({
         disk,
         directory: DIRECTORY,
@@ -282,7 +289,7 @@ export class SimNode {
         if (life.isAlive) this.#port.ended(this, 'failed', error);
       },
     });
-    const isRestored = (stored.index ?? 0) < log.base.index;
+    const isRestored = storedIndex < log.base.index;
     return { life, replica, log, broker, group, appliedAtStart: broker.appliedIndex, isRestored };
   }
 

@@ -93,10 +93,7 @@ function isAtRest(world: World): boolean {
 }
 
 function isSaved(world: World, upTo: number): boolean {
-  return world.members.every(({ medium }) => {
-    const applied = medium.durable.get('applied') ?? '{}';
-    return ((JSON.parse(applied) as { index?: number }).index ?? 0) >= upTo;
-  });
+  return world.members.every(({ storedIndex }) => storedIndex >= upTo);
 }
 
 async function waitFor(world: World, crowd: Crowd, what: string, forMs: number, isSo: () => boolean): Promise<void> {

@@ -96,7 +96,7 @@ try {
     console.error(`${contender.name} is up`);
   }
   const found = await runRounds(contenders, shapes, Number(values.rounds), {
-    before: () => settle({ cpuMs: () => contenders.reduce((sum, one) => sum + cpuMsOfAll(one), 0) }),
+    before: () => settle({ cpuMs: () => cpuMsOfAll(contenders) }),
     onMeasured: say,
   });
   const [middles, goals] = [middlesOf(found.rows), goalsOf(found)];

@@ -107,13 +107,13 @@ class MachineMeter {
   /** Lets `contender` be measured, and sees what all others do meanwhile. */
   async during<Result>(contender: Contender, run: () => Promise<Result>): Promise<Result> {
     const idle = this.#contenders.filter((one) => one !== contender && one.pids.length > 0);
-    const before = idle.map(cpuMsOfAll);
+    const before = idle.map((one) => cpuMsOfAll([one]));
     const beganAtMs = performance.now();
     const result = await run();
     const passedMs = performance.now() - beganAtMs;
     for (const [at, one] of idle.entries()) {
       const percents = this.#idlePercents.get(one.name) ?? [];
-      percents.push((100 * (cpuMsOfAll(one) - before[at]!)) / passedMs);
+      percents.push((100 * (cpuMsOfAll([one]) - before[at]!)) / passedMs);
       this.#idlePercents.set(one.name, percents);
     }
     return result;
@@ -138,13 +138,13 @@ class MachineMeter {
 
   /** Of all processes but ours: what we started and has ended counts as ours once it has. */
   #othersCpuMs(): number {
-    return machineCpuMs() - ownCpuMs() - this.#contenders.reduce((sum, one) => sum + cpuMsOfAll(one), 0);
+    return machineCpuMs() - ownCpuMs() - cpuMsOfAll(this.#contenders);
   }
 }
 
-/** Of its processes together. */
-export function cpuMsOfAll({ pids }: Contender): number {
-  return pids.reduce((sum, pid) => sum + cpuMsOf(pid), 0);
+/** Of all processes of all of them. */
+export function cpuMsOfAll(contenders: readonly Contender[]): number {
+  return contenders.flatMap(({ pids }) => pids).reduce((sum, pid) => sum + cpuMsOf(pid), 0);
 }
 
 const tenths = (value: number): number => Number(value.toFixed(1));
