@@ -123,10 +123,16 @@ export class Admissions {
     const known = Math.min(knownMax, count);
     const before = known === 0 ? null : recall(view, sequence, known, queue);
     if (before !== null && known === count) {
-      return { kind: 'repeated', result: { ...before, count, repeated: true } };
+      const { queueOffset, lastIndex } = before;
+      return { kind: 'repeated', result: { queueOffset, count, lastIndex, repeated: true } };
     }
-    const run = { firstSequence: sequence + known, count: count - known, queue, firstOffset: queue.assigned };
-    this.#pendingProducers.add(id, { ...run, firstIndex: place.firstIndex });
+    this.#pendingProducers.add(id, {
+      firstSequence: sequence + known,
+      count: count - known,
+      queue,
+      firstOffset: queue.assigned,
+      firstIndex: place.firstIndex,
+    });
     const first = before?.queueOffset ?? null;
     return this.#append(queue, place, { start: this.#start, end: records.length, count, known, first });
   }

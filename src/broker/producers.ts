@@ -46,6 +46,8 @@ export class ProducerTable {
   readonly #producers = new Map<string, Producer>();
   readonly #runsMax: number;
   readonly #producersMax: number;
+  /** Who was entered last: most records follow one of the same producer. */
+  #latest: Producer | null = null;
 
   constructor(limits: { readonly producersMax: number; readonly producerRunsMax: number }) {
     this.#producersMax = limits.producersMax;
@@ -63,6 +65,7 @@ export class ProducerTable {
   /** Becomes what was stored. */
   restore(producers: Producer[]): void {
     this.#producers.clear();
+    this.#latest = null;
     for (const producer of producers.sort((a, b) => a.lastIndex - b.lastIndex)) {
       this.#producers.set(producer.id, producer);
     }
@@ -73,7 +76,9 @@ export class ProducerTable {
    * @param onForgotten told the id of the producer that had to make room.
    */
   enter(id: string, onForgotten: (id: string) => void): Producer {
+    if (this.#latest?.id === id) return this.#latest;
     const producer = this.#producers.get(id) ?? new Producer(id);
+    this.#latest = producer;
     this.#producers.delete(id);
     this.#producers.set(id, producer);
     if (this.#producers.size > this.#producersMax) {

@@ -1,8 +1,9 @@
 // One AppendStream to one node, from its first frame to its end.
 import type { ClientDuplexStream, StatusObject } from '@grpc/grpc-js';
 import { type ErrorCode, TLedgerError } from '../base/errors.ts';
+import type { AppendResult } from '../broker/types.ts';
 import { gatherAppendRequest, type OutgoingAppend } from '../wire/append_codec.ts';
-import type { AppendResponse, AppendStreamResponse, Leader } from '../wire/ledger_messages.ts';
+import type { AppendStreamResponse, Leader } from '../wire/ledger_messages.ts';
 import { ledgerService } from '../wire/services.ts';
 import { acknowledgedCount, answeredCode, errorOf } from '../wire/status.ts';
 import type { Endpoint } from './endpoint.ts';
@@ -19,7 +20,7 @@ export interface PipeEnd {
 /** What a stream tells its owner. Nothing follows `onEnd`, which comes exactly once. */
 export interface PipeEvents {
   /** One answer for each frame, in the order in which they were written. */
-  onAcknowledged(response: AppendResponse): void;
+  onAcknowledged(result: AppendResult): void;
   /** After the acknowledgements that came together. */
   onProgress(leader: Leader | null): void;
   onEnd(end: PipeEnd): void;
@@ -76,8 +77,7 @@ export class AppendPipe {
       this.#events.onAcknowledged(acknowledged);
       if (this.#isEnded) return;
     }
-    const last = response.acknowledged[response.acknowledged.length - 1];
-    this.#events.onProgress(response.leader ?? last?.leader ?? null);
+    this.#events.onProgress(response.leader);
   }
 
   /** Waits for both, so that no acknowledgement is overtaken by the status. */

@@ -7,8 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { assert } from '../base/assert.ts';
 import { TLedgerError } from '../base/errors.ts';
 import { messageLimits } from '../format/limits.ts';
-import { int64ToNumber } from '../wire/int64.ts';
-import type { AppendResponse, Leader } from '../wire/ledger_messages.ts';
+import type { Leader } from '../wire/ledger_messages.ts';
 import { AppendPipe, type PipeEnd } from './append_pipe.ts';
 import { Backoff } from './backoff.ts';
 import { type Batch, Batcher, type Done, type Submission } from './batch.ts';
@@ -145,11 +144,12 @@ export class Producer {
         else resolve({ topic, queue, queueOffset });
       };
       const cost = records.length + MESSAGE_COST;
-      const charge = { cost, deadlineMs: Date.now() + this.#settings.sendTimeoutMs, done };
-      this.#admit(charge);
-      this.#router.route(topic, queue, undefined, charge.deadlineMs, (error) => {
-        if (error !== null) this.#refuse(charge, error, queue);
-        else this.#submit(topic, queue, { ...charge, records, count });
+      const deadlineMs = Date.now() + this.#settings.sendTimeoutMs;
+      const submission = { records, count, cost, deadlineMs, done };
+      this.#admit(submission);
+      this.#router.route(topic, queue, undefined, deadlineMs, (error) => {
+        if (error !== null) this.#refuse(submission, error, queue);
+        else this.#submit(topic, queue, submission);
       });
     });
   }
@@ -321,7 +321,7 @@ export class Producer {
       if (!this.#hasWork || this.#pipe !== undefined) return;
       this.#isMoving = false;
       const pipe: AppendPipe = new AppendPipe(endpoint, {
-        onAcknowledged: (response) => this.#acknowledged(pipe, response),
+        onAcknowledged: ({ queueOffset }) => this.#acknowledged(pipe, queueOffset),
         onProgress: (leader) => this.#progressed(leader),
         onEnd: (end) => this.#ended(pipe, end),
       });
@@ -335,7 +335,7 @@ export class Producer {
     }
   }
 
-  #acknowledged(pipe: AppendPipe, response: AppendResponse): void {
+  #acknowledged(pipe: AppendPipe, queueOffset: number): void {
     if (!this.#window.hasWritten) {
       return pipe.abort(new TLedgerError('INTERNAL', 'the node acknowledged what was never sent'));
     }
@@ -344,8 +344,7 @@ export class Producer {
     this.#lastError = undefined;
     pipe.endpoint.trust();
     const batch = this.#window.acknowledge();
-    const offset = int64ToNumber(response.queueOffset, 'queueOffset');
-    if (batch !== undefined) this.#succeed(batch, offset < 0 ? null : offset);
+    if (batch !== undefined) this.#succeed(batch, queueOffset < 0 ? null : queueOffset);
   }
 
   #progressed(leader: Leader | null): void {
@@ -391,7 +390,7 @@ export class Producer {
     for (const batch of this.#batcher.takeExpired(now)) {
       this.#fail(batch, reason ?? new TLedgerError('DEADLINE_EXCEEDED'));
     }
-    this.#router.expire(now, new TLedgerError('DEADLINE_EXCEEDED'));
+    this.#router.expire(now);
     const pipe = this.#window.hasWritten ? this.#pipe : undefined;
     if (pipe !== undefined && this.#silence.isOver(pipe.endpoint, this.#window.oldest!.topic)) {
       pipe.abort(new TLedgerError('UNREACHABLE', 'the node has stopped answering'));

@@ -77,13 +77,13 @@ export class TopicRouter {
     return this.#queueInTurn(state, state.queues);
   }
 
-  /** Refuses what has waited past its deadline. */
-  expire(nowMs: number, reason: TLedgerError): void {
+  /** Refuses what has waited past its deadline, with DEADLINE_EXCEEDED if there is no other reason. */
+  expire(nowMs: number, reason?: TLedgerError): void {
     for (const state of this.#topics.values()) {
       const expired = state.waiting.filter((one) => one.deadlineMs <= nowMs);
       if (expired.length === 0) continue;
       state.waiting = state.waiting.filter((one) => one.deadlineMs > nowMs);
-      for (const one of expired) one.routed(reason, one.queue ?? -1);
+      for (const one of expired) one.routed(reason ?? new TLedgerError('DEADLINE_EXCEEDED'), one.queue ?? -1);
     }
   }
 

@@ -1,6 +1,7 @@
 // The leader's batch: everything that waits, checked and numbered by the broker, laid into one buffer that is then
 // written once, sent to every follower and kept for readers as it is.
 import { TLedgerError } from '../base/errors.ts';
+import type { AppendPlace } from '../broker/admission.ts';
 import type { Broker } from '../broker/broker.ts';
 import { topicExists } from '../broker/commands.ts';
 import type { TopicInfo, TopicWish } from '../broker/types.ts';
@@ -17,17 +18,7 @@ import {
   type PendingTopic,
   sizeOf,
 } from './pending.ts';
-
-/** A caller of the batch: answered once its records are applied. */
-export interface BatchMember {
-  /** Of the records that it adds; of those it repeats, the last one. */
-  readonly firstIndex: LogIndex;
-  readonly lastIndex: LogIndex;
-  /** Something of it is in the log already, brought there by an earlier request. */
-  readonly isRepeat: boolean;
-  readonly deadlineMs: number;
-  readonly settle: (error: TLedgerError | null) => void;
-}
+import type { Caller } from './waiters.ts';
 
 /** What one drain takes: records to append, and who waits for them. */
 export interface Batch {
@@ -36,7 +27,7 @@ export interface Batch {
   readonly end: number;
   /** Records in [start, end); 0 when all that waited was refused or known already. */
   readonly count: number;
-  readonly members: readonly BatchMember[];
+  readonly members: readonly Caller[];
 }
 
 interface Piece {
@@ -45,14 +36,13 @@ interface Piece {
   readonly end: number;
 }
 
+/** What is guaranteed of an applied record. */
+type GuaranteeOf = (index: LogIndex) => FlushPolicy;
+
 /** Where a batch will lie and how large it may be. */
-export interface BatchPlace {
-  readonly firstIndex: LogIndex;
+export interface BatchPlace extends AppendPlace {
   readonly bytesMax: number;
-  /** Wall clock: becomes the store time. */
-  readonly nowMs: number;
-  /** What is guaranteed of an applied record. */
-  readonly guaranteeOf: (index: LogIndex) => FlushPolicy;
+  readonly guaranteeOf: GuaranteeOf;
 }
 
 /**
@@ -60,15 +50,16 @@ export interface BatchPlace {
  * leave no trace; the caller must append the batch in the same turn, because the broker counts on it.
  */
 export function takeBatch(pending: PendingQueue, broker: Broker, place: BatchPlace): Batch {
+  const { firstIndex, bytesMax, nowMs, guaranteeOf } = place;
   const pieces: Piece[] = [];
-  const members: BatchMember[] = [];
+  const members: Caller[] = [];
   let bytes = 0;
   let count = 0;
   for (let next = pending.peek(); next !== undefined; next = pending.peek()) {
-    if (bytes > 0 && bytes + sizeOf(next) > place.bytesMax) break;
+    if (bytes > 0 && bytes + sizeOf(next) > bytesMax) break;
     pending.shift();
-    const firstIndex = (place.firstIndex + count) as LogIndex;
-    const admitted = admitSafely(next, members, broker, { ...place, firstIndex });
+    const at = { firstIndex: (firstIndex + count) as LogIndex, nowMs };
+    const admitted = admitSafely(next, members, broker, at, guaranteeOf);
     if (admitted === null) continue;
     members.push(admitted.member);
     if (admitted.piece === null) continue;
@@ -76,27 +67,28 @@ export function takeBatch(pending: PendingQueue, broker: Broker, place: BatchPla
     bytes += admitted.piece.end - admitted.piece.start;
     count += admitted.count;
   }
-  return { ...gather(pieces, bytes), count, members };
+  const { buffer, start, end } = gather(pieces, bytes);
+  return { buffer, start, end, count, members };
 }
 
 interface Admitted {
   readonly piece: Piece | null;
   readonly count: number;
-  readonly member: BatchMember;
+  readonly member: Caller;
 }
 
 /** Refusals go to their caller. Anything else ends the replica, but not before all whom it took along are told. */
 function admitSafely(
   item: Pending,
-  earlier: readonly BatchMember[],
+  earlier: readonly Caller[],
   broker: Broker,
-  place: BatchPlace,
+  place: AppendPlace,
+  guaranteeOf: GuaranteeOf,
 ): Admitted | null {
-  const { firstIndex, nowMs } = place;
   try {
-    if (item.kind === 'command') return admitCommand(item, firstIndex);
-    if (item.kind === 'topic') return admitTopic(item, broker, firstIndex, nowMs);
-    return admitAppend(item, broker, place);
+    if (item.kind === 'command') return admitCommand(item, place);
+    if (item.kind === 'topic') return admitTopic(item, broker, place);
+    return admitAppend(item, broker, place, guaranteeOf);
   } catch (error) {
     if (error instanceof TLedgerError) {
       item.done(error, null);
@@ -110,14 +102,20 @@ function admitSafely(
   }
 }
 
-function admitAppend(item: PendingAppend | PendingStore, broker: Broker, place: BatchPlace): Admitted {
-  const { firstIndex, guaranteeOf } = place;
+function admitAppend(
+  item: PendingAppend | PendingStore,
+  broker: Broker,
+  place: AppendPlace,
+  guaranteeOf: GuaranteeOf,
+): Admitted {
+  const { firstIndex } = place;
   const admission =
     item.kind === 'append' ? broker.admit(item.request, place) : broker.admitStored(item.request, place);
-  const { result } = admission;
-  const { lastIndex } = result;
-  const settle = (error: TLedgerError | null): void =>
-    item.done(error, error === null ? { ...result, flush: guaranteeOf(lastIndex) } : null);
+  const { queueOffset, count, lastIndex, repeated } = admission.result;
+  const settle = (error: TLedgerError | null): void => {
+    if (error !== null) item.done(error, null);
+    else item.done(null, { queueOffset, count, lastIndex, repeated, flush: guaranteeOf(lastIndex) });
+  };
   const { deadlineMs } = item;
   if (admission.kind === 'repeated') {
     return { piece: null, count: 0, member: { firstIndex: lastIndex, lastIndex, isRepeat: true, deadlineMs, settle } };
@@ -125,11 +123,11 @@ function admitAppend(item: PendingAppend | PendingStore, broker: Broker, place: 
   return {
     piece: { buffer: item.request.records, start: admission.start, end: admission.end },
     count: lastIndex - firstIndex + 1,
-    member: { firstIndex, lastIndex, isRepeat: result.repeated, deadlineMs, settle },
+    member: { firstIndex, lastIndex, isRepeat: repeated, deadlineMs, settle },
   };
 }
 
-function admitTopic(item: PendingTopic, broker: Broker, firstIndex: LogIndex, nowMs: number): Admitted {
+function admitTopic(item: PendingTopic, broker: Broker, { firstIndex, nowMs }: AppendPlace): Admitted {
   const proposal = broker.proposeTopic(item.wish.name, item.wish.queues, nowMs, item.wish.messageType);
   const created = proposal.kind === 'command';
   const settle = (error: TLedgerError | null): void => {
@@ -145,7 +143,7 @@ function admitTopic(item: PendingTopic, broker: Broker, firstIndex: LogIndex, no
   return { piece: { buffer: record, start: 0, end: record.length }, count: 1, member };
 }
 
-function admitCommand(item: PendingCommand, firstIndex: LogIndex): Admitted {
+function admitCommand(item: PendingCommand, { firstIndex }: AppendPlace): Admitted {
   const record = blankRecord(recordMagic.command, item.body);
   const settle = (error: TLedgerError | null): void => item.done(error, error === null ? firstIndex : null);
   return {

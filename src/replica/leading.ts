@@ -180,7 +180,7 @@ export class Leading {
       if (member.lastIndex <= broker.appliedIndex) member.settle(null);
       else {
         const term = member.lastIndex < firstIndex ? log.termAt(member.lastIndex) : raft.term;
-        this.#waiters.push({ ...member, term }, raft.term);
+        this.#waiters.push(member, term, raft.term);
       }
     }
     if (batch.count > 0) {

@@ -6,15 +6,19 @@ import { TLedgerError } from '../base/errors.ts';
 import type { LogIndex, Term } from '../raft/types.ts';
 
 /** One caller. `settle` is called exactly once: with null when the records were committed and applied. */
-export interface Waiter {
+export interface Caller {
+  /** Of the records that it adds; of those it repeats, the last one. */
   readonly firstIndex: LogIndex;
   readonly lastIndex: LogIndex;
-  /** Of its records. */
-  readonly term: Term;
   /** An earlier request brought all or a part of it into the log: whatever becomes of these records, it may have effects. */
   readonly isRepeat: boolean;
   readonly deadlineMs: number;
   readonly settle: (error: TLedgerError | null) => void;
+}
+
+interface Waiter extends Caller {
+  /** Of its records. */
+  readonly term: Term;
 }
 
 /** Those of one leadership, in log order; the ones before `head` are answered, null ones were answered early. */
@@ -37,14 +41,17 @@ export class Waiters {
     return this.#count;
   }
 
-  /** @param leadership term in which the caller is served; its records may be older if it only repeats a request. */
-  push(waiter: Waiter, leadership: Term): void {
+  /**
+   * @param term of its records.
+   * @param leadership term in which the caller is served; its records may be older if it only repeats a request.
+   */
+  push({ firstIndex, lastIndex, isRepeat, deadlineMs, settle }: Caller, term: Term, leadership: Term): void {
     let queue = this.#queues.at(-1);
     if (queue === undefined || queue.leadership !== leadership) {
       queue = { leadership, items: [], head: 0 };
       this.#queues.push(queue);
     }
-    queue.items.push(waiter);
+    queue.items.push({ firstIndex, lastIndex, isRepeat, deadlineMs, settle, term });
     this.#count++;
   }
 
@@ -70,8 +77,11 @@ export class Waiters {
 
   /** Tells those whose deadline has passed that the outcome is unknown. */
   expire(nowMs: number): void {
-    const late = new TLedgerError('OUTCOME_UNKNOWN', 'no majority confirmed the request before its deadline');
-    this.#answer((waiter) => (waiter.deadlineMs > nowMs ? null : late));
+    this.#answer(({ deadlineMs }) =>
+      deadlineMs > nowMs
+        ? null
+        : new TLedgerError('OUTCOME_UNKNOWN', 'no majority confirmed the request before its deadline'),
+    );
   }
 
   /** Answers everybody with `error`. */

@@ -10,13 +10,13 @@ import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { Clock } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { AppendResult } from '../broker/types.ts';
-import type { AppendRequest, AppendResponse, AppendStreamResponse, Leader } from '../wire/ledger_messages.ts';
+import type { AppendRequest, AppendStreamResponse, Leader } from '../wire/ledger_messages.ts';
 import { type Incoming, wellFormed } from '../wire/services.ts';
 import { ACKNOWLEDGED_METADATA } from '../wire/status.ts';
 import { packedAppendOf } from './append_request.ts';
 import { type CallContext, endWith, failureOf, OpenCall } from './calls.ts';
-import type { Gateway } from './gateway.ts';
-import { type FlushKind, toAppendResponse, toLeader } from './replies.ts';
+import type { Gateway, LeaderInfo } from './gateway.ts';
+import { type FlushKind, toLeader } from './replies.ts';
 
 /** Batches of one stream that may wait for their acknowledgement. */
 export const INFLIGHT_COUNT_MAX = 256;
@@ -50,7 +50,7 @@ export class AppendStream {
   #paused = false;
   #reading = true;
   #answering = false;
-  #leaderTold: string | undefined;
+  #leaderTold: LeaderInfo | null = null;
 
   /** @throws TLedgerError SHUTTING_DOWN */
   constructor(context: CallContext, gateway: Gateway, flush: FlushKind, call: Call) {
@@ -117,15 +117,20 @@ export class AppendStream {
 
   #answer(): void {
     if (this.#open.isOver) return;
-    const acknowledged: AppendResponse[] = [];
+    const acknowledged: AppendResult[] = [];
     let failure: Error | undefined;
     while (this.#head < this.#slots.length && failure === undefined) {
       const { outcome, sizeBytes } = this.#slots[this.#head]!;
       if (outcome === null) break;
       this.#head++;
       this.#inflightBytes -= sizeBytes;
-      if (outcome instanceof Error) failure = outcome;
-      else acknowledged.push(toAppendResponse(outcome, null, this.#flush));
+      if (outcome instanceof Error) {
+        failure = outcome;
+      } else {
+        // What this node guarantees, for leaders that don't say.
+        const { queueOffset, count, lastIndex, repeated, flush = this.#flush } = outcome;
+        acknowledged.push({ queueOffset, count, lastIndex, repeated, flush });
+      }
     }
     this.#forgetAnswered();
     const leader = this.#newLeader();
@@ -146,12 +151,11 @@ export class AppendStream {
 
   /** Who leads, if the producer does not know yet. */
   #newLeader(): Leader | null {
-    const leader = toLeader(this.#gateway.leader());
-    if (leader === null) return null;
-    const told = `${leader.nodeId} ${leader.term}`;
-    if (told === this.#leaderTold) return null;
-    this.#leaderTold = told;
-    return leader;
+    const leader = this.#gateway.leader();
+    const told = this.#leaderTold;
+    if (leader === null || (leader.nodeId === told?.nodeId && leader.term === told.term)) return null;
+    this.#leaderTold = leader;
+    return toLeader(leader);
   }
 
   /** Reads on or stops reading, by what is under way. */

@@ -1,9 +1,9 @@
 // Ledger.Consume: streams one or all queues of a topic, in turn, as fast as the client takes them and no faster.
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { TLedgerError } from '../base/errors.ts';
-import type { PullResult, TopicInfo } from '../broker/types.ts';
+import type { PullRequest as BrokerPull, PullResult, TopicInfo } from '../broker/types.ts';
 import type { QueueOffset } from '../format/message.ts';
-import type { ConsumeRequest, ConsumeResponse } from '../wire/ledger_messages.ts';
+import type { ConsumeRequest, ConsumeResponse, MemberAddress } from '../wire/ledger_messages.ts';
 import { PULL_COUNT_DEFAULT } from '../wire/limits.ts';
 import { type Incoming, wellFormed } from '../wire/services.ts';
 import type { OpenCall } from './calls.ts';
@@ -46,32 +46,46 @@ export async function consume(gateway: Gateway, terms: ConsumeTerms, call: Call,
   const positions = await startPositions(gateway, topic, request, open.stepDeadlineMs);
   const outlet = new Outlet(call, open);
   const wakeUp = new WakeUp(open, () => outlet.release());
-  const listen = ({ queueId }: Position): void =>
-    open.whenOver(gateway.broker.onAppend(topic.name, queueId, () => wakeUp.ring()));
-  for (const position of positions) listen(position);
-  if (request.newQueues === true) open.whenOver(gateway.onChange(() => wakeUp.ring()));
+  /** Positions behind which there may be messages, in turn; the others are silent, however many they are. */
+  const due = new Set<Position>();
+  const follow = (position: Position): void => {
+    due.add(position);
+    const onAppend = (): void => {
+      due.add(position);
+      wakeUp.ring();
+    };
+    open.whenOver(gateway.broker.onAppend(topic.name, position.queueId, onAppend));
+  };
+  positions.forEach(follow);
+  if (request.newQueues === true) {
+    const look = (): void => {
+      addNewQueues(gateway, topic.name, positions).forEach(follow);
+      wakeUp.ring();
+    };
+    open.whenOver(gateway.onChange(look));
+    look();
+  }
   const bytesMax = boundOf(request.maxBytes, 'max_bytes');
   const advice = terms.advice.reader();
   while (!open.isOver) {
-    let found = false;
-    if (request.newQueues === true) addNewQueues(gateway, topic.name, positions).forEach(listen);
-    for (const position of positions) {
-      const from = position.offset;
-      const pull = { topic: topic.name, queueId: position.queueId, offset: from, countMax: COUNT_MAX, bytesMax };
+    for (const position of due) {
+      due.delete(position);
+      const { queueId, offset } = position;
+      const pull = { topic: topic.name, queueId, offset, countMax: COUNT_MAX, bytesMax };
       const result = await pullSome(gateway, pull);
       if (open.isOver) return;
       wakeUp.throwIfDraining();
       if (result === null) continue;
-      found = true;
       position.offset = result.nextOffset;
-      const readFrom = advice.after(position.queueId, result.backlogBytes);
-      const response = toResponse(topic.name, position.queueId, from, result, request.packed);
-      outlet.write({ ...response, readFrom }, result.records.length);
+      // Whatever comes later wakes this reader; a set goes on with what is added to it, behind all others.
+      if (result.nextOffset < result.max) due.add(position);
+      const readFrom = advice.after(queueId, result.backlogBytes);
+      outlet.write(toResponse(pull, result, request.packed, readFrom), result.records.length);
       await outlet.ready(result.isCold ? terms.coldUnsentBytesMax : UNSENT_BYTES_MAX);
       if (open.isOver) return;
       wakeUp.throwIfDraining();
     }
-    if (!found) await wakeUp.wait();
+    await wakeUp.wait();
   }
 }
 
@@ -115,21 +129,21 @@ async function startPositions(
 }
 
 function toResponse(
-  topic: string,
-  queue: number,
-  from: QueueOffset,
+  { topic, queueId, offset }: BrokerPull,
   result: PullResult,
   packed: boolean,
-): Omit<ConsumeResponse, 'readFrom'> {
+  readFrom: MemberAddress | null,
+): ConsumeResponse {
   return {
-    queue,
-    messages: packed ? [] : toStoredMessages(result.records, topic, queue, from),
+    queue: queueId,
+    messages: packed ? [] : toStoredMessages(result.records, topic, queueId, offset),
     records: packed ? result.records : NOTHING,
     headroomBytes: packed ? result.headroomBytes : 0,
     count: result.count,
-    firstOffset: String(from),
+    firstOffset: String(offset),
     nextOffset: String(result.nextOffset),
     maxOffset: String(result.max),
+    readFrom,
   };
 }
 

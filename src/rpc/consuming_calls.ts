@@ -6,7 +6,7 @@ import type { LogIndex } from '../raft/types.ts';
 import type { AddLiteRequest, BindLiteRequest, ClaimLiteRequest } from '../replica/consuming/lite_topics.ts';
 import type { MoveRequest, PoppedMessage, PopRequest, Settled, SettleRequest } from '../replica/consuming/types.ts';
 import type { AppendResult } from '../replica/types.ts';
-import { decodeAppendResult, encodeAppendResult } from '../wire/append_codec.ts';
+import { decodeAppendResult, encodeAppendResult } from '../wire/answer_codec.ts';
 import { decodeJsonFrame, encodeJsonFrame } from '../wire/json_frame.ts';
 import { type LeaderCall, settleCall } from './leader_calls.ts';
 

@@ -8,12 +8,8 @@ import type { Replica } from '../replica/replica.ts';
 import type { AddQueuesRequest, QueuesAdded } from '../replica/topic_queues.ts';
 import type { Transferred } from '../replica/transfer.ts';
 import type { AppendResult, PackedAppend } from '../replica/types.ts';
-import {
-  decodeAppendRequest,
-  decodeAppendResult,
-  encodeAppendRequest,
-  encodeAppendResult,
-} from '../wire/append_codec.ts';
+import { decodeAppendResult, encodeAppendResult } from '../wire/answer_codec.ts';
+import { decodeAppendRequest, encodeAppendRequest } from '../wire/append_codec.ts';
 import { numberToInt64, uint64ToNumber } from '../wire/int64.ts';
 import { decodeJsonFrame, encodeJsonFrame } from '../wire/json_frame.ts';
 import type { ForwardKind } from '../wire/peer_messages.ts';

@@ -16,7 +16,6 @@ export function toLeader(leader: LeaderInfo | null): Leader | null {
 }
 
 /**
- * @param leader left out in streams, which tell it once.
  * @param flush what this node guarantees, for leaders that don't say.
  */
 export function toAppendResponse(result: AppendResult, leader: Leader | null, flush: FlushKind): AppendResponse {

@@ -1,4 +1,5 @@
 // What ledger.proto says, as TypeScript. Decoded messages have every field; see proto.ts for how absence looks.
+import type { AppendResult } from '../broker/types.ts';
 import type { Int64 } from './int64.ts';
 
 /** `tledger.v1.Message`. */
@@ -40,9 +41,9 @@ export interface AppendResponse {
   readonly flush: string;
 }
 
-/** Acknowledgements in the order of the requests; `leader` when leadership has moved. */
+/** Acknowledgements in the order of the requests, as answer_codec.ts has them; `leader` when leadership has moved. */
 export interface AppendStreamResponse {
-  readonly acknowledged: readonly AppendResponse[];
+  readonly acknowledged: readonly AppendResult[];
   readonly leader: Leader | null;
 }
 

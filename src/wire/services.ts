@@ -30,7 +30,8 @@ import type {
   VerifyLogRequest,
   VerifyLogResponse,
 } from './admin_messages.ts';
-import { decodeAppendRequest, encodeAppendRequest, encodeAppendResponse, type OutgoingAppend } from './append_codec.ts';
+import { decodeAppendStreamResponse, encodeAppendResponse, encodeAppendStreamResponse } from './answer_codec.ts';
+import { decodeAppendRequest, encodeAppendRequest, type OutgoingAppend } from './append_codec.ts';
 import type { ListClientsRequest, ListClientsResponse } from './client_messages.ts';
 import { encodeConsumeResponse } from './consume_codec.ts';
 import { fieldBound } from './field_count.ts';
@@ -127,7 +128,11 @@ export interface LedgerHandlers extends UntypedServiceImplementation {
 /** `tledger.v1.Ledger`. */
 export const ledgerService = {
   append: { ...appendMethod<AppendResponse>('Append'), responseSerialize: encodeAppendResponse },
-  appendStream: appendMethod<AppendStreamResponse>('AppendStream'),
+  appendStream: {
+    ...appendMethod<AppendStreamResponse>('AppendStream'),
+    responseSerialize: encodeAppendStreamResponse,
+    responseDeserialize: decodeAppendStreamResponse,
+  },
   pull: method<PullRequest, PullResponse>('Ledger', 'Pull'),
   consume: {
     ...method<ConsumeRequest, ConsumeResponse>('Ledger', 'Consume'),

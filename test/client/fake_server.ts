@@ -7,6 +7,7 @@ import { encodeMessageRecord, locateParts, newParts, writeProducerStamp } from '
 import { MESSAGE_QUEUE_ID_AT, MESSAGE_QUEUE_OFFSET_AT } from '../../src/format/message_layout.ts';
 import { RECORD_HEADER_BYTES, sizeAt } from '../../src/format/record.ts';
 import { writeUint64 } from '../../src/format/uint64.ts';
+import { logIndex } from '../../src/raft/types.ts';
 import { freePorts } from '../../src/server/ports.ts';
 import type { ChangeMembershipRequest, GroupMember, Membership, NodeStatus } from '../../src/wire/admin_messages.ts';
 import { clientPortOptions } from '../../src/wire/channel_options.ts';
@@ -373,7 +374,7 @@ export class FakeNode {
           switch (verdict.kind) {
             case 'apply':
               if (verdict.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, verdict.delayMs));
-              call.write({ acknowledged: [group.apply(request)], leader: null } satisfies AppendStreamResponse);
+              call.write(toStreamResponse(group.apply(request)));
               acknowledged++;
               return;
             case 'apply-unheard':
@@ -613,6 +614,12 @@ function statusOfNode(node: FakeNode, leaderId: string): NodeStatus {
     membershipRole: node.group.membership.members.find(({ nodeId }) => nodeId === node.id)?.role ?? 'removed',
     replication: node.replication,
   };
+}
+
+function toStreamResponse({ leader, ...answer }: AppendResponse): AppendStreamResponse {
+  const { queueOffset, count, lastIndex, repeated } = answer;
+  const result = { queueOffset: Number(queueOffset), count, lastIndex: logIndex(Number(lastIndex)), repeated };
+  return { acknowledged: [result], leader };
 }
 
 /** What is said of a member that does not answer. */

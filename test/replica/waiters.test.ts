@@ -18,7 +18,7 @@ describe('callers who wait for the commit', () => {
     const answers: string[] = [];
     const settle = (error: TLedgerError | null): void => void answers.push(error === null ? 'done' : error.code);
     const indexes = { firstIndex: logIndex(first), lastIndex: logIndex(last) };
-    waiters.push({ ...indexes, term: term(ofTerm), isRepeat, deadlineMs, settle }, term(leadership));
+    waiters.push({ ...indexes, isRepeat, deadlineMs, settle }, term(ofTerm), term(leadership));
     return answers;
   }
   const terms =

@@ -119,7 +119,7 @@ describe('AppendStream', () => {
     await until(() => held.length === 100, 'all have arrived');
     for (const { commit } of held) commit();
     await until(() => offsets().length === 100, 'all are acknowledged');
-    expect(offsets()).to.deep.equal(Array.from({ length: 100 }, (_, at) => String(at)));
+    expect(offsets()).to.deep.equal(Array.from({ length: 100 }, (_, at) => at));
     // The first one tells who leads.
     expect(responses.map(({ acknowledged }) => acknowledged.length)).to.deep.equal([0, 100]);
     stream.end();
@@ -137,7 +137,7 @@ describe('AppendStream', () => {
     held[0]!.commit();
     await until(() => offsets().length === 3, 'all are acknowledged');
     // The fake group stored them in the order in which it was let, so the offsets show who is who.
-    expect(offsets()).to.deep.equal(['2', '1', '0']);
+    expect(offsets()).to.deep.equal([2, 1, 0]);
     stream.end();
   });
 
@@ -166,7 +166,7 @@ describe('AppendStream', () => {
     stream.write(batch(3));
     await until(() => failure() !== undefined, 'the stream fails');
     expect(failureOf(failure()).code).to.equal('BODY_EMPTY');
-    expect(offsets()).to.deep.equal(['0']);
+    expect(offsets()).to.deep.equal([0]);
     expect(harness.gateway.appended.map((one) => one.sequence)).to.deep.equal([1]);
   });
 
@@ -234,15 +234,21 @@ describe('AppendStream', () => {
 
   it('tells who leads at once, and again when that changes', async () => {
     const { stream, responses } = open();
-    const leaders = () => responses.flatMap(({ leader }) => (leader === null ? [] : [leader.nodeId]));
+    const leaders = () =>
+      responses.flatMap(({ leader }) => (leader === null ? [] : [`${leader.nodeId} ${leader.term}`]));
     await until(() => leaders().length === 1, 'the leader is told');
+    const [address, other] = ['127.0.0.1:8082', '127.0.0.1:8083'];
     harness.gateway.setLeader(null);
-    harness.gateway.setLeader({ nodeId: 'n2', clientAddress: '127.0.0.1:8083', term: term(4) });
+    harness.gateway.setLeader({ nodeId: 'n2', clientAddress: other, term: term(4) });
     harness.gateway.changed();
     await until(() => leaders().length === 2, 'the new leader is told');
     harness.gateway.changed();
     await new Promise((resolve) => setTimeout(resolve, 30));
-    expect(leaders()).to.deep.equal(['n1', 'n2']);
+    harness.gateway.setLeader({ nodeId: 'n2', clientAddress: other, term: term(5) });
+    await until(() => leaders().length === 3, 'the same leader is told in another term');
+    harness.gateway.setLeader({ nodeId: 'n1', clientAddress: address, term: term(5) });
+    await until(() => leaders().length === 4, 'another leader is told, whatever its term');
+    expect(leaders()).to.deep.equal(['n1 3', 'n2 4', 'n2 5', 'n1 5']);
     stream.end();
   });
 
@@ -270,7 +276,7 @@ describe('AppendStream', () => {
     held[0]!.commit();
     await stopped;
     await until(() => failure() !== undefined, 'the stream ends');
-    expect(offsets()).to.deep.equal(['0']);
+    expect(offsets()).to.deep.equal([0]);
     expect(failureOf(failure()).code).to.equal('SHUTTING_DOWN');
     expect(acknowledgedCount(failure())).to.equal(1);
   });

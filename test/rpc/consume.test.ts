@@ -55,6 +55,26 @@ describe('Consume', () => {
     stream.cancel();
   });
 
+  it('looks only at queues that got something, however many there are', async () => {
+    harness.gateway.fake.addQueues('orders', 500);
+    const { stream, bodies } = open();
+    const looks = new Map<number, number>();
+    const { fake } = harness.gateway;
+    const range = fake.range.bind(fake);
+    fake.range = (topic, queueId) => {
+      looks.set(queueId, (looks.get(queueId) ?? 0) + 1);
+      return range(topic, queueId);
+    };
+    await until(() => looks.size === 500, 'all have been looked at');
+    looks.clear();
+    for (const body of ['a', 'b', 'c']) {
+      store(body, 7);
+      await until(() => bodies().at(-1) === `7:${body}`, `${body} has come`);
+    }
+    expect([...looks.keys()]).to.deep.equal([7]);
+    stream.cancel();
+  });
+
   it('reads queues that the topic gets meanwhile, and those that are not named, when it is asked to', async () => {
     for (const queue of [0, 1, 2, 3]) store('old', queue);
     const positions = [0, 1, 2].map((queue) => ({ queue, offset: '1' }));

@@ -1,7 +1,7 @@
 // etcd: puts of one key at the leader. It has no client that gathers, so that each message is a call of its own.
 import { join } from 'node:path';
 import { freePorts } from '../../../src/server/ports.ts';
-import { writeVarint } from '../../../src/wire/append_codec.ts';
+import { writeVarint } from '../../../src/wire/protobuf.ts';
 import {
   type Contender,
   EMPTY_MS,
