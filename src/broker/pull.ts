@@ -61,8 +61,6 @@ export interface PullSource extends PullBounds {
 
 const parts = newParts();
 
-/** Bytes free before old data, for the head of a frame. */
-const PULL_HEADROOM_BYTES = 128;
 /** Units looked at in one go. */
 const UNITS_AT_ONCE = 512;
 /** Units so close to a queue's end were written a short while ago: reading them does not wait for the disk. */
@@ -158,7 +156,7 @@ async function readCold(queue: Queue, request: PullRequest, bounds: PullBounds, 
     await log.fill(position, records.subarray(filled, filled + sizeBytes));
     filled += sizeBytes;
   }
-  return { ...answer(queue, request, plan, records, log), headroomBytes: PULL_HEADROOM_BYTES, isCold: true };
+  return { ...answer(queue, request, plan, records, log), isCold: true };
 }
 
 function checkRequest(queue: Queue, { offset, countMax, bytesMax }: PullRequest): void {
@@ -188,7 +186,7 @@ function answer(queue: Queue, { offset }: PullRequest, plan: Plan, records: Buff
   const { min, max } = queue.units;
   const nextOffset = queueOffset(offset + count);
   const backlogBytes = log === undefined || nextOffset === max ? 0 : Math.max(0, log.endPosition - plan.end);
-  return { records, headroomBytes: 0, count, nextOffset, min, max, backlogBytes, isCold: false };
+  return { records, count, nextOffset, min, max, backlogBytes, isCold: false };
 }
 
 /** Which reads bring the wanted records, up to so many bytes of them; the first one in any case. */
@@ -259,7 +257,7 @@ class Plan {
 
   /** Memory for the wanted records. */
   room(): Buffer {
-    return Buffer.allocUnsafeSlow(PULL_HEADROOM_BYTES + this.#wantedBytes).subarray(PULL_HEADROOM_BYTES);
+    return Buffer.allocUnsafeSlow(this.#wantedBytes);
   }
 
   /** The wanted records, out of what the reads brought. */

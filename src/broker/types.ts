@@ -102,8 +102,6 @@ export interface PullRequest {
 export interface PullResult {
   /** Whole records, back to back. */
   readonly records: Buffer;
-  /** Bytes before `records` in their memory that nobody uses, for who puts something in front without copying. */
-  readonly headroomBytes: number;
   /** How many they are. */
   readonly count: number;
   readonly nextOffset: QueueOffset;

@@ -1,7 +1,6 @@
 // One AppendStream to one node, from its first frame to its end.
 import type { ClientDuplexStream, StatusObject } from '@grpc/grpc-js';
 import { type ErrorCode, TLedgerError } from '../base/errors.ts';
-import type { AppendResult } from '../broker/types.ts';
 import { gatherAppendRequest, type OutgoingAppend } from '../wire/append_codec.ts';
 import type { AppendStreamResponse, Leader } from '../wire/ledger_messages.ts';
 import { ledgerService } from '../wire/services.ts';
@@ -20,7 +19,7 @@ export interface PipeEnd {
 /** What a stream tells its owner. Nothing follows `onEnd`, which comes exactly once. */
 export interface PipeEvents {
   /** One answer for each frame, in the order in which they were written. */
-  onAcknowledged(result: AppendResult): void;
+  onAcknowledged(queueOffset: number): void;
   /** After the acknowledgements that came together. */
   onProgress(leader: Leader | null): void;
   onEnd(end: PipeEnd): void;
@@ -72,9 +71,9 @@ export class AppendPipe {
 
   #onResponse(response: AppendStreamResponse): void {
     if (this.#isEnded) return;
-    for (const acknowledged of response.acknowledged) {
+    for (const { queueOffset } of response.acknowledged) {
       this.#acknowledged++;
-      this.#events.onAcknowledged(acknowledged);
+      this.#events.onAcknowledged(queueOffset);
       if (this.#isEnded) return;
     }
     this.#events.onProgress(response.leader);

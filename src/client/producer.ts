@@ -321,7 +321,7 @@ export class Producer {
       if (!this.#hasWork || this.#pipe !== undefined) return;
       this.#isMoving = false;
       const pipe: AppendPipe = new AppendPipe(endpoint, {
-        onAcknowledged: ({ queueOffset }) => this.#acknowledged(pipe, queueOffset),
+        onAcknowledged: (queueOffset) => this.#acknowledged(pipe, queueOffset),
         onProgress: (leader) => this.#progressed(leader),
         onEnd: (end) => this.#ended(pipe, end),
       });

@@ -31,7 +31,9 @@ export function checkAppend(
     const verified = verifyRecords(buffer, start, end, { prevIndex, prevTerm, prevChain });
     if (verified.lastIndex === message.lastIndex) {
       const memberships = verified.hasMembership ? membershipsIn(buffer, start, end) : [];
-      return { ...message, runs: verified.runs, memberships };
+      const { type, from, to, term, lastIndex, commit, round } = message;
+      const { runs } = verified;
+      return { type, from, to, term, prevIndex, prevTerm, lastIndex, commit, runs, memberships, round };
     }
     warn(`an append up to ${message.lastIndex} from ${message.from} ends at ${verified.lastIndex}`);
   } catch (error) {

@@ -57,35 +57,34 @@ export async function consume(gateway: Gateway, terms: ConsumeTerms, call: Call,
     open.whenOver(gateway.broker.onAppend(topic.name, position.queueId, onAppend));
   };
   positions.forEach(follow);
-  if (request.newQueues === true) {
-    const look = (): void => {
-      addNewQueues(gateway, topic.name, positions).forEach(follow);
-      wakeUp.ring();
-    };
-    open.whenOver(gateway.onChange(look));
-    look();
-  }
+  const isOfAll = request.newQueues === true;
+  // Queues come with a change of the topic, or with their first message.
+  if (isOfAll) open.whenOver(gateway.onChange(() => wakeUp.ring()));
+  if (isOfAll) open.whenOver(gateway.broker.onAppendToAny(topic.name, () => wakeUp.ring()));
   const bytesMax = boundOf(request.maxBytes, 'max_bytes');
   const advice = terms.advice.reader();
   while (!open.isOver) {
-    for (const position of due) {
-      due.delete(position);
-      const { queueId, offset } = position;
-      const pull = { topic: topic.name, queueId, offset, countMax: COUNT_MAX, bytesMax };
-      const result = await pullSome(gateway, pull);
-      if (open.isOver) return;
-      wakeUp.throwIfDraining();
-      if (result === null) continue;
-      position.offset = result.nextOffset;
-      // Whatever comes later wakes this reader; a set goes on with what is added to it, behind all others.
-      if (result.nextOffset < result.max) due.add(position);
-      const readFrom = advice.after(queueId, result.backlogBytes);
-      outlet.write(toResponse(pull, result, request.packed, readFrom), result.records.length);
-      await outlet.ready(result.isCold ? terms.coldUnsentBytesMax : UNSENT_BYTES_MAX);
-      if (open.isOver) return;
-      wakeUp.throwIfDraining();
+    if (isOfAll) addNewQueues(gateway, topic.name, positions).forEach(follow);
+    const [position] = due;
+    if (position === undefined) {
+      await wakeUp.wait();
+      continue;
     }
-    await wakeUp.wait();
+    // Before it is read: what comes meanwhile makes it due again.
+    due.delete(position);
+    const { queueId, offset } = position;
+    const pull = { topic: topic.name, queueId, offset, countMax: COUNT_MAX, bytesMax };
+    const result = await pullSome(gateway, pull);
+    if (open.isOver) return;
+    wakeUp.throwIfDraining();
+    if (result === null) continue;
+    position.offset = result.nextOffset;
+    if (result.nextOffset < result.max) due.add(position);
+    const readFrom = advice.after(queueId, result.backlogBytes);
+    outlet.write(toResponse(pull, result, request.packed, readFrom), result.records.length);
+    await outlet.ready(result.isCold ? terms.coldUnsentBytesMax : UNSENT_BYTES_MAX);
+    if (open.isOver) return;
+    wakeUp.throwIfDraining();
   }
 }
 
@@ -138,7 +137,6 @@ function toResponse(
     queue: queueId,
     messages: packed ? [] : toStoredMessages(result.records, topic, queueId, offset),
     records: packed ? result.records : NOTHING,
-    headroomBytes: packed ? result.headroomBytes : 0,
     count: result.count,
     firstOffset: String(offset),
     nextOffset: String(result.nextOffset),

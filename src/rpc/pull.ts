@@ -2,7 +2,7 @@
 import type { Clock, Timer } from '../base/clock.ts';
 import { TLedgerError } from '../base/errors.ts';
 import type { PullRequest as BrokerPull, PullResult } from '../broker/types.ts';
-import type { PullRequest, PullResponse } from '../wire/ledger_messages.ts';
+import type { MemberAddress, PullRequest, PullResponse } from '../wire/ledger_messages.ts';
 import { PULL_WAIT_MS_MAX } from '../wire/limits.ts';
 import type { OpenCall } from './calls.ts';
 import type { Gateway } from './gateway.ts';
@@ -56,7 +56,7 @@ export class Puller {
     await checkOffset(this.#gateway, pull, open.stepDeadlineMs);
     const result = (await pullSome(this.#gateway, pull)) ?? (await this.#await(pull, waitMs, open));
     if (result === null) return this.#nothing(pull);
-    return { ...toResponse(pull, result, request.packed), readFrom: this.#advice.once(result.backlogBytes) };
+    return toResponse(pull, result, request.packed, this.#advice.once(result.backlogBytes));
   }
 
   /** Absence counts only after catching up, unless the caller is willing to wait for presence. */
@@ -99,13 +99,19 @@ export class Puller {
   }
 }
 
-function toResponse(pull: BrokerPull, result: PullResult, packed: boolean): Omit<PullResponse, 'readFrom'> {
+function toResponse(
+  { topic, queueId, offset }: BrokerPull,
+  result: PullResult,
+  packed: boolean,
+  readFrom: MemberAddress | null,
+): PullResponse {
   return {
-    messages: packed ? [] : toStoredMessages(result.records, pull.topic, pull.queueId, pull.offset),
+    messages: packed ? [] : toStoredMessages(result.records, topic, queueId, offset),
     records: packed ? result.records : NOTHING,
     count: result.count,
     nextOffset: String(result.nextOffset),
     minOffset: String(result.min),
     maxOffset: String(result.max),
+    readFrom,
   };
 }

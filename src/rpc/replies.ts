@@ -15,9 +15,7 @@ export function toLeader(leader: LeaderInfo | null): Leader | null {
   return { nodeId: leader.nodeId, clientAddress: leader.clientAddress, term: String(leader.term) };
 }
 
-/**
- * @param flush what this node guarantees, for leaders that don't say.
- */
+/** The answer to a unary append. @param flush what this node guarantees, for leaders that don't say. */
 export function toAppendResponse(result: AppendResult, leader: Leader | null, flush: FlushKind): AppendResponse {
   return {
     queueOffset: String(result.queueOffset),

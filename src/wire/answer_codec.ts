@@ -1,10 +1,9 @@
 // Answers to appends: the same protobuf bytes as ledger.proto defines, written and read by hand, numbers as numbers.
 //
-//   08 queue offset | 10 count | 18 last index | 20 repeated | 2A len leader | 32 len flush          AppendResponse
+//   08 queue offset | 10 count | 18 last index | 20 repeated | 32 len flush | 2A len leader          AppendResponse
 //   0A len answer | 0A len answer ... | 12 len leader                                          AppendStreamResponse
 //
 // What does not look like that, or tells of a leader, is read by protobufjs.
-import { assert } from '../base/assert.ts';
 import type { AppendResult } from '../broker/types.ts';
 import { logIndex } from '../raft/types.ts';
 import { int64ToNumber, uint64ToNumber } from './int64.ts';
@@ -12,7 +11,7 @@ import type { AppendResponse, AppendStreamResponse, Leader } from './ledger_mess
 import { codecOf } from './proto.ts';
 import {
   type Cursor,
-  INT32_MAX,
+  cursorOf,
   readVarint,
   VARINT_BYTES_MAX,
   varintBytes,
@@ -28,8 +27,8 @@ const leaderTag = { nodeId: 0x0a, clientAddress: 0x12, term: 0x18 } as const;
 const RESULT_BYTES_MAX = 5 + 5 * VARINT_BYTES_MAX;
 /** A tag, a number and three lengths, without the texts. */
 const LEADER_BYTES_MAX = 4 + 4 * VARINT_BYTES_MAX;
-/** The longest that a length of one byte can tell of; an answer is shorter, as its `flush` is a word of a few letters. */
-const SHORT_BYTES_MAX = 0x7f;
+/** Of a result that says `async`: its length fits into one byte. */
+const FLUSH_BYTES_MAX = 5;
 
 type GenericStreamResponse = Pick<AppendStreamResponse, 'leader'> & {
   readonly acknowledged: readonly AppendResponse[];
@@ -55,26 +54,24 @@ export function encodeAppendResponse(response: AppendResponse): Buffer {
 
 /** An encoded AppendResponse of `result`, without leader: what travels back from the leader to another node. */
 export function encodeAppendResult(result: AppendResult): Buffer {
-  const target = Buffer.allocUnsafe(RESULT_BYTES_MAX + SHORT_BYTES_MAX);
+  const target = Buffer.allocUnsafe(RESULT_BYTES_MAX + FLUSH_BYTES_MAX);
   return target.subarray(0, writeResult(target, 0, result));
 }
 
 /** The other way. @throws TLedgerError INVALID_ARGUMENT for numbers out of range; Error when not well-formed. */
 export function decodeAppendResult(bytes: Buffer): AppendResult {
-  return readResult({ bytes, at: 0, value: 0 }, bytes.length) ?? toResult(generic.decode(bytes));
+  return readResult(cursorOf(bytes), bytes.length) ?? toResult(generic.decode(bytes));
 }
 
 /** The protobuf bytes of an AppendStreamResponse. @throws TLedgerError INVALID_ARGUMENT for a term out of range. */
 export function encodeAppendStreamResponse({ acknowledged, leader }: AppendStreamResponse): Buffer {
-  const answersBytesMax = acknowledged.length * (2 + RESULT_BYTES_MAX + SHORT_BYTES_MAX);
+  const answersBytesMax = acknowledged.length * (2 + RESULT_BYTES_MAX + FLUSH_BYTES_MAX);
   const target = Buffer.allocUnsafe(answersBytesMax + leaderBytesMax(leader));
   let at = 0;
   for (const result of acknowledged) {
     const end = writeResult(target, at + 2, result);
-    const sizeBytes = end - (at + 2);
-    assert(sizeBytes <= SHORT_BYTES_MAX, 'the length of an answer is one byte');
     target[at] = streamTag.acknowledged;
-    target[at + 1] = sizeBytes;
+    target[at + 1] = end - (at + 2);
     at = end;
   }
   return target.subarray(0, leader === null ? at : writeLeader(target, at, streamTag.leader, leader));
@@ -118,9 +115,9 @@ function writeLeader(target: Buffer, at: number, fieldTag: number, { nodeId, cli
 /** Undefined when `bytes` are anything but answers that `readResult` reads. */
 function readResults(bytes: Buffer): AppendResult[] | undefined {
   const results: AppendResult[] = [];
-  const cursor: Cursor = { bytes, at: 0, value: 0 };
+  const cursor = cursorOf(bytes);
   while (cursor.at < bytes.length) {
-    if (bytes[cursor.at++] !== streamTag.acknowledged || !readVarint(cursor)) return undefined;
+    if (bytes[cursor.at++] !== streamTag.acknowledged || !readVarint(cursor) || !cursor.isInt32) return undefined;
     const result = readResult(cursor, cursor.at + cursor.value);
     if (result === undefined) return undefined;
     results.push(result);
@@ -139,8 +136,9 @@ function readResult(cursor: Cursor, end: number): AppendResult | undefined {
     if (!readVarint(cursor)) return undefined;
     const { value, at } = cursor;
     if (field === tag.queueOffset) queueOffset = value;
-    else if (field === tag.count && value <= INT32_MAX) count = value;
     else if (field === tag.lastIndex) last = value;
+    else if (!cursor.isInt32) return undefined;
+    else if (field === tag.count) count = value;
     else if (field === tag.repeated) repeated = value !== 0;
     else if (field === tag.flush && at + value <= end) {
       cursor.at = at + value;
@@ -155,7 +153,7 @@ function toResult({ queueOffset, count, lastIndex, repeated, flush }: AppendResp
   return resultOf(offset, count, last, repeated, flush);
 }
 
-/** @param flush what is guaranteed; nobody can tell yet when it is anything but `sync` and `async`. */
+/** Any other `flush` than `sync` and `async` is left out. */
 function resultOf(queueOffset: number, count: number, last: number, repeated: boolean, flush: string): AppendResult {
   const lastIndex = logIndex(last);
   return flush === 'sync' || flush === 'async'

@@ -4,10 +4,11 @@
 //   0A len topic | 10 queue | 1A 10 producer id | 20 sequence | 3A len flush | 32 len records ...
 //
 // Anything that does not look like that (messages instead of records, unknown fields) goes through protobufjs.
+import { Gathered, sizeOf } from './gathered.ts';
 import { uint64ToNumber } from './int64.ts';
 import type { AppendRequest, MessageFields } from './ledger_messages.ts';
 import { codecOf } from './proto.ts';
-import { type Cursor, INT32_MAX, readVarint, VARINT_BYTES_MAX, writeInt, writeText } from './protobuf.ts';
+import { cursorOf, readVarint, VARINT_BYTES_MAX, writeInt, writeText } from './protobuf.ts';
 
 /** An AppendRequest to encode: records as one buffer or as pieces that are joined while they are written. */
 export interface OutgoingAppend {
@@ -24,6 +25,7 @@ export interface OutgoingAppend {
 const tag = { topic: 0x0a, queue: 0x10, producerId: 0x1a, sequence: 0x20, records: 0x32, flush: 0x3a } as const;
 /** Tags, a queue of ten bytes (negative numbers are long), a sequence, four lengths. */
 const PREFIX_BYTES_MAX = 6 + 6 * VARINT_BYTES_MAX;
+
 interface GenericAppend {
   readonly topic: string;
   readonly queue: number;
@@ -48,37 +50,11 @@ export function encodeAppendRequest(request: OutgoingAppend): Buffer {
   return Buffer.concat([encodeHead(request, pieces), ...pieces]);
 }
 
-/**
- * `encodeAppendRequest` for streams of grpc-js: the pieces of `records` are copied once, behind the frame header that it
- * puts before each message. grpc-js asks a message for its length and to copy itself, and nothing else.
- */
+/** `encodeAppendRequest` for streams of grpc-js: the pieces of `records` are copied once, by `Gathered`. */
 export function gatherAppendRequest(request: OutgoingAppend): Buffer {
   if (request.messages !== undefined && request.messages.length > 0) return encodeAppendRequest(request);
   const pieces = piecesOf(request.records);
-  return new Gathered([encodeHead(request, pieces), ...pieces]) as unknown as Buffer;
-}
-
-/** Bytes that are still in pieces. */
-class Gathered implements Pick<Buffer, 'length' | 'copy'> {
-  readonly length: number;
-  readonly #pieces: readonly Buffer[];
-
-  constructor(pieces: readonly Buffer[]) {
-    this.#pieces = pieces;
-    this.length = sizeOf(pieces);
-  }
-
-  copy(target: Uint8Array, targetStart = 0): number {
-    let at = targetStart;
-    for (const piece of this.#pieces) at += piece.copy(target, at);
-    return at - targetStart;
-  }
-}
-
-function sizeOf(pieces: readonly Buffer[]): number {
-  let sizeBytes = 0;
-  for (const piece of pieces) sizeBytes += piece.length;
-  return sizeBytes;
+  return new Gathered([encodeHead(request, pieces), ...pieces]).asBuffer;
 }
 
 /** All that comes before the bytes of `pieces`. */
@@ -112,7 +88,7 @@ function decodeGeneric(bytes: Buffer): AppendRequest {
 
 /** Undefined when `bytes` are anything but well-formed fields of the packed form. */
 function decodePacked(bytes: Buffer): AppendRequest | undefined {
-  const cursor: Cursor = { bytes, at: 0, value: 0 };
+  const cursor = cursorOf(bytes);
   let topic = '';
   let queue = 0;
   let producerId = '';
@@ -122,11 +98,12 @@ function decodePacked(bytes: Buffer): AppendRequest | undefined {
   while (cursor.at < bytes.length) {
     const field = bytes[cursor.at++];
     if (!readVarint(cursor)) return undefined;
-    if (field === tag.queue) {
-      if (cursor.value > INT32_MAX) return undefined;
-      queue = cursor.value;
-    } else if (field === tag.sequence) {
+    if (field === tag.sequence) {
       sequence = cursor.value;
+    } else if (!cursor.isInt32) {
+      return undefined;
+    } else if (field === tag.queue) {
+      queue = cursor.value;
     } else {
       const start = cursor.at;
       const end = start + cursor.value;

@@ -41,7 +41,7 @@ export interface AppendResponse {
   readonly flush: string;
 }
 
-/** Acknowledgements in the order of the requests, as answer_codec.ts has them; `leader` when leadership has moved. */
+/** As answer_codec.ts decodes it: acknowledgements in the order of the requests, and who leads, if that is news. */
 export interface AppendStreamResponse {
   readonly acknowledged: readonly AppendResult[];
   readonly leader: Leader | null;
@@ -105,8 +105,6 @@ export interface ConsumeResponse {
   readonly queue: number;
   readonly messages: readonly StoredMessageFields[];
   readonly records: Buffer;
-  /** For who encodes it: bytes before `records` in their memory that may be written to. */
-  readonly headroomBytes?: number;
   readonly count: number;
   readonly firstOffset: Int64;
   readonly nextOffset: Int64;

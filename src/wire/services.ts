@@ -33,7 +33,7 @@ import type {
 import { decodeAppendStreamResponse, encodeAppendResponse, encodeAppendStreamResponse } from './answer_codec.ts';
 import { decodeAppendRequest, encodeAppendRequest, type OutgoingAppend } from './append_codec.ts';
 import type { ListClientsRequest, ListClientsResponse } from './client_messages.ts';
-import { encodeConsumeResponse } from './consume_codec.ts';
+import { gatherConsumeResponse } from './consume_codec.ts';
 import { fieldBound } from './field_count.ts';
 import type {
   DeleteGroupRequest,
@@ -136,7 +136,7 @@ export const ledgerService = {
   pull: method<PullRequest, PullResponse>('Ledger', 'Pull'),
   consume: {
     ...method<ConsumeRequest, ConsumeResponse>('Ledger', 'Consume'),
-    responseSerialize: encodeConsumeResponse,
+    responseSerialize: gatherConsumeResponse,
   },
   query: method<QueryRequest, QueryResponse>('Ledger', 'Query'),
   findOffset: method<FindOffsetRequest, FindOffsetResponse>('Ledger', 'FindOffset'),

@@ -233,7 +233,7 @@ interface Cost {
   readonly rate: number;
   /** Processor time of the leader. */
   readonly cpuMsPerMegabyte: number;
-  /** What the log has grown by, with the warm-up. */
+  /** Acknowledged, those of the warm-up included. */
   readonly gigabytes: number;
 }
 
@@ -247,7 +247,6 @@ async function costOf(group: Group): Promise<Cost> {
     const begun = { bytes: load.bytes, cpuMs: cpuMsOf(pid) };
     const rate = await rateOf(load);
     const cpuMsPerMegabyte = (cpuMsOf(pid) - begun.cpuMs) / ((load.bytes - begun.bytes) / 1e6);
-    await load.stop();
     return { rate, cpuMsPerMegabyte, gigabytes: load.bytes / GB };
   } finally {
     await load.stop();
@@ -277,8 +276,8 @@ async function besideYoung(filledBytes: number): Promise<void> {
   }
   await group.stop();
   const middle = (name: keyof typeof costs, of: keyof Cost): number => {
-    const values = costs[name].map((cost) => cost[of]);
-    return Number(percentile(values, 0.5).toFixed(1));
+    const all = costs[name].map((cost) => cost[of]);
+    return Number(percentile(all, 0.5).toFixed(1));
   };
   const [before, after] = [middle('young', 'rate'), middle('full', 'rate')];
   const size = (from: number, name: keyof typeof costs): string => {

@@ -120,6 +120,7 @@ describe('AppendStream', () => {
     for (const { commit } of held) commit();
     await until(() => offsets().length === 100, 'all are acknowledged');
     expect(offsets()).to.deep.equal(Array.from({ length: 100 }, (_, at) => at));
+    expect(responses.at(-1)!.acknowledged[0]).to.deep.include({ count: 1, repeated: false, flush: 'sync' });
     // The first one tells who leads.
     expect(responses.map(({ acknowledged }) => acknowledged.length)).to.deep.equal([0, 100]);
     stream.end();

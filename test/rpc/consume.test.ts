@@ -55,6 +55,22 @@ describe('Consume', () => {
     stream.cancel();
   });
 
+  it('reads what comes while it reads', async () => {
+    store('a', 1);
+    const reads: (() => void)[] = [];
+    harness.gateway.fake.onRead = () => new Promise((resolve) => reads.push(resolve));
+    const { stream, bodies } = open();
+    await until(() => reads.length === 1, 'it reads');
+    // The answer is made, and does not hold this one.
+    store('b', 1);
+    reads[0]!();
+    await until(() => reads.length === 2, 'it reads again');
+    reads[1]!();
+    await until(() => bodies().length === 2, 'both have come');
+    expect(bodies()).to.deep.equal(['1:a', '1:b']);
+    stream.cancel();
+  });
+
   it('looks only at queues that got something, however many there are', async () => {
     harness.gateway.fake.addQueues('orders', 500);
     const { stream, bodies } = open();
@@ -76,14 +92,15 @@ describe('Consume', () => {
   });
 
   it('reads queues that the topic gets meanwhile, and those that are not named, when it is asked to', async () => {
+    const before = harness.gateway.listeners.size;
     for (const queue of [0, 1, 2, 3]) store('old', queue);
     const positions = [0, 1, 2].map((queue) => ({ queue, offset: '1' }));
     const { stream, bodies, responses } = open({ positions, newQueues: true });
     const named = open({ positions });
     await until(() => bodies().length === 1, 'the queue that is not named is read');
+    // A topic of lite topics gets queues without anybody being told, as their first messages come.
     harness.gateway.fake.addQueues('orders', 6);
     store('a', 5);
-    harness.gateway.changed();
     await until(() => bodies().length === 2, 'the new queue is read');
     store('b', 4);
     store('c', 5);
@@ -92,8 +109,14 @@ describe('Consume', () => {
     expect(bodies().sort()).to.deep.equal(['0:d', '3:old', '4:b', '5:a', '5:c']);
     expect(responses.find(({ queue }) => queue === 5)).to.include({ firstOffset: '0', nextOffset: '1' });
     expect(named.bodies()).to.deep.equal(['0:d']);
+    harness.gateway.fake.addQueues('orders', 7);
+    harness.gateway.changed();
+    // Six, and one of the topic, beside the three of the other stream.
+    await until(() => harness.gateway.fake.listenerCount === 7 + 1 + 3, 'it follows a queue that is still empty');
     stream.cancel();
     named.stream.cancel();
+    await until(() => harness.gateway.fake.listenerCount === 0, 'its queues are forgotten');
+    expect(harness.gateway.listeners.size).to.equal(before);
   });
 
   it('says that a queue is not there only after catching up', async () => {

@@ -36,12 +36,16 @@ class FakeBroker {
   readonly tables = new Tables();
   /** What all readers have before them. */
   backlogBytes = 0;
+  /** Awaited by each read, between what it finds and its answer. */
+  onRead: () => Promise<void> = () => Promise.resolve();
   readonly #topics = new Map<string, { info: TopicInfo; queues: Buffer[][]; listeners: Set<() => void>[] }>();
+  /** Of all topics. */
+  readonly #anyListeners = new Set<() => void>();
   /** Listeners of all queues, to see that none is forgotten. */
   get listenerCount(): number {
     return [...this.#topics.values()].reduce(
       (sum, topic) => sum + topic.listeners.reduce((count, set) => count + set.size, 0),
-      0,
+      this.#anyListeners.size,
     );
   }
 
@@ -92,13 +96,14 @@ class FakeBroker {
       min,
       max,
       backlogBytes: this.backlogBytes,
-      headroomBytes: 0,
       isCold: false,
     };
   }
 
   async read(request: PullRequest): Promise<PullResult> {
-    return this.pull(request);
+    const result = this.pull(request);
+    await this.onRead();
+    return result;
   }
 
   onAppend(topic: string, queueId: number, listener: () => void): () => void {
@@ -106,6 +111,12 @@ class FakeBroker {
     const entry = () => listener();
     listeners.add(entry);
     return () => listeners.delete(entry);
+  }
+
+  onAppendToAny(_topic: string, listener: () => void): () => void {
+    const entry = () => listener();
+    this.#anyListeners.add(entry);
+    return () => this.#anyListeners.delete(entry);
   }
 
   store(request: PackedAppend): { first: number; count: number } {
@@ -117,7 +128,8 @@ class FakeBroker {
       queue.push(record);
       at += record.length;
     }
-    for (const listener of [...this.#topics.get(request.topic)!.listeners[request.queueId]!]) listener();
+    const own = this.#topics.get(request.topic)!.listeners[request.queueId]!;
+    for (const listener of [...own, ...this.#anyListeners]) listener();
     return { first, count: queue.length - first };
   }
 

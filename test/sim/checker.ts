@@ -275,7 +275,7 @@ export class Checker {
       const { id, storedIndex } = node;
       hold(storedIndex <= this.truth.last, () => `${id} has stored ${storedIndex} as applied, never committed`);
       for (const [topic, queues] of this.truth.topics) {
-        for (let queueId = 0; queueId < queues; queueId++) this.#checkUnits(node, topic, queueId);
+        for (let queueId = 0; queueId < queues; queueId++) this.#checkUnits(node, storedIndex, topic, queueId);
       }
     }
   }
@@ -316,9 +316,10 @@ export class Checker {
   }
 
   /** The units of a queue whose state is saved are in its file. */
-  #checkUnits(node: SimNode, topic: string, queueId: number): void {
+  #checkUnits(node: SimNode, storedIndex: number, topic: string, queueId: number): void {
     const first = this.truth.lengthAt(topic, queueId, node.process?.log.base.index ?? 0);
-    const end = this.truth.lengthAt(topic, queueId, node.storedIndex);
+    const end = this.truth.lengthAt(topic, queueId, storedIndex);
+    hold(end >= first, () => `${node.id} has stored less of ${topic}/${queueId} than its log has lost`);
     if (end === first || node.damage.has('queues')) return;
     const path = `${node.directory}/consumequeue/${topic}/${queueId}/${'0'.repeat(20)}`;
     node.isObserved = true;

@@ -246,9 +246,9 @@ export class SimNode {
     const plan = this.#plan;
     const { segmentSizeBytes, cacheBytesMax, neededBytesMax, indexUnitsPerFile, producerRunsMax } = plan;
     const onWarning = (message: string): void => this.#port.warned(this, message);
-    let storedIndex = 0;
+    let storedAtOpen = 0;
     const open = (damage?: Damage): Promise<OpenGroup> => {
-      storedIndex = this.storedIndex;
+      storedAtOpen = this.storedIndex;
       return openGroup({
         disk,
         directory: DIRECTORY,
@@ -289,7 +289,7 @@ export class SimNode {
         if (life.isAlive) this.#port.ended(this, 'failed', error);
       },
     });
-    const isRestored = storedIndex < log.base.index;
+    const isRestored = storedAtOpen < log.base.index;
     return { life, replica, log, broker, group, appliedAtStart: broker.appliedIndex, isRestored };
   }
 

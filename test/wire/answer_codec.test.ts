@@ -19,7 +19,9 @@ const number = fc.oneof(fc.constantFrom(0, 1, 127, 128, 2 ** 32, 2 ** 53 - 1), f
 const text = fc.string({ unit: 'grapheme', maxLength: 60 });
 const leader = fc.record({ nodeId: text, clientAddress: text, term: number.map(String) });
 const answer = fc.record({
-  queueOffset: fc.oneof(number, fc.constantFrom(-1, -(2 ** 53 - 1))).map(String),
+  queueOffset: fc
+    .oneof({ weight: 9, arbitrary: number }, { weight: 1, arbitrary: fc.constantFrom(-1, -(2 ** 53 - 1)) })
+    .map(String),
   count: fc.constantFrom(0, 1, 128, 4_096, 0x7fff_ffff),
   lastIndex: number.map(String),
   repeated: fc.boolean(),
@@ -93,9 +95,9 @@ const streamAnswers = codecOf<GenericStreamResponse>('AppendStreamResponse');
 const streamAnswer = fc.record({
   acknowledged: fc.array(
     answer.map((response) => ({ ...response, leader: null })),
-    { maxLength: 5 },
+    { maxLength: 40 },
   ),
-  leader: fc.option(leader, { freq: 3 }),
+  leader: fc.oneof({ weight: 3, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: leader }),
 });
 const resultsOf = ({ acknowledged, leader: who }: GenericStreamResponse): AppendStreamResponse => ({
   acknowledged: acknowledged.map(resultOf),
@@ -119,6 +121,27 @@ describe('wire: AppendStreamResponse codec', () => {
         expect(decodeAppendStreamResponse(encodeAppendStreamResponse(own))).to.deep.equal(own);
       }),
     );
+  });
+
+  it('reads a count, a flag and a length of more bytes than they may take as protobufjs does', () => {
+    for (const [tag, value] of [
+      [0x10, 0],
+      [0x20, 0x10],
+      [0x20, 0],
+      [0x32, 0],
+    ] as const) {
+      // The same number in seven bytes, and one beyond 32 bits in five.
+      for (const number of [
+        [0x80, 0x80, 0x80, 0x80, 0x80, value || 0x80, 0],
+        [0x80, 0x80, 0x80, 0x80, 0x10],
+      ]) {
+        const one = Buffer.from([tag, ...number]);
+        const many = Buffer.from([0x0a, one.length, ...one]);
+        expect(outcome(() => decodeAppendResult(one))).to.deep.equal(outcome(() => genericResult(one)));
+        const expected = outcome(() => resultsOf(streamAnswers.decode(many)));
+        expect(outcome(() => decodeAppendStreamResponse(many))).to.deep.equal(expected);
+      }
+    }
   });
 
   it('refuses an answer that reads on behind its end', () => {

@@ -119,6 +119,18 @@ describe('wire: AppendRequest codec', () => {
     expect(decodeAppendRequest(bytes).queue).to.equal(generic.decode(bytes).queue).and.to.equal(-1);
   });
 
+  it('reads a queue and a length of more bytes than they may take as protobufjs does', () => {
+    for (const tag of [0x10, 0x32]) {
+      for (const number of [
+        [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0],
+        [0x80, 0x80, 0x80, 0x80, 0x10],
+      ]) {
+        const bytes = Buffer.from([tag, ...number]);
+        expect(outcome(() => decodeAppendRequest(bytes))).to.deep.equal(outcome(() => genericDecode(bytes)));
+      }
+    }
+  });
+
   it('refuses a sequence beyond 2^53 - 1 by name', () => {
     for (const sequence of ['9007199254740992', '18446744073709551615']) {
       const bytes = generic.encode({
