@@ -46,6 +46,15 @@ describe('README', () => {
     expect(named.sort()).to.deep.equal(commandsOf(program).sort());
   });
 
+  it('names every script of the project for tests and benches, and none that does not exist', () => {
+    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: object };
+    const existing = Object.keys(scripts);
+    const named = new Set([...readme.matchAll(/\b((?:test|bench|example)(?::[a-z-]+)+)/g)].map((match) => match[1]!));
+    const run = [...readme.matchAll(/npm run (?:--silent )?([a-z][a-z:-]*)/g)].map((match) => match[1]!);
+    expect(existing.filter((name) => /^(test|bench|example):/.test(name) && !named.has(name))).to.deep.equal([]);
+    expect([...named, ...run].filter((name) => !existing.includes(name))).to.deep.equal([]);
+  });
+
   const documents = ['README.md', ...readdirSync(join(root, 'src')).map((folder) => `src/${folder}/README.md`)];
   for (const document of documents.filter((path) => existsSync(join(root, path)))) {
     it(`${document} links to files that exist`, () => {
