@@ -74,16 +74,20 @@ class ReceivedMessage implements StoredMessage {
   readonly queueId: number;
   readonly queueOffset: QueueOffset;
   readonly body: Buffer;
-  #place: Place;
+  readonly #records: Buffer;
+  readonly #at: number;
+  readonly #end: number;
   #decoded: StoredMessage | undefined;
 
   /** @param place of a record that can be decoded. */
-  constructor({ topic, queue }: Wanted, offset: QueueOffset, body: Buffer, place: Place) {
+  constructor({ topic, queue }: Wanted, offset: QueueOffset, body: Buffer, { records, at, end }: Place) {
     this.topic = topic;
     this.queueId = queue;
     this.queueOffset = offset;
     this.body = body;
-    this.#place = place;
+    this.#records = records;
+    this.#at = at;
+    this.#end = end;
   }
 
   get physicalOffset() {
@@ -116,8 +120,7 @@ class ReceivedMessage implements StoredMessage {
 
   /** All fields as a plain object. */
   toJSON(): StoredMessage {
-    const { records, at, end } = this.#place;
-    this.#decoded ??= decodeMessageRecord(records, at, end)!;
+    this.#decoded ??= decodeMessageRecord(this.#records, this.#at, this.#end)!;
     return this.#decoded;
   }
 
