@@ -83,7 +83,8 @@ export class TopicRouter {
       const expired = state.waiting.filter((one) => one.deadlineMs <= nowMs);
       if (expired.length === 0) continue;
       state.waiting = state.waiting.filter((one) => one.deadlineMs > nowMs);
-      for (const one of expired) one.routed(reason ?? new TLedgerError('DEADLINE_EXCEEDED'), one.queue ?? -1);
+      const why = reason ?? new TLedgerError('DEADLINE_EXCEEDED');
+      for (const one of expired) one.routed(why, one.queue ?? -1);
     }
   }
 

@@ -77,11 +77,13 @@ export class Waiters {
 
   /** Tells those whose deadline has passed that the outcome is unknown. */
   expire(nowMs: number): void {
-    this.#answer(({ deadlineMs }) =>
-      deadlineMs > nowMs
-        ? null
-        : new TLedgerError('OUTCOME_UNKNOWN', 'no majority confirmed the request before its deadline'),
-    );
+    // One for all, and none while nobody is late.
+    let late: TLedgerError | undefined;
+    this.#answer(({ deadlineMs }) => {
+      if (deadlineMs > nowMs) return null;
+      late ??= new TLedgerError('OUTCOME_UNKNOWN', 'no majority confirmed the request before its deadline');
+      return late;
+    });
   }
 
   /** Answers everybody with `error`. */

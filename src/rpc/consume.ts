@@ -59,8 +59,11 @@ export async function consume(gateway: Gateway, terms: ConsumeTerms, call: Call,
   positions.forEach(follow);
   const isOfAll = request.newQueues === true;
   // Queues come with a change of the topic, or with their first message.
-  if (isOfAll) open.whenOver(gateway.onChange(() => wakeUp.ring()));
-  if (isOfAll) open.whenOver(gateway.broker.onAppendToAny(topic.name, () => wakeUp.ring()));
+  if (isOfAll) {
+    const ring = (): void => wakeUp.ring();
+    open.whenOver(gateway.onChange(ring));
+    open.whenOver(gateway.broker.onAppendToAny(topic.name, ring));
+  }
   const bytesMax = boundOf(request.maxBytes, 'max_bytes');
   const advice = terms.advice.reader();
   while (!open.isOver) {

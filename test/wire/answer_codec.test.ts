@@ -13,6 +13,7 @@ import {
 } from '../../src/wire/answer_codec.ts';
 import type { AppendResponse, AppendStreamResponse, Leader } from '../../src/wire/ledger_messages.ts';
 import { codecOf } from '../../src/wire/proto.ts';
+import { outcome } from './outcome.ts';
 
 const answers = codecOf<AppendResponse>('AppendResponse');
 const number = fc.oneof(fc.constantFrom(0, 1, 127, 128, 2 ** 32, 2 ** 53 - 1), fc.maxSafeNat());
@@ -144,6 +145,12 @@ describe('wire: AppendStreamResponse codec', () => {
     }
   });
 
+  it('reads the length of an answer, of more bytes than it may take, as protobufjs does', () => {
+    const input = Buffer.from([0x0a, 0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0, 0x10, 5]);
+    const expected = outcome(() => resultsOf(streamAnswers.decode(input)));
+    expect(outcome(() => decodeAppendStreamResponse(input))).to.deep.equal(expected);
+  });
+
   it('refuses an answer that reads on behind its end', () => {
     for (const bytes of [
       [0x0a, 2, 0x08, 0x80, 0x01],
@@ -174,11 +181,3 @@ describe('wire: AppendStreamResponse codec', () => {
     );
   });
 });
-
-function outcome(decode: () => unknown): unknown {
-  try {
-    return decode();
-  } catch {
-    return 'refused';
-  }
-}

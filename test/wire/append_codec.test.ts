@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { TLedgerError } from '../../src/base/errors.ts';
 import { decodeAppendRequest, encodeAppendRequest, gatherAppendRequest } from '../../src/wire/append_codec.ts';
 import { codecOf } from '../../src/wire/proto.ts';
+import { outcome } from './outcome.ts';
 
 interface Generic {
   readonly topic: string;
@@ -164,12 +165,4 @@ function genericDecode(bytes: Buffer) {
   const sequence = Number(request.sequence);
   if (!Number.isSafeInteger(sequence)) throw new Error('sequence');
   return { ...request, sequence };
-}
-
-function outcome(decode: () => unknown): unknown {
-  try {
-    return decode();
-  } catch {
-    return 'refused';
-  }
 }
