@@ -88,9 +88,12 @@ export class SlotFile {
 
   /**
    * Replaces both slots, so that not even a damaged slot can bring back an older value; durable when it returns. At every
-   * moment one of them is valid: the second is written when the first is durable.
+   * moment one of them is valid, also when the other has gone bad since: that one is written first, and the second when
+   * the first is durable.
    */
   writeBoth(payload: Buffer): void {
+    const newest = this.#generation % 2;
+    if (this.#generation > 0 && !isIntact(readSlot(this.#file, newest))) this.#generation++;
     this.write(payload);
     this.flushNow();
     this.write(payload);

@@ -35,7 +35,7 @@ describe('hard state', () => {
       const before = disk.bytes(path);
       steps = [];
       file.save(saved);
-      expect(steps).to.deep.equal(['write', 'flush', 'write', 'flush']);
+      expect(steps).to.deep.equal(['read', 'write', 'flush', 'write', 'flush']);
       const after = disk.bytes(path);
       const changed = [...after.keys()].filter((at) => after[at] !== before[at]);
       expect(new Set(changed.map((at) => Math.floor(at / 4096)))).to.deep.equal(new Set([0, 1]));
@@ -124,6 +124,24 @@ describe('hard state', () => {
     }
   });
 
+  it('survives a save that is torn at any step when one sector went bad while the node ran', () => {
+    for (const slot of [0, 4096]) {
+      for (const saves of [1, 2]) {
+        for (const failing of [1, 2, 3, 4, 5]) {
+          const disk = new MemoryDisk();
+          const file = open(disk);
+          for (let save = 1; save <= saves; save++) file.save(state(save, 'n1'));
+          disk.corrupt(path, slot + 30, Buffer.of(0x55));
+          disk.failAt(failing, 'short');
+          expect(codeOf(() => file.save(state(8, 'n2')))).to.equal('STORAGE_FAILED');
+          disk.kill();
+          const found = open(disk).state;
+          expect([state(saves, 'n1'), state(8, 'n2')], `slot at ${slot}, step ${failing}`).to.deep.include(found);
+        }
+      }
+    }
+  });
+
   it('refuses an emptied file, which may have held a vote', () => {
     const disk = new MemoryDisk();
     open(disk).save(state(4, 'n0'));
@@ -143,7 +161,7 @@ describe('hard state', () => {
   });
 
   it('is final after a failed write or flush', () => {
-    for (const failing of [1, 2, 3, 4]) {
+    for (const failing of [1, 2, 3, 4, 5]) {
       const disk = new MemoryDisk();
       const file = open(disk);
       file.save(state(1, 'n0'));
@@ -158,7 +176,7 @@ describe('hard state', () => {
     const disk = new MemoryDisk();
     const file = open(disk);
     file.save(state(1, 'n0'));
-    disk.failAt(2, 'EIO');
+    disk.failAt(3, 'EIO');
     expect(codeOf(() => file.save(state(2, 'n1')))).to.equal('STORAGE_FAILED');
     disk.kill();
     const found = open(disk).state;
