@@ -58,7 +58,8 @@ const LOOPS = `
 Closed loop: --in-flight requests are under way, each answer lets the next one go. Finds the highest throughput; its
 latencies are flattered, as a slow group is asked less. Open loop: with --rate requests are due at fixed times whatever
 becomes of those before, and latency counts from when a request was due: nothing is omitted when the group stands still.
-Both leave out --warm-up. Measure latencies at half of the highest throughput.`;
+Both leave out --warm-up: for what a group does once it has run for a while give it 10s, as long as Node takes to compile
+what is hot. Measure latencies at half of the highest throughput.`;
 
 const COMMON = `
 The topic is made if there is none, and keeps what is sent: use a group or a topic that may be filled. Client and nodes
