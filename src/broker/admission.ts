@@ -100,7 +100,7 @@ export class Admissions {
   /**
    * Checks and numbers one batch; see `Broker.admit`.
    * @throws TLedgerError; then the assignment view is as it was (bytes of the batch may have been stamped already, which
-   * is harmless: they are stamped anew whenever the batch is offered again).
+   * is harmless: none of them went anywhere).
    */
   admit(request: PackedAppend, place: AppendPlace): Admission {
     const { records, sequence } = request;

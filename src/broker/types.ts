@@ -17,7 +17,10 @@ export interface PackedAppend {
   readonly sequence: number;
   /** What must be guaranteed before the answer, if the group's own policy is weaker. */
   readonly flush?: FlushWish;
-  /** Owned by the receiver from here on: the leader writes offsets, times and stamps into it. */
+  /**
+   * Owned by the receiver from here on: the leader writes offsets, times and stamps into it, and the log keeps it. Once
+   * offered, whatever became of it, the same bytes are offered again only as a copy.
+   */
   readonly records: Buffer;
 }
 
@@ -27,7 +30,7 @@ export interface StoreRequest {
   readonly queueId: number;
   /** Of every record (format/record_flags.ts). Remembered messages carry a message id (`UNIQ_KEY`). */
   readonly flags: number;
-  /** Unsealed message records, back to back. Owned by the receiver from here on. */
+  /** Unsealed message records, back to back. Owned by the receiver from here on, as those of a `PackedAppend`. */
   readonly records: Buffer;
   /** A time that the leader's wall clock has reached, though it may have been set back since: stored no earlier. */
   readonly reachedMs?: number;

@@ -1,5 +1,5 @@
-// The leader's batch: everything that waits, checked and numbered by the broker, laid into one buffer that is then
-// written once, sent to every follower and kept for readers as it is.
+// The leader's batch: everything that waits, checked and numbered by the broker, in one buffer that is then written once,
+// sent to every follower and kept for readers as it is.
 import { TLedgerError } from '../base/errors.ts';
 import type { AppendPlace } from '../broker/admission.ts';
 import type { Broker } from '../broker/broker.ts';
@@ -7,7 +7,6 @@ import { topicExists } from '../broker/commands.ts';
 import type { TopicInfo, TopicWish } from '../broker/types.ts';
 import { blankRecord, recordMagic } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
-import { FRAME_HEADROOM_BYTES } from '../storage/commit_log.ts';
 import type { FlushPolicy } from './flusher.ts';
 import {
   type Pending,
@@ -35,6 +34,9 @@ interface Piece {
   readonly start: number;
   readonly end: number;
 }
+
+/** Of the memory that a piece lies in. */
+const OWN_SHARE_MIN = 0.75;
 
 /** What is guaranteed of an applied record. */
 type GuaranteeOf = (index: LogIndex) => FlushPolicy;
@@ -157,9 +159,13 @@ function isAsWished(topic: TopicInfo, { queues, messageType }: TopicWish): boole
   return (topic.queues === queues || messageType === 'lite') && (topic.messageType ?? 'mixed') === messageType;
 }
 
+/** One piece stays where it came, unless that keeps much in memory that is not its own. */
 function gather(pieces: readonly Piece[], bytes: number): Piece {
-  const buffer = Buffer.allocUnsafe(FRAME_HEADROOM_BYTES + bytes);
-  let at = FRAME_HEADROOM_BYTES;
+  const [first] = pieces;
+  const isAlone = pieces.length === 1 && first !== undefined;
+  if (isAlone && bytes >= OWN_SHARE_MIN * first.buffer.buffer.byteLength) return first;
+  const buffer = Buffer.allocUnsafe(bytes);
+  let at = 0;
   for (const piece of pieces) at += piece.buffer.copy(buffer, at, piece.start, piece.end);
-  return { buffer, start: FRAME_HEADROOM_BYTES, end: at };
+  return { buffer, start: 0, end: at };
 }

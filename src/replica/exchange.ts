@@ -2,7 +2,7 @@
 // or stored while the message that brought it is in hand.
 import { assert } from '../base/assert.ts';
 import type { FollowerAppend, LogIndex, RaftMessage, SnapshotChunk, Term } from '../raft/types.ts';
-import { type CommitLog, FRAME_HEADROOM_BYTES, offsetOfRecord } from '../storage/commit_log.ts';
+import { type CommitLog, offsetOfRecord } from '../storage/commit_log.ts';
 import { type Damage, damageOf } from '../storage/damage.ts';
 import { checkAppend } from './incoming.ts';
 import type { SnapshotTraffic } from './snapshot_traffic.ts';
@@ -17,6 +17,8 @@ interface ExchangeOptions {
   /** Something odd that the replica can live with, for the log. */
   readonly onWarning: (message: string) => void;
 }
+
+const NO_RECORDS = Buffer.alloc(0);
 
 /** The bytes of one replica's messages. */
 export class Exchange {
@@ -82,9 +84,8 @@ export class Exchange {
     } else if (message.lastIndex > message.prevIndex) {
       transport.send(message, log.read((message.prevIndex + 1) as LogIndex, message.lastIndex));
     } else {
-      const buffer = Buffer.allocUnsafe(FRAME_HEADROOM_BYTES);
       const prevChain = log.chainAt(message.prevIndex);
-      transport.send(message, { buffer, start: buffer.length, end: buffer.length, prevChain });
+      transport.send(message, { buffer: NO_RECORDS, start: 0, end: 0, prevChain });
     }
   }
 

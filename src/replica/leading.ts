@@ -9,7 +9,7 @@ import { blankRecord, flagsAt, recordMagic } from '../format/record.ts';
 import { recordFlag } from '../format/record_flags.ts';
 import type { Raft } from '../raft/raft.ts';
 import type { LogIndex, NodeId, OwnRecord } from '../raft/types.ts';
-import { type CommitLog, FRAME_HEADROOM_BYTES } from '../storage/commit_log.ts';
+import type { CommitLog } from '../storage/commit_log.ts';
 import { takeBatch } from './batch.ts';
 import type { FlushPolicy } from './flusher.ts';
 import { type Pending, type PendingLimits, PendingQueue } from './pending.ts';
@@ -96,8 +96,7 @@ export class Leading {
     assert(!isNoop || !this.#isServing, 'a term begins after the one before it has ended');
     const body = isNoop ? Buffer.alloc(0) : encodeMembership(own.membership);
     const record = blankRecord(isNoop ? recordMagic.noop : recordMagic.membership, body);
-    const buffer = Buffer.concat([Buffer.alloc(FRAME_HEADROOM_BYTES), record]);
-    const written = log.appendBlank(buffer, FRAME_HEADROOM_BYTES, buffer.length, raft.term);
+    const written = log.appendBlank(record, 0, record.length, raft.term);
     assert(written.firstIndex === own.index, "a leader's own record lies where consensus put it");
     if (isNoop) this.#noopIndex = own.index;
     this.#ownIndex = own.index;

@@ -33,7 +33,7 @@ export interface LogDigest {
 
 /**
  * Bytes that travel with an append message, the records prevIndex+1 … lastIndex as they lie on disk; or with a snapshot
- * message, a piece of the snapshot. The bytes before `start` are free for a frame header.
+ * message, a piece of the snapshot.
  */
 export interface RecordBytes {
   readonly buffer: Buffer;
@@ -49,8 +49,8 @@ export interface RecordBytes {
  */
 export interface PeerTransport {
   /**
-   * @param bytes present for append messages (empty range for heartbeats) and for snapshot messages; the transport does
-   * not change them.
+   * @param bytes present for append messages (empty range for heartbeats) and for snapshot messages. Nobody changes them
+   * any more: the transport reads them when the message goes out, which may be later.
    */
   send(message: RaftMessage, bytes: RecordBytes | null): void;
   /** Who belongs to the group from now on, and where they are; this node is among them or not. */

@@ -16,7 +16,7 @@ import { ACKNOWLEDGED_METADATA } from '../wire/status.ts';
 import { packedAppendOf } from './append_request.ts';
 import { type CallContext, endWith, failureOf, OpenCall } from './calls.ts';
 import type { Gateway, LeaderInfo } from './gateway.ts';
-import { type FlushKind, toLeader } from './replies.ts';
+import { toLeader } from './replies.ts';
 
 /** Batches of one stream that may wait for their acknowledgement. */
 export const INFLIGHT_COUNT_MAX = 256;
@@ -38,7 +38,6 @@ export class AppendStream {
   readonly #open: OpenCall;
   readonly #context: CallContext;
   readonly #gateway: Gateway;
-  readonly #flush: FlushKind;
   /** Unanswered batches, oldest first; those before `#head` are answered. */
   readonly #slots: Slot[] = [];
   #head = 0;
@@ -53,10 +52,9 @@ export class AppendStream {
   #leaderTold: LeaderInfo | null = null;
 
   /** @throws TLedgerError SHUTTING_DOWN */
-  constructor(context: CallContext, gateway: Gateway, flush: FlushKind, call: Call) {
+  constructor(context: CallContext, gateway: Gateway, call: Call) {
     this.#context = context;
     this.#gateway = gateway;
-    this.#flush = flush;
     this.#call = call;
     this.#open = new OpenCall(context, call);
     readNoFurtherAhead(call);
@@ -124,13 +122,8 @@ export class AppendStream {
       if (outcome === null) break;
       this.#head++;
       this.#inflightBytes -= sizeBytes;
-      if (outcome instanceof Error) {
-        failure = outcome;
-      } else {
-        // What this node guarantees, for leaders that don't say.
-        const { queueOffset, count, lastIndex, repeated, flush = this.#flush } = outcome;
-        acknowledged.push({ queueOffset, count, lastIndex, repeated, flush });
-      }
+      if (outcome instanceof Error) failure = outcome;
+      else acknowledged.push(outcome);
     }
     this.#forgetAnswered();
     const leader = this.#newLeader();

@@ -22,7 +22,7 @@ import type { Gateway } from './gateway.ts';
 import { Puller, WAITING_PULLS_MAX } from './pull.ts';
 import { findOffset, query } from './query.ts';
 import { backlogBytesOfMemory, ReadAdvice } from './read_from.ts';
-import { type FlushKind, toAppendResponse, toLeader, toMetadata } from './replies.ts';
+import { toAppendResponse, toLeader, toMetadata } from './replies.ts';
 
 /** Topics that one metadata request may name. */
 export const METADATA_TOPICS_MAX = 1_000;
@@ -31,8 +31,6 @@ export const METADATA_TOPICS_MAX = 1_000;
 export interface LedgerServiceOptions {
   readonly gateway: Gateway;
   readonly context: CallContext;
-  /** Told to appenders with each acknowledgement. */
-  readonly flush: FlushKind;
   /** Pulls that may wait at a time. */
   readonly waitingPullsMax?: number;
   /** Backlog, in bytes of the log, from which a leader sends readers to a follower; 40 % of the memory by default. */
@@ -54,7 +52,7 @@ export function ledgerHandlers(options: LedgerServiceOptions): LedgerHandlers {
     append: appendHandler(options),
     appendStream: (call: ServerDuplexStream<Incoming<AppendRequest>, AppendStreamResponse>) => {
       try {
-        new AppendStream(context, gateway, options.flush, call);
+        new AppendStream(context, gateway, call);
       } catch (error) {
         refuseStream(context, call, error, 0);
       }
@@ -69,7 +67,7 @@ export function ledgerHandlers(options: LedgerServiceOptions): LedgerHandlers {
 }
 
 /** The hot unary path: callbacks all the way, no promise. */
-function appendHandler({ gateway, context, flush }: LedgerServiceOptions) {
+function appendHandler({ gateway, context }: LedgerServiceOptions) {
   return (call: UnaryCall<Incoming<AppendRequest>>, callback: Answer<AppendResponse>): void => {
     try {
       const open = new OpenCall(context, call);
@@ -82,7 +80,7 @@ function appendHandler({ gateway, context, flush }: LedgerServiceOptions) {
         gateway.append(request, open.stepDeadlineMs, (error, result) => {
           if (result === null) return fail(error);
           open.close();
-          callback(null, toAppendResponse(result, toLeader(gateway.leader()), flush));
+          callback(null, toAppendResponse(result, toLeader(gateway.leader())));
         });
       } catch (error) {
         fail(error);

@@ -7,6 +7,7 @@ import type { Random } from '../base/random.ts';
 import type { AppendResponse, NodeId, SnapshotResponse } from '../raft/types.ts';
 import { clientChannelOptions } from '../wire/channel_options.ts';
 import type { ListClientsRequest, ListClientsResponse } from '../wire/client_messages.ts';
+import type { Gathered } from '../wire/gathered.ts';
 import { decodeResponseFrame } from '../wire/peer_frames.ts';
 import type {
   FetchRecordsRequest,
@@ -106,8 +107,8 @@ export class PeerLink {
   }
 
   /** Sends a frame if the stream is open; otherwise it is lost, as `onDown` has said. */
-  sendFrame(frame: Buffer): void {
-    if (this.#isUp) this.#stream?.write(frame);
+  sendFrame(frame: Gathered): void {
+    if (this.#isUp) this.#stream?.write(frame.asBuffer);
   }
 
   vote(request: VoteRequest, timeoutMs: number): Promise<VoteResponse> {

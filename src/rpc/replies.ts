@@ -6,24 +6,21 @@ import { magicAt, recordMagic, sizeAt } from '../format/record.ts';
 import type { AppendResponse, Leader, MetadataResponse, StoredMessageFields, Topic } from '../wire/ledger_messages.ts';
 import type { Gateway, LeaderInfo } from './gateway.ts';
 
-/** What a majority guarantees of an acknowledged record. */
-export type FlushKind = 'sync' | 'async';
-
 /** Null while nobody leads. */
 export function toLeader(leader: LeaderInfo | null): Leader | null {
   if (leader === null) return null;
   return { nodeId: leader.nodeId, clientAddress: leader.clientAddress, term: String(leader.term) };
 }
 
-/** The answer to a unary append. @param flush what this node guarantees, for leaders that don't say. */
-export function toAppendResponse(result: AppendResult, leader: Leader | null, flush: FlushKind): AppendResponse {
+/** The answer to a unary append. */
+export function toAppendResponse(result: AppendResult, leader: Leader | null): AppendResponse {
   return {
     queueOffset: String(result.queueOffset),
     count: result.count,
     lastIndex: String(result.lastIndex),
     repeated: result.repeated,
     leader,
-    flush: result.flush ?? flush,
+    flush: result.flush ?? '',
   };
 }
 

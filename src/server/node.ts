@@ -373,7 +373,6 @@ function clientServerSettingsOf(config: NodeConfig) {
   const { coldReadBacklogBytes } = config;
   return {
     address: config.clientListen,
-    flush: config.flush,
     coldUnsentBytesMax: config.coldReadUnsentBytes,
     ...(coldReadBacklogBytes === 0 ? {} : { coldBacklogBytes: coldReadBacklogBytes }),
   };

@@ -131,7 +131,7 @@ export async function repairNode(options: RepairNodeOptions): Promise<Phase> {
     logger,
   });
   lifecycle.attach(() => peerServer.stop(config.shutdownTimeoutMs));
-  const clientServer = await startClientServer(gateway, { address: config.clientListen, flush: config.flush, logger });
+  const clientServer = await startClientServer(gateway, { address: config.clientListen, logger });
   lifecycle.attach(() => clientServer.stop(config.shutdownTimeoutMs));
   return { ended: Promise.race([ended, lost]) };
 }

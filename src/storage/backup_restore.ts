@@ -12,7 +12,7 @@ import { firstStart, type Manifest, nameOf } from './backup_format.ts';
 import { PacedWriter } from './backup_io.ts';
 import { checkOrder, openBackup, type ReadOptions, readSegment, readSnapshot } from './backup_reader.ts';
 import { Checkpoint } from './checkpoint.ts';
-import { CommitLog, FRAME_HEADROOM_BYTES } from './commit_log.ts';
+import { CommitLog } from './commit_log.ts';
 import type { Disk } from './disk.ts';
 import { HardStateFile } from './hard_state.ts';
 import { type Founders, RESTORING_FILE, settleIdentity } from './identity.ts';
@@ -141,8 +141,8 @@ function appendMembership(options: RestoreOptions, { segmentSizeBytes, last }: M
         `${directory}: the restored log ends with record ${log.lastIndex}, not ${last.index}`,
       );
     }
-    const record = Buffer.concat([Buffer.alloc(FRAME_HEADROOM_BYTES), blankRecord(recordMagic.membership, membership)]);
-    return log.appendBlank(record, FRAME_HEADROOM_BYTES, record.length, forced).lastIndex;
+    const record = blankRecord(recordMagic.membership, membership);
+    return log.appendBlank(record, 0, record.length, forced).lastIndex;
   } finally {
     // Flushes, and fails if that fails.
     log.close();

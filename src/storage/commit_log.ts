@@ -20,7 +20,7 @@ import { refuseUnderRepair } from './repair_mark.ts';
 import { FILLER_BYTES, Segments } from './segment.ts';
 import { TailCache } from './tail_cache.ts';
 
-export { FRAME_HEADROOM_BYTES, type RecordPlace, type RecordRange } from './log_reader.ts';
+export type { RecordPlace, RecordRange } from './log_reader.ts';
 export type { LogTip } from './log_tip.ts';
 export type { RecoveryReport } from './recovery.ts';
 export { offsetOfRecord, type Predecessor, type VerifiedRecords, verifyRecords } from './verify.ts';
@@ -170,7 +170,7 @@ export class CommitLog implements RecordSizer {
 
   /**
    * The leader's way: seals the unsealed whole records in `buffer[start, end)` in place and writes them. The log keeps
-   * the buffer: nobody changes it afterwards, but for the `FRAME_HEADROOM_BYTES` before `start`, which must be free.
+   * the buffer: nobody changes it afterwards.
    */
   appendBlank(buffer: Buffer, start: number, end: number, ofTerm: Term): AppendedRange {
     this.#flusher.assertUsable();
@@ -310,14 +310,14 @@ export class CommitLog implements RecordSizer {
     return this.#flusher.flush();
   }
 
-  /** See RecordSizer. A large cached batch that begins at `firstIndex` and fits is preferred as it is. */
+  /** See RecordSizer. What is left of a large cached batch is preferred as it is, if it fits. */
   fit(firstIndex: LogIndex, bytesMax: number): { readonly lastIndex: LogIndex; readonly sizeBytes: number } {
     return this.#reader.fit(firstIndex, bytesMax);
   }
 
   /**
-   * The records firstIndex … lastIndex back to back, without fillers. Not copied when that is exactly one cached batch;
-   * the bytes must not be changed, the headroom before `start` may.
+   * The records firstIndex … lastIndex back to back, without fillers. Not copied when they lie in one cached batch; they
+   * must not be changed.
    * @throws TLedgerError DATA_CORRUPTED when the bytes on disk don't match their checksums.
    */
   read(firstIndex: LogIndex, lastIndex: LogIndex): RecordRange {

@@ -4,7 +4,7 @@
 import { TLedgerError } from '../base/errors.ts';
 import { blankRecord, indexAt, magicAt, RECORD_HEADER_BYTES, recordMagic, sizeAt, termAt } from '../format/record.ts';
 import { type HardState, type LogIndex, logIndex, type NodeId, type Term, term } from '../raft/types.ts';
-import { CommitLog, FRAME_HEADROOM_BYTES, type LogTip, type RecoveryReport } from './commit_log.ts';
+import { CommitLog, type LogTip, type RecoveryReport } from './commit_log.ts';
 import type { Disk } from './disk.ts';
 import { HardStateFile } from './hard_state.ts';
 import { SnapshotStore } from './snapshot_store.ts';
@@ -85,8 +85,8 @@ export function forceMembership(options: SurvivorOptions & { readonly nodeId: No
     if (isDone) return { index: log.lastIndex, term: log.lastTerm };
     const forced = term(Math.max(state.term, log.lastTerm) + 1);
     hardState.save({ term: forced, vote: nodeId });
-    const record = Buffer.concat([Buffer.alloc(FRAME_HEADROOM_BYTES), blankRecord(recordMagic.membership, body)]);
-    const { lastIndex } = log.appendBlank(record, FRAME_HEADROOM_BYTES, record.length, forced);
+    const record = blankRecord(recordMagic.membership, body);
+    const { lastIndex } = log.appendBlank(record, 0, record.length, forced);
     return { index: lastIndex, term: forced };
   });
 }

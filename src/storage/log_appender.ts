@@ -14,7 +14,7 @@ import { recordFlag } from '../format/record_flags.ts';
 import { type LogIndex, logIndex, type Term, term } from '../raft/types.ts';
 import { checkBlank } from './append_check.ts';
 import type { LogFlusher } from './log_flusher.ts';
-import { FRAME_HEADROOM_BYTES, type LogParts } from './log_reader.ts';
+import type { LogParts } from './log_reader.ts';
 import { FILLER_BYTES, writeFiller } from './segment.ts';
 
 /** Owned by CommitLog. */
@@ -52,22 +52,11 @@ export class LogAppender {
 
   /** Writes the records in `buffer[start, end)`, sealing them when `ofTerm` is given; a failure is final for the log. */
   append(buffer: Buffer, start: number, end: number, ofTerm: Term | null): void {
-    assert(start >= FRAME_HEADROOM_BYTES, 'the bytes before the records are free for a frame header');
     this.#flusher.guard(() => {
-      let rest = buffer;
-      let from = start;
-      let to = end;
-      for (;;) {
-        const taken = this.#appendPart(rest, from, to, ofTerm);
-        if (taken === to) return;
+      for (let from = start; ; ) {
+        from = this.#appendPart(buffer, from, end, ofTerm);
+        if (from === end) return;
         this.#roll();
-        if (taken === from) continue;
-        // What goes into the next segment needs headroom of its own; it happens once a segment.
-        const copy = Buffer.allocUnsafeSlow(FRAME_HEADROOM_BYTES + to - taken);
-        rest.copy(copy, FRAME_HEADROOM_BYTES, taken, to);
-        rest = copy;
-        from = FRAME_HEADROOM_BYTES;
-        to = copy.length;
       }
     });
   }

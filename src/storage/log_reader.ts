@@ -24,16 +24,10 @@ import type { CachedBatch, TailCache } from './tail_cache.ts';
 import type { TermRuns } from './term_runs.ts';
 import { offsetOfRecord, verifyRecords } from './verify.ts';
 
-/**
- * Bytes free before the records in every buffer that enters or leaves the log, for whoever puts a frame header in front
- * of them without copying.
- */
-export const FRAME_HEADROOM_BYTES = 64;
-
-/** A cached batch of at least this size is sent as it is; smaller ones are gathered, which a copy is cheap for. */
+/** The rest of a cached batch is sent as it is if it has this size; smaller ones are gathered, which a copy is cheap for. */
 const ZERO_COPY_BYTES_MIN = 32 * 1024;
 
-/** Records back to back, with what identifies the log before them. `FRAME_HEADROOM_BYTES` before `start` are free. */
+/** Records back to back, `buffer[start, end)`, with what identifies the log before them. */
 export interface RecordRange {
   readonly buffer: Buffer;
   readonly start: number;
@@ -173,13 +167,13 @@ export class LogReader {
     }
   }
 
-  /** All that fits, batch by batch; or the first batch alone when it is large enough to be sent without copying. */
+  /** All that fits, batch by batch; or what is left of the first one when that is enough to be sent without copying. */
   #fitCached(number: number, firstIndex: LogIndex, bytesMax: number): { lastIndex: LogIndex; sizeBytes: number } {
     const { cache } = this.#parts;
     let batch = cache.get(number)!;
     let at = offsetIn(batch, firstIndex);
     let sizeBytes = batch.end - at;
-    if (at === batch.start && sizeBytes >= ZERO_COPY_BYTES_MIN && sizeBytes <= bytesMax) {
+    if (sizeBytes >= ZERO_COPY_BYTES_MIN && sizeBytes <= bytesMax) {
       return { lastIndex: batch.last.index, sizeBytes };
     }
     let lastIndex: number = batch.last.index;
@@ -233,7 +227,7 @@ export class LogReader {
 
   #readCached(number: number, firstIndex: LogIndex, lastIndex: LogIndex): RecordRange {
     const { cache } = this.#parts;
-    const pieces: Buffer[] = [Buffer.allocUnsafe(FRAME_HEADROOM_BYTES)];
+    const pieces: Buffer[] = [];
     for (let next = number; ; next++) {
       const batch = cache.get(next)!;
       const from = firstIndex > batch.firstIndex ? offsetIn(batch, firstIndex) : batch.start;
@@ -242,7 +236,7 @@ export class LogReader {
       pieces.push(batch.buffer.subarray(from, to));
       if (isLast) break;
     }
-    return this.#range(Buffer.concat(pieces), firstIndex);
+    return this.#range(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces), firstIndex);
   }
 
   #readFiled(firstIndex: LogIndex, lastIndex: LogIndex): RecordRange {
@@ -259,8 +253,8 @@ export class LogReader {
       extents.push({ position, sizeBytes: end - position });
     }
     const sizeBytes = extents.reduce((sum, extent) => sum + extent.sizeBytes, 0);
-    const buffer = Buffer.allocUnsafeSlow(FRAME_HEADROOM_BYTES + sizeBytes);
-    let at = FRAME_HEADROOM_BYTES;
+    const buffer = Buffer.allocUnsafeSlow(sizeBytes);
+    let at = 0;
     for (const extent of extents) {
       this.#readFile(buffer.subarray(at, at + extent.sizeBytes), physicalOffset(extent.position), firstIndex);
       at += extent.sizeBytes;
@@ -274,7 +268,7 @@ export class LogReader {
     const prevIndex = logIndex(firstIndex - 1);
     const prevTerm = this.termAt(prevIndex);
     const prevChain = this.chainAt(prevIndex);
-    return { buffer, start: FRAME_HEADROOM_BYTES, end: buffer.length, prevIndex, prevTerm, prevChain };
+    return { buffer, start: 0, end: buffer.length, prevIndex, prevTerm, prevChain };
   }
 
   #verify(range: RecordRange, position: PhysicalOffset, lastIndex: LogIndex): void {

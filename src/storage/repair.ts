@@ -11,7 +11,7 @@ import { assert } from '../base/assert.ts';
 import { positionAt, RECORD_HEADER_BYTES, sizeAt } from '../format/record.ts';
 import { type LogIndex, logIndex, type Term } from '../raft/types.ts';
 import { Checkpoint } from './checkpoint.ts';
-import { CommitLog, FRAME_HEADROOM_BYTES } from './commit_log.ts';
+import { CommitLog } from './commit_log.ts';
 import { DamageError, damageOf } from './damage.ts';
 import type { DamagedRange, DamageMap, LogPlace } from './damage_map.ts';
 import { HardStateFile } from './hard_state.ts';
@@ -48,7 +48,7 @@ export function overwrite(place: LogPlace, base: LogTip, { after, upTo }: Damage
       touched.add(number);
       end = position + (to - from);
     };
-    for (const piece of draft.pieces(after)) for (const [from, to] of runsOf(piece)) put(piece.buffer, from, to);
+    for (const piece of draft.pieces(after)) for (const [from, to] of runsOf(piece)) put(piece, from, to);
     for (const number of touched) segments.get(number)!.file.flushNow();
     readBack(segments, after, upTo);
   } finally {
@@ -210,7 +210,7 @@ function appendDraft(place: LogPlace, tip: LogTip, draft: RepairDraft): void {
   try {
     assert(log.lastIndex >= tip.index && log.chainAt(tip.index) === tip.chainCrc, 'what is known to be good is there');
     log.truncateAfter(tip.index);
-    for (const { buffer, start, end } of draft.pieces(tip, FRAME_HEADROOM_BYTES)) log.appendSealed(buffer, start, end);
+    for (const piece of draft.pieces(tip)) log.appendSealed(piece, 0, piece.length);
   } finally {
     log.close();
   }
@@ -237,11 +237,11 @@ function isContinuedBy({ disk, directory, segmentSizeBytes }: LogPlace, tip: Log
 }
 
 /** Records of a piece that lie back to back in the log. */
-function* runsOf({ buffer, start, end }: { buffer: Buffer; start: number; end: number }): Generator<[number, number]> {
-  let from = start;
-  for (let at = start; at < end; ) {
-    const next = at + sizeAt(buffer, at);
-    if (next >= end || positionAt(buffer, next) !== positionAt(buffer, from) + (next - from)) {
+function* runsOf(piece: Buffer): Generator<[number, number]> {
+  let from = 0;
+  for (let at = 0; at < piece.length; ) {
+    const next = at + sizeAt(piece, at);
+    if (next >= piece.length || positionAt(piece, next) !== positionAt(piece, from) + (next - from)) {
       yield [from, next];
       from = next;
     }

@@ -56,14 +56,14 @@ export class RepairDraft {
   }
 
   /** What was gathered, piece by piece, each as it came. Verified again: they have lain on this disk. */
-  *pieces(after: LogTip, headroomBytes = 0): Generator<{ buffer: Buffer; start: number; end: number }> {
+  *pieces(after: LogTip): Generator<Buffer> {
     let previous = { prevIndex: after.index, prevTerm: after.term, prevChain: after.chainCrc };
     for (const { at, sizeBytes } of this.#pieces) {
-      const buffer = Buffer.allocUnsafeSlow(headroomBytes + sizeBytes);
-      this.#file.read(buffer.subarray(headroomBytes), at);
-      const { lastIndex, lastTerm, lastChain } = verifyRecords(buffer, headroomBytes, buffer.length, previous);
+      const piece = Buffer.allocUnsafeSlow(sizeBytes);
+      this.#file.read(piece, at);
+      const { lastIndex, lastTerm, lastChain } = verifyRecords(piece, 0, piece.length, previous);
       previous = { prevIndex: lastIndex, prevTerm: lastTerm, prevChain: lastChain };
-      yield { buffer, start: headroomBytes, end: buffer.length };
+      yield piece;
     }
   }
 

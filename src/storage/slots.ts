@@ -88,12 +88,11 @@ export class SlotFile {
 
   /**
    * Replaces both slots, so that not even a damaged slot can bring back an older value; durable when it returns. At every
-   * moment one of them is valid, also when the other has gone bad since: that one is written first, and the second when
-   * the first is durable.
+   * moment one of them is valid, also when the other is read back as damaged: that one is written first, and the second
+   * when the first is durable.
    */
   writeBoth(payload: Buffer): void {
-    const newest = this.#generation % 2;
-    if (this.#generation > 0 && !isIntact(readSlot(this.#file, newest))) this.#generation++;
+    if (this.#generation > 0 && !this.#isNewestThere()) this.#generation++;
     this.write(payload);
     this.flushNow();
     this.write(payload);
@@ -113,16 +112,29 @@ export class SlotFile {
     this.#file.close();
   }
 
+  /** What was written last is there. A slot that cannot be read is as good as damaged; writing may heal it. */
+  #isNewestThere(): boolean {
+    const bytes = readable(() => readSlot(this.#file, this.#generation % 2));
+    return bytes instanceof Buffer && isIntact(bytes) && readUint64(bytes, 8) === this.#generation;
+  }
+
+  /** @throws TLedgerError STORAGE_FAILED when one slot cannot be read and the other is not valid. */
   #load(): Buffer | null {
     let newest: Buffer | null = null;
+    let failure: TLedgerError | null = null;
     for (const slot of [0, 1]) {
-      const bytes = readSlot(this.#file, slot);
+      const bytes = readable(() => readSlot(this.#file, slot));
+      if (bytes instanceof TLedgerError) {
+        failure = bytes;
+        continue;
+      }
       if (!this.#isValid(bytes)) continue;
       const generation = readUint64(bytes, 8);
       if (newest !== null && generation <= this.#generation) continue;
       this.#generation = generation;
       newest = bytes.subarray(HEADER_BYTES, HEADER_BYTES + bytes.readUInt32BE(16));
     }
+    if (newest === null && failure !== null) throw failure;
     return newest;
   }
 
@@ -149,6 +161,16 @@ export function validSlots(disk: Disk, path: string): [boolean, boolean] {
     return [isIntact(readSlot(file, 0)), isIntact(readSlot(file, 1))];
   } finally {
     file.close();
+  }
+}
+
+/** What was read, or why the disk does not give it. */
+function readable(read: () => Buffer): Buffer | TLedgerError {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof TLedgerError && error.code === 'STORAGE_FAILED') return error;
+    throw error;
   }
 }
 

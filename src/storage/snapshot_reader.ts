@@ -5,7 +5,6 @@ import type { TLedgerError } from '../base/errors.ts';
 import { logIndex } from '../raft/types.ts';
 import { DamageError } from './damage.ts';
 import type { Disk, DiskFile } from './disk.ts';
-import { FRAME_HEADROOM_BYTES } from './log_reader.ts';
 import type { LogTip } from './log_tip.ts';
 import {
   crcBefore,
@@ -28,7 +27,7 @@ export interface SnapshotMeta {
   readonly membership: Buffer;
 }
 
-/** Bytes of a snapshot file: `buffer[start, end)`; the FRAME_HEADROOM_BYTES before `start` are free. */
+/** Bytes of a snapshot file: `buffer[start, end)`. */
 export interface SnapshotChunk {
   readonly buffer: Buffer;
   readonly start: number;
@@ -72,15 +71,14 @@ export class Snapshot {
   read(offset: number, bytesMax: number): SnapshotChunk {
     assert(offset >= 0 && bytesMax > 0, 'something is read');
     const to = Math.min(offset + bytesMax, this.sizeBytes);
-    if (offset >= to)
-      return { buffer: Buffer.alloc(FRAME_HEADROOM_BYTES), start: FRAME_HEADROOM_BYTES, end: FRAME_HEADROOM_BYTES };
+    if (offset >= to) return { buffer: Buffer.alloc(0), start: 0, end: 0 };
     const firstPiece = pieceStart(offset);
     // The piece before ends with the checksum that the first one is checked against.
     const from = offset < SNAPSHOT_HEADER_BYTES ? 0 : firstPiece - (firstPiece > SNAPSHOT_HEADER_BYTES ? 4 : 0);
     const end = Math.min(this.sizeBytes, pieceStart(to - 1) + PIECE_BYTES);
-    const buffer = Buffer.allocUnsafeSlow(FRAME_HEADROOM_BYTES + end - from);
-    const at = (position: number): number => FRAME_HEADROOM_BYTES + position - from;
-    this.#read(buffer.subarray(FRAME_HEADROOM_BYTES), from);
+    const buffer = Buffer.allocUnsafeSlow(end - from);
+    const at = (position: number): number => position - from;
+    this.#read(buffer, from);
     if (from === 0 && decodeHeader(buffer, at(0), this.#file.path) === null) throw this.#damaged('its header');
     let seed = from > 0 && from < firstPiece ? crcBefore(buffer, at(firstPiece)) : firstSeed(this.#header.tip);
     for (let piece = firstPiece; piece < end; piece += PIECE_BYTES) {

@@ -1,5 +1,5 @@
 // The batches appended last, as they were handed in: replication and tail reads take them from here without touching
-// files and, when a batch is asked for as a whole, without copying. Little is kept beside what is needed soon: buffers that
+// files and, as long as it is one batch that is asked for, without copying. Little is kept beside what is needed soon: buffers that
 // live long become old garbage, and for each 64 MiB of it V8 marks everything, on all cores.
 import type { PhysicalOffset } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
@@ -17,12 +17,15 @@ export interface CachedBatch {
   readonly last: LogTip;
 }
 
-/** However small the batches are, there are at most so many: each holds its own buffer alive. */
+/** However small the batches are, there are at most so many: each holds a buffer alive. */
 const BATCH_COUNT_MAX = 8192;
 
 /** Bounds of a cache. */
 export interface TailCacheBounds {
-  /** Bytes that are held beside what is needed soon. Best small: see the head of the file. */
+  /**
+   * Bytes that are held beside what is needed soon. Best small: see the head of the file. Buffers may be a third larger than
+   * the records that count (see `gather` in src/replica/batch.ts).
+   */
   readonly bytesMax: number;
   /** Most bytes held because somebody needs them soon (`keepFrom`); what is more is read from the files. */
   readonly neededBytesMax: number;

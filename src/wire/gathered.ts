@@ -1,6 +1,6 @@
 // A message that is still in pieces, for streams of grpc-js. It puts a header before each message and copies it behind
 // that: so the pieces are copied once, straight there, and not joined before. It asks a message for its length, by one
-// name in a client and by another one in a server, and to copy itself, and nothing else.
+// name in a client and by another one in a server, and to copy itself, and nothing else, as long as it does not compress.
 
 /** See the head of the file. */
 export class Gathered {

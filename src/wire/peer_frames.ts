@@ -10,7 +10,6 @@
 //   append-response    0 type=2 | 1 version | 2 rejected | 8 term | 16 match | 24 round
 //                      32 reject.prevIndex | 40 reject.hintIndex | 48 reject.hintTerm | 60 headerCrc 4
 //   snapshot-response  0 type=4 | 1 version | 8 term | 16 index | 24 round | 32 offset | 60 headerCrc 4
-import { assert } from '../base/assert.ts';
 import { crc32 } from '../base/crc.ts';
 import { TLedgerError } from '../base/errors.ts';
 import { isUint64Safe, readUint64, writeUint64 } from '../format/uint64.ts';
@@ -23,8 +22,9 @@ import type {
   SnapshotResponse,
   Term,
 } from '../raft/types.ts';
+import { Gathered } from './gathered.ts';
 
-/** Size of a frame's header, and so the room that record buffers keep free in front of their first record. */
+/** Size of a frame's header. */
 export const FRAME_HEADER_BYTES = 64;
 
 const VERSION = 1;
@@ -56,41 +56,34 @@ export interface RequestFrame extends FrameBytes {
   readonly message: AppendRequest | SnapshotRequest;
 }
 
-/**
- * Writes the header of an append frame into the 64 bytes in front of `start` and returns header and records as one
- * view. The same bytes go to every follower: nothing in them is of one follower only.
- */
-export function encodeAppendFrame(message: AppendRequest, records: FrameBytes): Buffer {
-  assert(records.start >= FRAME_HEADER_BYTES, 'record buffers keep room for a frame header');
-  const at = records.start - FRAME_HEADER_BYTES;
-  const frame = records.buffer.subarray(at, records.end);
+/** An append with its records, which must not change any more: whoever sends the frame copies them. */
+export function encodeAppendFrame(message: AppendRequest, { buffer, start, end, prevChain }: FrameBytes): Gathered {
   const { term, prevIndex, prevTerm, lastIndex, commit, round } = message;
-  return sealed(frame, TYPE_APPEND, [term, prevIndex, prevTerm, lastIndex, commit, round], records.prevChain);
+  const header = headerOf(TYPE_APPEND, [term, prevIndex, prevTerm, lastIndex, commit, round], prevChain);
+  return new Gathered([header, buffer.subarray(start, end)]);
 }
 
-/** A piece of a snapshot as a frame; `piece` is copied. */
+/** A piece of a snapshot; for its bytes the same holds. */
 export function encodeSnapshotFrame(
   message: SnapshotRequest,
-  piece: Pick<FrameBytes, 'buffer' | 'start' | 'end'>,
-): Buffer {
-  const { buffer, start, end } = piece;
-  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + end - start);
-  buffer.copy(frame, FRAME_HEADER_BYTES, start, end);
+  { buffer, start, end }: Pick<FrameBytes, 'buffer' | 'start' | 'end'>,
+): Gathered {
   const { term, index, indexTerm, offset, commit, round } = message;
-  return sealed(frame, TYPE_SNAPSHOT, [term, index, indexTerm, offset, commit, round], pieceCrcOf(frame));
+  const numbers = [term, index, indexTerm, offset, commit, round] as const;
+  const header = headerOf(TYPE_SNAPSHOT, numbers, crc32(buffer, start, end));
+  return new Gathered([header, buffer.subarray(start, end)]);
 }
 
 /** One answer as a frame of its own. */
 export function encodeResponseFrame(message: AppendResponse | SnapshotResponse): Buffer {
-  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
   if (message.type === 'snapshot-response') {
     const { term, index, round, offset } = message;
-    return sealed(frame, TYPE_SNAPSHOT_RESPONSE, [term, index, round, offset, 0, 0], 0);
+    return headerOf(TYPE_SNAPSHOT_RESPONSE, [term, index, round, offset, 0, 0], 0);
   }
   const { term, match, round, reject } = message;
   const { prevIndex, hintIndex, hintTerm } = reject ?? { prevIndex: 0, hintIndex: 0, hintTerm: 0 };
   const numbers = [term, match, round, prevIndex, hintIndex, hintTerm] as const;
-  return sealed(frame, TYPE_APPEND_RESPONSE, numbers, 0, reject === null ? 0 : 1);
+  return headerOf(TYPE_APPEND_RESPONSE, numbers, 0, reject === null ? 0 : 1);
 }
 
 /**
@@ -106,7 +99,7 @@ export function decodeRequestFrame(frame: Buffer, ends: Ends): RequestFrame {
   const round = readUint64(frame, 48);
   const [start, end] = [FRAME_HEADER_BYTES, frame.length];
   if (type === TYPE_SNAPSHOT) {
-    if (frame.readUInt32BE(56) !== pieceCrcOf(frame)) {
+    if (frame.readUInt32BE(56) !== crc32(frame, start, end)) {
       throw new TLedgerError('INVALID_ARGUMENT', 'a piece of a snapshot does not match its checksum');
     }
     const index = readUint64(frame, 16) as LogIndex;
@@ -161,20 +154,16 @@ export function decodeResponseFrame(frame: Buffer, { from, to }: Ends): AppendRe
   };
 }
 
-/** Fills in the header of `frame`, whose bytes behind it are there already. */
-function sealed(frame: Buffer, type: number, numbers: readonly number[], word: number, flag = 0): Buffer {
-  frame[0] = type;
-  frame[1] = VERSION;
-  frame[2] = flag;
-  frame.fill(0, 3, 8);
-  for (let at = 0; at < NUMBERS_AT.length; at++) writeUint64(frame, numbers[at]!, NUMBERS_AT[at]!);
-  frame.writeUInt32BE(word, 56);
-  frame.writeUInt32BE(crc32(frame, 0, CRC_AT), CRC_AT);
-  return frame;
-}
-
-function pieceCrcOf(frame: Buffer): number {
-  return crc32(frame, FRAME_HEADER_BYTES, frame.length);
+function headerOf(type: number, numbers: readonly number[], word: number, flag = 0): Buffer {
+  const header = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
+  header[0] = type;
+  header[1] = VERSION;
+  header[2] = flag;
+  header.fill(0, 3, 8);
+  for (let at = 0; at < NUMBERS_AT.length; at++) writeUint64(header, numbers[at]!, NUMBERS_AT[at]!);
+  header.writeUInt32BE(word, 56);
+  header.writeUInt32BE(crc32(header, 0, CRC_AT), CRC_AT);
+  return header;
 }
 
 /** @returns the frame's type, one of `types`. */

@@ -182,7 +182,7 @@ export const adminService = {
   resendDeadLetters: method<ResendDeadLettersRequest, ResendDeadLettersResponse>('Admin', 'ResendDeadLetters'),
 } as const;
 
-/** Handlers of `tledger.v1.Peer`. Frames of `replicate` are bytes as they are on the wire. */
+/** Handlers of `tledger.v1.Peer`. Frames of `replicate` arrive as bytes, and leave as such or in pieces (`Gathered`). */
 export interface PeerHandlers extends UntypedServiceImplementation {
   vote: handleUnaryCall<Incoming<VoteRequest>, VoteResponse>;
   replicate: handleBidiStreamingCall<Buffer, Buffer>;

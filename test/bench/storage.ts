@@ -4,16 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { writeBlankHeader } from '../../src/format/record.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
-import { CommitLog, FRAME_HEADROOM_BYTES, verifyRecords } from '../../src/storage/commit_log.ts';
+import { CommitLog, verifyRecords } from '../../src/storage/commit_log.ts';
 import { RealDisk } from '../../src/storage/real_disk.ts';
 
 const BATCH = 256;
 const BODY_BYTES = 1024;
 const BATCHES = 1000;
 
-const template = Buffer.alloc(FRAME_HEADROOM_BYTES + BATCH * (48 + BODY_BYTES), 7);
+const template = Buffer.alloc(BATCH * (48 + BODY_BYTES), 7);
 for (let number = 0; number < BATCH; number++) {
-  writeBlankHeader(template, FRAME_HEADROOM_BYTES + number * (48 + BODY_BYTES), 4, BODY_BYTES);
+  writeBlankHeader(template, number * (48 + BODY_BYTES), 4, BODY_BYTES);
 }
 
 const root = mkdtempSync(join(tmpdir(), 'tledger-bench-'));
@@ -31,7 +31,7 @@ async function main(): Promise<void> {
   for (let number = 0; number < BATCHES; number++) {
     const buffer = Buffer.from(template);
     const began = performance.now();
-    log.appendBlank(buffer, FRAME_HEADROOM_BYTES, buffer.length, term(1));
+    log.appendBlank(buffer, 0, buffer.length, term(1));
     spent += performance.now() - began;
     if (number % 50 === 49) await log.flush();
   }
@@ -49,7 +49,7 @@ async function main(): Promise<void> {
   began = performance.now();
   for (let round = 0; round < 20; round++) {
     const next = Buffer.from(template);
-    log.appendBlank(next, FRAME_HEADROOM_BYTES, next.length, term(1));
+    log.appendBlank(next, 0, next.length, term(1));
     await log.flush();
   }
   report('appendBlank and flush, one by one', performance.now() - began, 20 * BATCH);

@@ -43,7 +43,7 @@ export class Network {
     this.sentCounts.set(type, (this.sentCounts.get(type) ?? 0) + 1);
     if (this.filter !== null && !this.filter(message, bytes)) return;
     for (let count = this.#copies(); count > 0; count--) {
-      // The sender may use its buffer again, and so may the receiver: what travels is a copy, as on a socket.
+      // Each log keeps what it is handed: what travels is a copy, as on a socket.
       const copy = bytes === null ? null : copyOf(bytes);
       this.#clock.after(LINK_DELAY_MS + this.#extraMs(), () => {
         if (!this.cut.has(`${from}>${to}`)) deliver(copy);
@@ -68,7 +68,6 @@ export class Network {
 }
 
 function copyOf({ buffer, start, end, prevChain }: RecordBytes): RecordBytes {
-  const copy = Buffer.alloc(64 + end - start);
-  buffer.copy(copy, 64, start, end);
-  return { buffer: copy, start: 64, end: copy.length, prevChain };
+  const copy = Buffer.from(buffer.subarray(start, end));
+  return { buffer: copy, start: 0, end: copy.length, prevChain };
 }

@@ -449,7 +449,7 @@ describe('replica: a group of three', () => {
         commit: logIndex(0),
         round: 1,
       },
-      { buffer: Buffer.alloc(64), start: 64, end: 64, prevChain: 12345 },
+      { buffer: Buffer.alloc(0), start: 0, end: 0, prevChain: 12345 },
     );
     expect(group.member(follower).failure).to.have.property('code', 'DATA_CORRUPTED');
   });
@@ -467,7 +467,7 @@ describe('replica: a group of three', () => {
       .replica(follower)
       .onMessage(
         { ...message, lastIndex: logIndex(lastIndex + 1), runs: [], memberships: [], commit: logIndex(0), round: 1 },
-        { buffer: Buffer.alloc(200, 7), start: 64, end: 200, prevChain },
+        { buffer: Buffer.alloc(136, 7), start: 0, end: 136, prevChain },
       );
     expect(group.member(follower).failure).to.equal(null);
     expect(group.member(follower).warnings).to.have.length(1);
@@ -505,12 +505,11 @@ describe('replica: a group of three', () => {
   });
 });
 
-/** A sealed record that begins a log, in a buffer with room for a frame header. */
+/** A sealed record that begins a log. */
 function recordOf(ofTerm: number): RecordBytes {
   const record = blankRecord(recordMagic.noop, Buffer.alloc(0));
   sealRecord(record, 0, { index: logIndex(1), term: ofTerm as Term, position: physicalOffset(0), prevChain: 0 });
-  const buffer = Buffer.concat([Buffer.alloc(64), record]);
-  return { buffer, start: 64, end: buffer.length, prevChain: 0 };
+  return { buffer: record, start: 0, end: record.length, prevChain: 0 };
 }
 
 describe('replica: a group of one', () => {

@@ -43,6 +43,14 @@ describe('Append', () => {
     expect(answer.leader).to.deep.equal({ nodeId: 'n1', clientAddress: '127.0.0.1:8082', term: '3' });
   });
 
+  it('tells of a guarantee what the leader says, or nothing', async () => {
+    for (const guarantee of ['sync', 'async', null] as const) {
+      harness.gateway.guarantee = guarantee;
+      const answer = await ask(harness.client, ledgerService.append, appendOf('x'));
+      expect(answer.flush).to.equal(guarantee ?? '');
+    }
+  });
+
   it('passes records through untouched', async () => {
     const records = Buffer.concat([recordOf('a'), recordOf('b')]);
     await ask(harness.client, ledgerService.append, appendOf('', { messages: [], records }));
@@ -123,6 +131,18 @@ describe('AppendStream', () => {
     expect(responses.at(-1)!.acknowledged[0]).to.deep.include({ count: 1, repeated: false, flush: 'sync' });
     // The first one tells who leads.
     expect(responses.map(({ acknowledged }) => acknowledged.length)).to.deep.equal([0, 100]);
+    stream.end();
+  });
+
+  it('tells of a guarantee what the leader says, or nothing', async () => {
+    const { stream, responses } = open();
+    for (const guarantee of ['sync', 'async', null] as const) {
+      harness.gateway.guarantee = guarantee;
+      responses.length = 0;
+      stream.write(batch(1));
+      await until(() => responses.some(({ acknowledged }) => acknowledged.length > 0), 'it is acknowledged');
+      expect(responses.at(-1)!.acknowledged[0]!.flush).to.equal(guarantee ?? undefined);
+    }
     stream.end();
   });
 

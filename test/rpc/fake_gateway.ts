@@ -193,6 +193,8 @@ export class FakeGateway implements Gateway {
 
   /** Whether this node belongs to the group. */
   isOutside = false;
+  /** What the leader says of an append; null: nothing. */
+  guarantee: 'sync' | 'async' | null = 'sync';
 
   outside(): TLedgerError | null {
     return this.isOutside ? new TLedgerError('NODE_REMOVED') : null;
@@ -227,7 +229,8 @@ export class FakeGateway implements Gateway {
   #commit(request: PackedAppend): AppendResult {
     const { first, count } = this.fake.store(request);
     this.#index += count;
-    return { queueOffset: first, count, lastIndex: logIndex(this.#index), repeated: false };
+    const result = { queueOffset: first, count, lastIndex: logIndex(this.#index), repeated: false };
+    return this.guarantee === null ? result : { ...result, flush: this.guarantee };
   }
 
   /** What the leader would answer, by kind of call. */

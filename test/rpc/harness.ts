@@ -23,7 +23,7 @@ export async function startHarness(
   const complaints: string[] = [];
   const note = (message: string, fields?: object): void => void complaints.push(`${message} ${JSON.stringify(fields)}`);
   const logger = { warn: note, error: note };
-  const server = await startClientServer(gateway, { address: '127.0.0.1:0', flush: 'sync', logger, ...options });
+  const server = await startClientServer(gateway, { address: '127.0.0.1:0', logger, ...options });
   const client = new Client(server.address, credentials.createInsecure(), clientChannelOptions);
   const stopServer = (timeoutMs = 1000): Promise<void> => server.stop(timeoutMs);
   return {

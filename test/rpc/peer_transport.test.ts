@@ -117,11 +117,11 @@ const membersOf = (...nodes: readonly { id: string; address: string }[]): Pick<M
 });
 
 function appendTo(to: TestNode, from: TestNode, body: string): void {
-  const buffer = Buffer.concat([Buffer.alloc(FRAME_HEADER_BYTES), Buffer.from(body)]);
+  const buffer = Buffer.from(`..${body}.`);
   const ends = { from: from.id, to: to.id, term: term(3) };
   const rest = { prevIndex: logIndex(4), prevTerm: term(2), lastIndex: logIndex(5), runs: [], memberships: [] };
   const message = { type: 'append', ...ends, ...rest, commit: logIndex(4), round: 1 } as const;
-  from.transport.send(message, { buffer, start: FRAME_HEADER_BYTES, end: buffer.length, prevChain: 7 });
+  from.transport.send(message, { buffer, start: 2, end: buffer.length - 1, prevChain: 7 });
 }
 
 function askVote(to: TestNode, from: TestNode): void {

@@ -59,7 +59,7 @@ describe('queries', () => {
     }
     gateway = new BrokerGateway(() => harness.broker);
     const logger = { warn: () => {}, error: () => {} };
-    server = await startClientServer(gateway, { address: '127.0.0.1:0', flush: 'sync', logger });
+    server = await startClientServer(gateway, { address: '127.0.0.1:0', logger });
     gateway.setLeader({ nodeId: 'n0', clientAddress: server.address, term: term(3) });
     client = new Client(server.address, credentials.createInsecure(), clientChannelOptions);
   });

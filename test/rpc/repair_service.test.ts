@@ -22,7 +22,7 @@ describe('a node that repairs its data', () => {
       },
     });
     const logger = { warn: () => {}, error: () => {} };
-    const server = await startClientServer(gateway, { address: '127.0.0.1:0', flush: 'sync', logger });
+    const server = await startClientServer(gateway, { address: '127.0.0.1:0', logger });
     const client = new Client(server.address, credentials.createInsecure());
     try {
       const { code, text } = await refusal(ask(client, ledgerService.append, appendOf('a')));

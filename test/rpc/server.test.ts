@@ -50,7 +50,7 @@ describe('client port', () => {
 
   it('names the address that is taken', async () => {
     try {
-      await startClientServer(new FakeGateway(), { address: harness.address, flush: 'sync', logger });
+      await startClientServer(new FakeGateway(), { address: harness.address, logger });
       expect.fail('the port was bound twice');
     } catch (error) {
       expect(error).to.be.instanceOf(TLedgerError).with.property('code', 'PORT_IN_USE');
@@ -60,7 +60,7 @@ describe('client port', () => {
 
   it('names an address that cannot be bound', async () => {
     try {
-      await startClientServer(new FakeGateway(), { address: '192.0.2.1:1', flush: 'sync', logger });
+      await startClientServer(new FakeGateway(), { address: '192.0.2.1:1', logger });
       expect.fail('a foreign address was bound');
     } catch (error) {
       expect(error).to.be.instanceOf(TLedgerError).with.property('code', 'INVALID_CONFIG');

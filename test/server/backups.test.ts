@@ -12,7 +12,6 @@ import { restoredGroupId } from '../../src/server/backup_tools.ts';
 import { Backups } from '../../src/server/backups.ts';
 import { forgetOwner, lockDirectory } from '../../src/server/data_directory.ts';
 import { readManifest } from '../../src/storage/backup_format.ts';
-import { FRAME_HEADROOM_BYTES } from '../../src/storage/commit_log.ts';
 import { claimDirectory, readIdentity } from '../../src/storage/identity.ts';
 import { RealDisk } from '../../src/storage/real_disk.ts';
 import { run } from '../cli/harness.ts';
@@ -39,8 +38,8 @@ describe('backups of a group on disk', () => {
     const claimed = claimDirectory({ disk, directory, identity, founders });
     const store = await lockDirectory(directory);
     group = await openGroup({ disk, directory, store, segmentSizeBytes, onWarning: () => {} });
-    const noop = Buffer.concat([Buffer.alloc(FRAME_HEADROOM_BYTES), blankRecord(recordMagic.noop, Buffer.alloc(0))]);
-    group.log.appendBlank(noop, FRAME_HEADROOM_BYTES, noop.length, term(1));
+    const noop = blankRecord(recordMagic.noop, Buffer.alloc(0));
+    group.log.appendBlank(noop, 0, noop.length, term(1));
     await group.log.flush();
     const { buffer, start, end } = group.log.read(group.log.firstIndex, group.log.lastIndex);
     group.broker.apply(buffer, start, end);

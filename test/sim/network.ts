@@ -14,7 +14,6 @@ import { type Trace, wordsOf } from './trace.ts';
  * late ones take seconds.
  */
 const UNDER_WAY_MAX = 50_000;
-const HEADROOM_BYTES = 64;
 const LATE_FACTOR = 30;
 /** So many answers to a repair come with a flipped bit, whatever the plan says: there are few of them. */
 const GARBLED_ANSWERS = 0.1;
@@ -207,7 +206,7 @@ export class Network {
 }
 
 function copyOf({ buffer, start, end, prevChain }: RecordBytes): RecordBytes {
-  const copy = Buffer.allocUnsafeSlow(HEADROOM_BYTES + end - start);
-  buffer.copy(copy, HEADROOM_BYTES, start, end);
-  return { buffer: copy, start: HEADROOM_BYTES, end: copy.length, prevChain };
+  const copy = Buffer.allocUnsafeSlow(end - start);
+  buffer.copy(copy, 0, start, end);
+  return { buffer: copy, start: 0, end: copy.length, prevChain };
 }

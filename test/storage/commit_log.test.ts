@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import { InvariantError } from '../../src/base/assert.ts';
 import { indexAt, physicalOffset, positionAt, RECORD_HEADER_BYTES, sizeAt } from '../../src/format/record.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
-import { FRAME_HEADROOM_BYTES, verifyRecords } from '../../src/storage/commit_log.ts';
+import { verifyRecords } from '../../src/storage/commit_log.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import {
   append,
@@ -95,21 +95,36 @@ describe('commit log: appending', () => {
     expect(() => append(log, [log.recordBytesMax - 47])).to.throw(InvariantError, 'a record exceeds 4088 bytes');
   });
 
-  it('gives the part of a batch behind a roll headroom of its own', () => {
+  it('gives out the parts of a batch that lies in several segments', () => {
     const log = openLog(new MemoryDisk());
-    append(log, [1500, 1500, 1500, 1500, 1500]);
+    const batch = blankBatch([1500, 1500, 1500, 1500, 1500]);
+    log.appendBlank(batch.buffer, batch.start, batch.end, term(1));
     for (const [first, last] of [
       [1, 2],
       [3, 4],
       [5, 5],
+      [2, 5],
     ] as const) {
       const { buffer, start, end } = log.read(logIndex(first), logIndex(last));
-      expect(start).to.be.at.least(FRAME_HEADROOM_BYTES);
-      buffer.fill(0xee, start - FRAME_HEADROOM_BYTES, start);
       expect(indexAt(buffer, start)).to.equal(first);
-      expect(end).to.be.greaterThan(start);
+      expect(end - start).to.equal((last - first + 1) * 1548);
+      expect(buffer.buffer === batch.buffer.buffer, `${first} to ${last} uncopied`).to.equal(first > 2 || last < 3);
     }
     expectConsistent(log);
+  });
+
+  it('gives out any part of one batch without copying it', () => {
+    const log = openLog(new MemoryDisk());
+    const { buffer, start, end } = blankBatch([10, 20, 30]);
+    log.appendBlank(buffer, start, end, term(1));
+    for (const [first, last] of [
+      [1, 3],
+      [1, 1],
+      [2, 3],
+    ] as const) {
+      const range = log.read(logIndex(first), logIndex(last));
+      expect(range.buffer.buffer).to.equal(buffer.buffer);
+    }
   });
 
   it('refuses what its caller must never hand in, before anything is written', () => {
@@ -117,7 +132,6 @@ describe('commit log: appending', () => {
       ['at least one record', (log) => log.appendBlank(Buffer.alloc(64), 64, 64, term(2))],
       ['unknown magic 0', (log) => log.appendBlank(Buffer.alloc(164), 64, 164, term(2))],
       ['is whole', (log) => log.appendBlank(blankBatch([50, 50]).buffer, 64, 64 + 97, term(2))],
-      ['free for a frame header', (log) => log.appendBlank(blankBatch([1]).buffer.subarray(64), 0, 49, term(2))],
       ['term 1 is behind 2', (log) => append(log, [1], 1)],
     ];
     for (const [reason, mistake] of mistakes) {
@@ -208,17 +222,24 @@ describe('commit log: a follower', () => {
 });
 
 describe('commit log: reading', () => {
+  it('fits what is left of a large batch as it is, and gathers what is small', () => {
+    const log = openLog(new MemoryDisk(), { segmentSizeBytes: 1024 * 1024 });
+    append(log, [20_000, 20_000, 20_000]);
+    append(log, [10]);
+    const lastOf = (first: number) => log.fit(logIndex(first), 1_000_000).lastIndex;
+    expect([1, 2, 3, 4].map(lastOf)).to.deep.equal([3, 3, 4, 4]);
+  });
+
   for (const [source, options] of caches) {
     it(`answers every question consistently, ${source}`, () => {
       expectConsistent(filledLog(new MemoryDisk(), options));
     });
 
-    it(`gives any range as contiguous verified records with headroom, ${source}`, () => {
+    it(`gives any range as contiguous verified records, ${source}`, () => {
       const log = filledLog(new MemoryDisk(), options);
       for (let first = 1; first <= log.lastIndex; first += 3) {
         for (let last = first; last <= log.lastIndex; last += 7) {
           const range = log.read(logIndex(first), logIndex(last));
-          expect(range.start).to.be.at.least(FRAME_HEADROOM_BYTES);
           const verified = verifyRecords(range.buffer, range.start, range.end, range);
           expect(verified.lastIndex).to.equal(last);
           expect(verified.count).to.equal(last - first + 1);

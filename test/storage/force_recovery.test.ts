@@ -1,7 +1,6 @@
 import { expect } from 'chai';
 import { blankRecord, recordMagic } from '../../src/format/record.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
-import { FRAME_HEADROOM_BYTES } from '../../src/storage/commit_log.ts';
 import { describeSurvivor, forceMembership } from '../../src/storage/force_recovery.ts';
 import { HardStateFile } from '../../src/storage/hard_state.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
@@ -15,11 +14,8 @@ const survivor = (disk: MemoryDisk) => ({ disk, directory: DIRECTORY, ...options
 const force = (disk: MemoryDisk, body = BODY) => forceMembership({ ...survivor(disk), nodeId: 'n0', body });
 
 function appendMembership(log: ReturnType<typeof openLog>, body: string, ofTerm: number): void {
-  const record = Buffer.concat([
-    Buffer.alloc(FRAME_HEADROOM_BYTES),
-    blankRecord(recordMagic.membership, Buffer.from(body)),
-  ]);
-  log.appendBlank(record, FRAME_HEADROOM_BYTES, record.length, term(ofTerm));
+  const record = blankRecord(recordMagic.membership, Buffer.from(body));
+  log.appendBlank(record, 0, record.length, term(ofTerm));
 }
 
 /** A member of a group of three in term 5, whose log ends in term 4 and was cut at 6. */

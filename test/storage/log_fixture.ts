@@ -3,23 +3,24 @@ import { expect } from 'chai';
 import { TLedgerError } from '../../src/base/errors.ts';
 import { writeBlankHeader } from '../../src/format/record.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
-import { CommitLog, type CommitLogOptions, FRAME_HEADROOM_BYTES, verifyRecords } from '../../src/storage/commit_log.ts';
+import { CommitLog, type CommitLogOptions, verifyRecords } from '../../src/storage/commit_log.ts';
 import type { MemoryDisk } from '../../src/storage/memory_disk.ts';
 
 export const DIRECTORY = '/group';
 export const SEGMENT_BYTES = 4096;
+const BATCH_AT = 64;
 
-/** Unsealed command records with bodies of the given sizes, behind the headroom that the log asks for. */
+/** Unsealed command records with bodies of the given sizes; they don't begin with their buffer. */
 export function blankBatch(bodySizes: readonly number[], seed = 0): { buffer: Buffer; start: number; end: number } {
   const total = bodySizes.reduce((sum, size) => sum + 48 + size, 0);
-  const buffer = Buffer.alloc(FRAME_HEADROOM_BYTES + total);
-  let at = FRAME_HEADROOM_BYTES;
+  const buffer = Buffer.alloc(BATCH_AT + total);
+  let at = BATCH_AT;
   bodySizes.forEach((size, number) => {
     writeBlankHeader(buffer, at, 4, size);
     for (let byte = 0; byte < size; byte++) buffer[at + 48 + byte] = (seed * 31 + number * 7 + byte * 13 + 1) & 0xff;
     at += 48 + size;
   });
-  return { buffer, start: FRAME_HEADROOM_BYTES, end: buffer.length };
+  return { buffer, start: BATCH_AT, end: buffer.length };
 }
 
 export function openLog(disk: MemoryDisk, options: Partial<CommitLogOptions> = {}): CommitLog {

@@ -7,7 +7,6 @@ import { blankRecord, recordMagic } from '../../src/format/record.ts';
 import { logIndex, term } from '../../src/raft/types.ts';
 import { installSnapshot } from '../../src/replica/install.ts';
 import type { OpenGroup } from '../../src/replica/open_group.ts';
-import { FRAME_HEADROOM_BYTES } from '../../src/storage/commit_log.ts';
 import {
   applyTo,
   type CrashPoint,
@@ -141,18 +140,16 @@ class Player {
       const body = Buffer.alloc(this.#random.between(1, BODY_BYTES_MAX), at % 251);
       return encodeMessageRecord({ topic, queueId, body, bornAtMs: at, tag: 'a', keys: [`k${at % 5}`] });
     });
-    const room = Buffer.concat([Buffer.alloc(FRAME_HEADROOM_BYTES), ...records]);
-    const request = { topic, queueId, producerId: '', sequence: 1, records: room.subarray(FRAME_HEADROOM_BYTES) };
+    const batch = Buffer.concat(records);
+    const request = { topic, queueId, producerId: '', sequence: 1, records: batch };
     const place = { firstIndex: logIndex(group.log.lastIndex + 1), nowMs: at };
     const admission = group.broker.admit(request, place);
     if (admission.kind !== 'append') return;
-    const [from, to] = [FRAME_HEADROOM_BYTES + admission.start, FRAME_HEADROOM_BYTES + admission.end];
-    group.log.appendBlank(room, from, to, term(this.#term));
+    group.log.appendBlank(batch, admission.start, admission.end, term(this.#term));
   }
 
   #seal(group: OpenGroup, record: Buffer): void {
-    const room = Buffer.concat([Buffer.alloc(FRAME_HEADROOM_BYTES), record]);
-    group.log.appendBlank(room, FRAME_HEADROOM_BYTES, room.length, term(this.#term));
+    group.log.appendBlank(record, 0, record.length, term(this.#term));
   }
 
   /** The others have got something new; the topics come first. */
@@ -189,8 +186,8 @@ class Player {
       const first = logIndex(to.log.lastIndex + 1);
       const fitting = from.log.fit(first, this.#random.between(1, 900)).lastIndex;
       const { buffer, start, end } = from.log.read(first, logIndex(Math.min(last, fitting)));
-      const room = Buffer.concat([Buffer.alloc(FRAME_HEADROOM_BYTES), buffer.subarray(start, end)]);
-      to.log.appendSealed(room, FRAME_HEADROOM_BYTES, room.length);
+      const copy = Buffer.from(buffer.subarray(start, end));
+      to.log.appendSealed(copy, 0, copy.length);
     }
   }
 

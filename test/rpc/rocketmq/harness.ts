@@ -122,7 +122,7 @@ export async function startRocketmq(topics: Readonly<Record<string, TopicInfo['m
   const complaints: string[] = [];
   const note = (message: string, fields?: object): void => void complaints.push(`${message} ${JSON.stringify(fields)}`);
   const logger = { warn: note, error: note };
-  const server = await startClientServer(gateway, { address: '127.0.0.1:0', flush: 'sync', logger });
+  const server = await startClientServer(gateway, { address: '127.0.0.1:0', logger });
   const clients: RawClient[] = [];
   const newClient = (clientId: string | null, headers?: Readonly<Record<string, string>>): RawClient => {
     const client = new RawClient(server.address, clientId, headers);
