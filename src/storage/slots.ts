@@ -114,7 +114,7 @@ export class SlotFile {
 
   /** What was written last is there. A slot that cannot be read is as good as damaged; writing may heal it. */
   #isNewestThere(): boolean {
-    const bytes = readable(() => readSlot(this.#file, this.#generation % 2));
+    const bytes = tryReadSlot(this.#file, this.#generation % 2);
     return bytes instanceof Buffer && isIntact(bytes) && readUint64(bytes, 8) === this.#generation;
   }
 
@@ -123,7 +123,7 @@ export class SlotFile {
     let newest: Buffer | null = null;
     let failure: TLedgerError | null = null;
     for (const slot of [0, 1]) {
-      const bytes = readable(() => readSlot(this.#file, slot));
+      const bytes = tryReadSlot(this.#file, slot);
       if (bytes instanceof TLedgerError) {
         failure = bytes;
         continue;
@@ -164,10 +164,10 @@ export function validSlots(disk: Disk, path: string): [boolean, boolean] {
   }
 }
 
-/** What was read, or why the disk does not give it. */
-function readable(read: () => Buffer): Buffer | TLedgerError {
+/** The slot, or why the disk does not give it. */
+function tryReadSlot(file: DiskFile, slot: number): Buffer | TLedgerError {
   try {
-    return read();
+    return readSlot(file, slot);
   } catch (error) {
     if (error instanceof TLedgerError && error.code === 'STORAGE_FAILED') return error;
     throw error;

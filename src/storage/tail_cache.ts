@@ -1,6 +1,6 @@
 // The batches appended last, as they were handed in: replication and tail reads take them from here without touching
-// files and, as long as it is one batch that is asked for, without copying. Little is kept beside what is needed soon: buffers that
-// live long become old garbage, and for each 64 MiB of it V8 marks everything, on all cores.
+// files and, as long as it is one batch that is asked for, without copying. Little is kept beside what is needed soon:
+// buffers that live long become old garbage, and for each 64 MiB of it V8 marks everything, on all cores.
 import type { PhysicalOffset } from '../format/record.ts';
 import type { LogIndex } from '../raft/types.ts';
 import type { LogTip } from './log_tip.ts';

@@ -143,6 +143,24 @@ describe('hard state', () => {
     }
   });
 
+  it('brings back no older vote when one slot lost its last write and the next save is torn', () => {
+    for (const slot of [0, 4096]) {
+      for (const failing of [2, 3, 4, 5]) {
+        const disk = new MemoryDisk();
+        const file = open(disk);
+        file.save(state(1, 'n1'));
+        const lost = disk.bytes(path).subarray(slot, slot + 64);
+        file.save(state(2, 'n1'));
+        disk.corrupt(path, slot, lost);
+        disk.failAt(failing, 'short');
+        expect(codeOf(() => file.save(state(8, 'n2')))).to.equal('STORAGE_FAILED');
+        disk.kill();
+        const found = open(disk).state;
+        expect([state(2, 'n1'), state(8, 'n2')], `slot at ${slot}, step ${failing}`).to.deep.include(found);
+      }
+    }
+  });
+
   it('gets over a sector that cannot be read, in a node that runs and at its start, and is whole again then', () => {
     for (const slot of [0, 4096]) {
       for (const saves of [1, 2]) {
