@@ -32,6 +32,8 @@ export interface Shape {
   readonly ratePerSecond?: number;
   /** An open loop at half of the rate that TLedger reached in the shape of that name. */
   readonly halfOf?: string;
+  /** For TLedger only, and with nobody beside it: its figure counts by itself, so that nothing else shall be in it. */
+  readonly isAlone?: true;
   /** Messages of a request. */
   readonly batch: number;
   readonly sizeBytes: number;
@@ -65,6 +67,7 @@ export interface Contender {
   run(shape: Shape): Promise<Measured>;
   /** Has it throw away what was stored, as far as it can while it runs, so that nobody pays for another's data. */
   empty(): Promise<void>;
+  /** Ends all that it started; may be called again. */
   stop(): Promise<void>;
 }
 
@@ -132,10 +135,10 @@ export class Processes {
     return this.#children.flatMap(({ pid }) => pid ?? []);
   }
 
-  /** Ends each by its pid. */
+  /** Ends each by its pid; there are none from then on. */
   async stop(): Promise<void> {
     await Promise.all(
-      this.#children.map(async (child) => {
+      this.#children.splice(0).map(async (child) => {
         if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
         const ended = new Promise((resolve) => child.once('exit', resolve));
         child.kill('SIGTERM');
@@ -155,8 +158,8 @@ export class Processes {
 }
 
 /** Single messages, as fast as they are answered: what every system has. */
-export function isClosedSingles({ kind, halfOf }: Shape): boolean {
-  return kind === 'singles' && halfOf === undefined;
+export function isClosedSingles({ kind, isAlone }: Shape): boolean {
+  return kind === 'singles' && isAlone === undefined;
 }
 
 /**

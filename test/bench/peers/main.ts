@@ -1,7 +1,7 @@
 // TLedger beside other systems on the same machine: `npm run bench:peers -- [--rounds 5] [--seconds 4] [--size 1024]
 // [--peers nats,etcd,rabbitmq] [--only row,…] [--flush sync] [--prototype DIR] [--report reports/peers.json] [--json]`.
 // Three nodes of each on loopback, all started by this script with data in a temporary directory, all running at once;
-// loads come in turn. Prints medians of the rounds, how many times faster TLedger is, and which goals are met; with --json
+// loads come in turn, and those of TLedger alone at the end, when all others are gone. Prints medians of the rounds, how many times faster TLedger is, and which goals are met; with --json
 // the report instead of tables. Nothing is installed: what is missing is named, with its Debian package (exit code 2).
 // Exit code 0 only if every goal whose rows were measured is met.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -37,8 +37,6 @@ const { values } = parseArgs({
   },
 });
 
-const bareServer = new BareServer();
-
 const known: Readonly<Record<string, () => Contender>> = {
   nats: () => new Nats(),
   etcd: () => new Etcd(),
@@ -54,9 +52,9 @@ function chosen(): Contender[] {
   return [
     new TLedger(values.flush),
     ...names.map((name) => known[name]!()),
-    ...(shapes.some((shape) => bareServer.has(shape)) ? [bareServer] : []),
+    new BareServer(),
     ...(values.prototype === '' ? [] : [new Prototype(values.prototype)]),
-  ];
+  ].filter((contender) => shapes.some((shape) => contender.has(shape)));
 }
 
 function say({ round, shape, system, measured, remainingSeconds }: Progress): void {

@@ -110,6 +110,7 @@ export class Rabbit implements Contender {
 
   async stop(): Promise<void> {
     await this.#connection?.close().catch(() => {});
+    this.#connection = undefined;
     await this.#processes.stop();
   }
 }

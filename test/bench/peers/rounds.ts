@@ -1,5 +1,6 @@
 // Rounds of a comparison: every shape at every system in turn, A B C B C A C A B, so that what else the machine does hits all
-// alike; and what the systems that are not measured, and everybody else, take of the machine meanwhile.
+// alike, and then those of TLedger alone, after everybody else was ended; and what the systems that are not measured, and
+// everybody else, take of the machine meanwhile.
 import { cpus } from 'node:os';
 import { median } from '../../../src/server/demo/gap_meter.ts';
 import { cpuMsOf, machineCpuMs, memoryOf, ownCpuMs } from '../processes.ts';
@@ -58,17 +59,13 @@ export async function runRounds(
 ): Promise<Found> {
   const rows = new Map<string, Row>();
   const meter = new MachineMeter(contenders);
-  const turns = Array.from({ length: rounds }, (_, at) => at + 1).flatMap((round) =>
-    shapes.flatMap((shape) => {
-      const those = contenders.filter((one) => one.has(shape));
-      const first = (round - 1) % Math.max(1, those.length);
-      return [...those.slice(first), ...those.slice(0, first)].map((contender) => ({ round, shape, contender }));
-    }),
-  );
+  const [beside, alone] = [shapes.filter((shape) => !shape.isAlone), shapes.filter((shape) => shape.isAlone)];
+  const turns = [...turnsOf(contenders, beside, rounds), ...turnsOf(contenders, alone, rounds)];
   const beganAtMs = performance.now();
   let unsettled = 0;
   for (const [at, { round, shape, contender }] of turns.entries()) {
     const { name: system, flush } = contender;
+    if (shape.isAlone) await Promise.all(contenders.filter((one) => one !== contender).map((one) => one.stop()));
     if (!(await before())) unsettled++;
     const measured = await meter.during(contender, () => contender.run(ratedBy(shape, [...rows.values()])));
     await contender.empty();
@@ -81,6 +78,23 @@ export async function runRounds(
   }
   const ordered = shapes.flatMap(({ name }) => [...rows.values()].filter(({ shape }) => shape === name));
   return { rows: ordered, unsettled, ...meter.figures() };
+}
+
+interface Turn {
+  readonly round: number;
+  readonly shape: Shape;
+  readonly contender: Contender;
+}
+
+/** Each shape at all who have it, round by round; who came first in a round comes last in the next. */
+function turnsOf(contenders: readonly Contender[], shapes: readonly Shape[], rounds: number): Turn[] {
+  return Array.from({ length: rounds }, (_, at) => at + 1).flatMap((round) =>
+    shapes.flatMap((shape) => {
+      const those = contenders.filter((one) => one.has(shape));
+      const first = (round - 1) % Math.max(1, those.length);
+      return [...those.slice(first), ...those.slice(0, first)].map((contender) => ({ round, shape, contender }));
+    }),
+  );
 }
 
 /** The shape at the rate that it goes by, if it goes by what another one reached so far. */
@@ -96,6 +110,7 @@ export function ratedBy(shape: Shape, rows: readonly Row[]): Shape {
 class MachineMeter {
   readonly #contenders: readonly Contender[];
   readonly #idlePercents = new Map<string, number[]>();
+  readonly #memoryMegabytes = new Map<string, readonly number[]>();
   readonly #beganAtMs = performance.now();
   readonly #before: number;
 
@@ -106,7 +121,8 @@ class MachineMeter {
 
   /** Lets `contender` be measured, and sees what all others do meanwhile. */
   async during<Result>(contender: Contender, run: () => Promise<Result>): Promise<Result> {
-    const idle = this.#contenders.filter((one) => one !== contender && one.pids.length > 0);
+    const running = this.#contenders.filter(({ pids }) => pids.length > 0);
+    const idle = running.filter((one) => one !== contender);
     const before = idle.map((one) => cpuMsOfAll([one]));
     const beganAtMs = performance.now();
     const result = await run();
@@ -116,22 +132,24 @@ class MachineMeter {
       percents.push((100 * (cpuMsOfAll([one]) - before[at]!)) / passedMs);
       this.#idlePercents.set(one.name, percents);
     }
+    for (const { name, pids } of running) {
+      const megabytes = pids.map((pid) => memoryOf(pid, 'VmHWM'));
+      this.#memoryMegabytes.set(name, megabytes);
+    }
     return result;
   }
 
   figures(): Pick<Found, 'footprints' | 'othersCpuPercent'> {
     const passedMs = performance.now() - this.#beganAtMs;
-    const footprints = this.#contenders
-      .filter(({ pids }) => pids.length > 0)
-      .map(({ name: system, pids }) => {
-        const percents = this.#idlePercents.get(system) ?? [];
-        return {
-          system,
-          idleCpuPercent: tenths(median(percents) ?? 0),
-          idleCpuPercentMost: tenths(Math.max(0, ...percents)),
-          memoryMegabytes: pids.map((pid) => memoryOf(pid, 'VmHWM')),
-        };
-      });
+    const footprints = [...this.#memoryMegabytes].map(([system, memoryMegabytes]) => {
+      const percents = this.#idlePercents.get(system) ?? [];
+      return {
+        system,
+        idleCpuPercent: tenths(median(percents) ?? 0),
+        idleCpuPercentMost: tenths(Math.max(0, ...percents)),
+        memoryMegabytes,
+      };
+    });
     const others = (this.#othersCpuMs() - this.#before) / passedMs / cpus().length;
     return { footprints, othersCpuPercent: tenths(100 * Math.max(0, others)) };
   }

@@ -47,9 +47,13 @@ function allShapes(common: Pick<Shape, 'sizeBytes' | 'warmUpMs' | 'durationMs'>)
     { ...single, name: 'unary-1', kind: 'unary', inFlight: 1 },
     { ...single, name: 'unary-128', kind: 'unary', inFlight: 128 },
     { ...single, name: 'unary-spread', kind: 'spread', inFlight: 128 },
-    { ...single, name: 'open-singles', kind: 'singles', inFlight: 0, halfOf: 'singles-1024' },
-    { ...frames, name: 'open-frames', inFlight: 0, batch: 256, halfOf: 'frames-256' },
-    { ...single, name: 'consume', kind: 'consume', inFlight: 0, batch: 256 },
-    { ...single, name: 'end-to-end', kind: 'end-to-end', inFlight: 0, ratePerSecond: END_TO_END_RATE },
+    ...[
+      { ...single, name: 'peak-singles', kind: 'singles', inFlight: 1_024 } as const,
+      { ...frames, name: 'peak-frames', batch: 256 },
+      { ...single, name: 'open-singles', kind: 'singles', inFlight: 0, halfOf: 'peak-singles' } as const,
+      { ...frames, name: 'open-frames', inFlight: 0, batch: 256, halfOf: 'peak-frames' },
+      { ...single, name: 'consume', kind: 'consume', inFlight: 0, batch: 256 } as const,
+      { ...single, name: 'end-to-end', kind: 'end-to-end', inFlight: 0, ratePerSecond: END_TO_END_RATE } as const,
+    ].map((shape) => ({ ...shape, isAlone: true }) as const),
   ];
 }

@@ -133,6 +133,8 @@ const wishes: readonly Wish[] = [
     ...{ what: 'unary-spread of unary-128', least: 1.1, unit: 'x' },
     value: (all) => all.times(own('unary-spread'), own('unary-128')),
   },
+  { what: 'peak-singles', unit: 'msg/s', value: (all) => all.of(own('peak-singles')) },
+  { what: 'peak-frames', unit: 'msg/s', value: (all) => all.of(own('peak-frames')) },
   { what: 'open-singles: p99', most: 15, unit: 'ms', value: (all) => all.of(own('open-singles'), 'p99Ms') },
   { what: 'open-frames: p99', most: 15, unit: 'ms', value: (all) => all.of(own('open-frames'), 'p99Ms') },
   { what: 'consume', least: 300_000, unit: 'msg/s', value: (all) => all.of(own('consume')) },
