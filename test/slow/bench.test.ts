@@ -22,10 +22,10 @@ describe('bench:peers', function () {
   const directory = mkdtempSync(join(tmpdir(), 'tledger-peers-test-'));
   after(() => rmSync(directory, { recursive: true }));
 
-  it('measures TLedger alone, prints its report and writes it', async () => {
+  it('measures TLedger beside a bare server and alone, prints its report and writes it', async () => {
     const file = join(directory, 'peers.json');
     const common = ['--peers', '', '--prototype', '', '--rounds', '1', '--seconds', '1'];
-    const rows = ['--only', 'singles-1,consume,open-frames'];
+    const rows = ['--only', 'unary-1,consume,open-frames'];
     const { exitCode, out, err } = await peers(...common, ...rows, '--report', file, '--json');
     // A machine that has other things to do misses goals: only that it ran counts here.
     expect(exitCode, err).to.be.oneOf([0, 1]);
@@ -33,14 +33,19 @@ describe('bench:peers', function () {
     expect(JSON.parse(readFileSync(file, 'utf8'))).to.deep.equal(report);
     const measured = report.middles.map((one: { shape: string; system: string }) => `${one.shape} ${one.system}`);
     expect(measured).to.deep.equal([
-      ...['singles-1 TLedger', 'frames-256 TLedger', 'open-frames TLedger', 'consume TLedger'],
+      ...['unary-1 TLedger', 'unary-1 bare gRPC server'],
+      ...['peak-frames TLedger', 'open-frames TLedger', 'consume TLedger'],
     ]);
+    expect(report.systems).to.deep.equal(['TLedger', 'bare gRPC server']);
     for (const { messagesPerSecond, shape } of report.middles) expect(messagesPerSecond, shape).to.be.greaterThan(0);
-    expect(report.footprints[0].memoryMegabytes).to.have.length(3);
+    const processes = report.footprints.map(
+      ({ memoryMegabytes }: { memoryMegabytes: number[] }) => memoryMegabytes.length,
+    );
+    expect(processes).to.deep.equal([3, 1]);
     expect(report.goals.map(({ what }: { what: string }) => what)).to.include.members([
-      ...['singles-1: p50', 'open-frames: p99', 'consume', 'most memory of node 2', 'requests that failed'],
+      ...['unary-1: p50', 'open-frames: p99', 'consume', 'most memory of node 2', 'requests that failed'],
     ]);
-    expect(err).to.match(/round 1 of 1, \d+ min left: consume +TLedger/);
+    expect(err).to.match(/alone, round 1 of 1, \d+ min left: consume +TLedger/);
   });
 
   it('refuses a row that there is not', async () => {

@@ -1,9 +1,19 @@
 // What a comparison makes of what it measures: its rows, its turns, its medians and its verdicts.
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { type Goal, isMet } from '../goals.ts';
 import { BareServer } from './bare_server.ts';
-import { type Contender, type Measured, missingPrograms, type Shape, systems } from './contender.ts';
+import {
+  type Contender,
+  type Measured,
+  missingPrograms,
+  Processes,
+  type Shape,
+  systems,
+  takesPart,
+} from './contender.ts';
 import { Etcd } from './etcd.ts';
 import { Nats } from './nats.ts';
 import { Prototype } from './prototype.ts';
@@ -21,7 +31,7 @@ function row(shape: string, system: string, ...rates: number[]): Row {
   return { shape, system, flush: 'fsync', rounds: rates.map((rate) => measured(rate)) };
 }
 
-/** Notes its turns; has no shapes but those of `kinds`, and those for TLedger alone only with a process. */
+/** Notes its turns and its end; has no shapes but those of `kinds`. */
 class Fake implements Contender {
   readonly flush = 'never';
   pids: readonly number[];
@@ -39,8 +49,8 @@ class Fake implements Contender {
 
   async start(): Promise<void> {}
 
-  has({ kind, isAlone }: Shape): boolean {
-    return this.#kinds.includes(kind) && (isAlone === undefined || this.name === systems.tledger);
+  has({ kind }: Shape): boolean {
+    return this.#kinds.includes(kind);
   }
 
   async run({ name, ratePerSecond }: Shape): Promise<Measured> {
@@ -53,7 +63,7 @@ class Fake implements Contender {
   }
 
   async stop(): Promise<void> {
-    if (this.pids.length > 0) this.#turns.push(`${this.name} stops`);
+    this.#turns.push(`${this.name} stops`);
     this.pids = [];
   }
 }
@@ -78,6 +88,11 @@ describe('bench: comparison', () => {
     const named = [...table.matchAll(/^\| (`.*?`) \|/gm)].flatMap((row) => row[1]!.match(/[a-z0-9-]+/g));
     const names = shapesOf(options).map(({ name }) => name);
     expect(named.sort()).to.deep.equal(names.sort());
+    const alone = [...table.matchAll(/^\| (`.*?`) \| TLedger, alone \|/gm)].flatMap((row) =>
+      row[1]!.match(/[a-z0-9-]+/g),
+    );
+    const isAlone = shapesOf(options).filter((shape) => shape.isAlone);
+    expect(alone.sort()).to.deep.equal(isAlone.map(({ name }) => name).sort());
   });
 
   it('brings the row along that another one goes by, and refuses what there is not', () => {
@@ -104,7 +119,7 @@ describe('bench: comparison', () => {
   it('asks each system for what it has only', () => {
     const singles = ['singles-1', 'singles-128', 'singles-1024'];
     const shapes = shapesOf(options);
-    const rowsOf = (one: Contender) => shapes.filter((shape) => one.has(shape)).map(({ name }) => name);
+    const rowsOf = (one: Contender) => shapes.filter((shape) => takesPart(one, shape)).map(({ name }) => name);
     expect(rowsOf(new TLedger('sync'))).to.have.length(shapes.length);
     expect(rowsOf(new Nats())).to.deep.equal(singles);
     expect(rowsOf(new Rabbit())).to.deep.equal(singles);
@@ -127,7 +142,7 @@ describe('bench: comparison', () => {
         turns.push('settled');
         return turns.length > 1;
       },
-      onMeasured: ({ round, system, shape }) => told.push(`${round} ${system} ${shape}`),
+      onMeasured: ({ round, system, shape }) => told.push(`${round} ${system} ${shape.name}`),
     });
     const turn = (system: string, shape: string) => ['settled', `${system} ${shape}`, `${system} empties`];
     // Each run reaches a thousand and the notes so far: TLedger's peak-frames were the fifteenth and the twenty-fourth.
@@ -182,7 +197,7 @@ describe('bench: comparison', () => {
   });
 
   const verdictsOf = (rows: Row[], memoryMegabytes: number[] = []): Record<string, string> => {
-    const footprints = [{ system: systems.tledger, idleCpuPercent: 0, idleCpuPercentMost: 0, memoryMegabytes }];
+    const footprints = [{ system: systems.tledger, idleCpuPercent: null, idleCpuPercentMost: null, memoryMegabytes }];
     const text = (goal: Goal): string => {
       const verdict = goal.least === undefined && goal.most === undefined ? [] : [isMet(goal) ? 'met' : 'missed'];
       return [goal.value, ...verdict].join(' ');
@@ -254,5 +269,25 @@ describe('bench: comparison', () => {
         'measurements that began while a system still worked on what came before: 2',
       ].join('\n'),
     );
+    const alone = [{ system: 'NATS', idleCpuPercent: null, idleCpuPercentMost: null, memoryMegabytes: [43] }];
+    expect(machineText({ footprints: alone, othersCpuPercent: 0, unsettled: 0 })).to.match(/^most memory of each/);
+  });
+
+  it('ends what it started for everybody who asks, and then has no processes', async () => {
+    const processes = new Processes();
+    const directory = mkdtempSync(join(tmpdir(), 'tledger-contender-'));
+    try {
+      for (const name of ['a', 'b']) processes.start('sleep', ['60'], directory, name);
+      const { pids } = processes;
+      const isRunning = (pid: number): boolean => existsSync(`/proc/${pid}`);
+      expect(pids.filter(isRunning)).to.have.length(2);
+      void processes.stop();
+      await processes.stop();
+      expect(pids.filter(isRunning)).to.deep.equal([]);
+      expect(processes.pids).to.deep.equal([]);
+      await processes.stop();
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 });

@@ -32,7 +32,7 @@ export interface Shape {
   readonly ratePerSecond?: number;
   /** An open loop at half of the rate that TLedger reached in the shape of that name. */
   readonly halfOf?: string;
-  /** For TLedger only, and with nobody beside it: its figure counts by itself, so that nothing else shall be in it. */
+  /** Only TLedger has it, and it runs after all others were ended: its figures stand for themselves. */
   readonly isAlone?: true;
   /** Messages of a request. */
   readonly batch: number;
@@ -57,17 +57,17 @@ export interface Contender {
   readonly flush: string;
   /** Programs that it needs for these shapes, with the Debian package of each. */
   programsFor(shapes: readonly Shape[]): Readonly<Record<string, string>>;
-  /** Its processes that run between measurements, too. */
+  /** Its processes that run between measurements, too; none once it was stopped. */
   readonly pids: readonly number[];
   /** Starts all nodes; resolves when they can be written to. */
   start(directory: string): Promise<void>;
-  /** Whether it can be loaded in this way. */
+  /** Whether it can be loaded in this way; see `takesPart` for who is. */
   has(shape: Shape): boolean;
   /** Loads it in a way that it has. */
   run(shape: Shape): Promise<Measured>;
   /** Has it throw away what was stored, as far as it can while it runs, so that nobody pays for another's data. */
   empty(): Promise<void>;
-  /** Ends all that it started; may be called again. */
+  /** Ends all that it started; may be called again, by others meanwhile, too. */
   stop(): Promise<void>;
 }
 
@@ -138,7 +138,7 @@ export class Processes {
   /** Ends each by its pid; there are none from then on. */
   async stop(): Promise<void> {
     await Promise.all(
-      this.#children.splice(0).map(async (child) => {
+      this.#children.map(async (child) => {
         if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
         const ended = new Promise((resolve) => child.once('exit', resolve));
         child.kill('SIGTERM');
@@ -147,6 +147,7 @@ export class Processes {
         clearTimeout(timer);
       }),
     );
+    this.#children.length = 0;
   }
 
   /** @throws Error when one has ended. */
@@ -157,9 +158,9 @@ export class Processes {
   }
 }
 
-/** Single messages, as fast as they are answered: what every system has. */
-export function isClosedSingles({ kind, isAlone }: Shape): boolean {
-  return kind === 'singles' && isAlone === undefined;
+/** Whether a system has a row of that shape. */
+export function takesPart(contender: Contender, shape: Shape): boolean {
+  return shape.isAlone ? contender.name === systems.tledger : contender.has(shape);
 }
 
 /**

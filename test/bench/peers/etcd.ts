@@ -5,7 +5,6 @@ import { writeVarint } from '../../../src/wire/protobuf.ts';
 import {
   type Contender,
   EMPTY_MS,
-  isClosedSingles,
   type Measured,
   NODES,
   Processes,
@@ -63,8 +62,8 @@ export class Etcd implements Contender {
     this.#leader = await tryUntil(START_MS, () => this.#findLeader());
   }
 
-  has(shape: Shape): boolean {
-    return isClosedSingles(shape) || shape.kind === 'unary';
+  has({ kind }: Shape): boolean {
+    return kind === 'singles' || kind === 'unary';
   }
 
   async run(shape: Shape): Promise<Measured> {

@@ -1,9 +1,10 @@
 // TLedger beside other systems on the same machine: `npm run bench:peers -- [--rounds 5] [--seconds 4] [--size 1024]
 // [--peers nats,etcd,rabbitmq] [--only row,…] [--flush sync] [--prototype DIR] [--report reports/peers.json] [--json]`.
-// Three nodes of each on loopback, all started by this script with data in a temporary directory, all running at once;
-// loads come in turn, and those of TLedger alone at the end, when all others are gone. Prints medians of the rounds, how many times faster TLedger is, and which goals are met; with --json
-// the report instead of tables. Nothing is installed: what is missing is named, with its Debian package (exit code 2).
-// Exit code 0 only if every goal whose rows were measured is met.
+// Three nodes of each on loopback, all started by this script with data in a temporary directory. First they all run at
+// once, and loads come in turn; then all others are ended, and rows of TLedger alone come. Prints medians of the rounds,
+// how many times faster TLedger is, and which goals are met; with --json the report instead of tables. Nothing is
+// installed: what is missing is named, with its Debian package (exit code 2). Exit code 0 only if every goal whose rows
+// were measured is met.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +13,7 @@ import { areMet, tableOf } from '../goals.ts';
 import { machineNow } from '../machine.ts';
 import { endAfter, writeReport } from '../script.ts';
 import { BareServer } from './bare_server.ts';
-import { type Contender, missingPrograms } from './contender.ts';
+import { type Contender, missingPrograms, takesPart } from './contender.ts';
 import { Etcd } from './etcd.ts';
 import { Nats } from './nats.ts';
 import { Prototype } from './prototype.ts';
@@ -54,17 +55,18 @@ function chosen(): Contender[] {
     ...names.map((name) => known[name]!()),
     new BareServer(),
     ...(values.prototype === '' ? [] : [new Prototype(values.prototype)]),
-  ].filter((contender) => shapes.some((shape) => contender.has(shape)));
+  ].filter((contender) => shapes.some((shape) => takesPart(contender, shape)));
 }
 
-function say({ round, shape, system, measured, remainingSeconds }: Progress): void {
+function say({ round, shape: { name, isAlone }, system, measured, remainingSeconds }: Progress): void {
   const { messagesPerSecond, p50Ms, p99Ms, failures } = measured;
   const latencies = p50Ms === 0 ? '' : `   p50 ${p50Ms.toFixed(2)} ms   p99 ${p99Ms.toFixed(2)} ms`;
   const failed = failures === 0 ? '' : `   ${failures} FAILED`;
   const rate = `${messagesPerSecond.toLocaleString('en').padStart(9)}/s`;
   const rest = `${Math.ceil(remainingSeconds / 60)} min left`;
-  const what = `${shape.padEnd(12)} ${system.padEnd(21)}`;
-  console.error(`round ${round} of ${values.rounds}, ${rest}: ${what} ${rate}${latencies}${failed}`);
+  const what = `${name.padEnd(12)} ${system.padEnd(21)}`;
+  const part = isAlone ? 'alone, ' : '';
+  console.error(`${part}round ${round} of ${values.rounds}, ${rest}: ${what} ${rate}${latencies}${failed}`);
 }
 
 const shapes = shapesOf({
@@ -99,7 +101,15 @@ try {
   });
   const [middles, goals] = [middlesOf(found.rows), goalsOf(found)];
   const minutes = Number(((performance.now() - beganAtMs) / 60_000).toFixed(1));
-  const report = { machine, options: values, minutes, goals, middles, ...found };
+  const report = {
+    machine,
+    options: values,
+    systems: contenders.map(({ name }) => name),
+    minutes,
+    goals,
+    middles,
+    ...found,
+  };
   writeReport(values.report, report);
   if (values.json) {
     console.log(JSON.stringify(report, null, 2));

@@ -6,7 +6,6 @@ import {
   type Contender,
   driveSingles,
   EMPTY_MS,
-  isClosedSingles,
   type Measured,
   measuredOf,
   NODES,
@@ -61,8 +60,8 @@ export class Nats implements Contender {
     await tryUntil(START_MS, () => this.#atLeader());
   }
 
-  has(shape: Shape): boolean {
-    return isClosedSingles(shape);
+  has({ kind }: Shape): boolean {
+    return kind === 'singles';
   }
 
   async run(shape: Shape): Promise<Measured> {

@@ -39,7 +39,7 @@ export class Prototype implements Contender {
   }
 
   has(shape: Shape): boolean {
-    return modes[shape.kind] !== undefined && shape.isAlone === undefined;
+    return modes[shape.kind] !== undefined;
   }
 
   async run({ kind, inFlight, batch, sizeBytes, warmUpMs, durationMs }: Shape): Promise<Measured> {

@@ -10,7 +10,6 @@ import { freePorts } from '../../../src/server/ports.ts';
 import {
   type Contender,
   driveSingles,
-  isClosedSingles,
   type Measured,
   measuredOf,
   NODES,
@@ -88,8 +87,8 @@ export class Rabbit implements Contender {
     });
   }
 
-  has(shape: Shape): boolean {
-    return isClosedSingles(shape);
+  has({ kind }: Shape): boolean {
+    return kind === 'singles';
   }
 
   async run(shape: Shape): Promise<Measured> {
@@ -110,7 +109,6 @@ export class Rabbit implements Contender {
 
   async stop(): Promise<void> {
     await this.#connection?.close().catch(() => {});
-    this.#connection = undefined;
     await this.#processes.stop();
   }
 }

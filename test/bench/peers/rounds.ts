@@ -1,10 +1,10 @@
 // Rounds of a comparison: every shape at every system in turn, A B C B C A C A B, so that what else the machine does hits all
-// alike, and then those of TLedger alone, after everybody else was ended; and what the systems that are not measured, and
+// alike, and then, after all others were ended, what TLedger does alone; and what the systems that are not measured, and
 // everybody else, take of the machine meanwhile.
 import { cpus } from 'node:os';
 import { median } from '../../../src/server/demo/gap_meter.ts';
 import { cpuMsOf, machineCpuMs, memoryOf, ownCpuMs } from '../processes.ts';
-import { type Contender, type Measured, type Shape, systems } from './contender.ts';
+import { type Contender, type Measured, type Shape, systems, takesPart } from './contender.ts';
 
 /** All that was measured of one shape at one system, a round each. */
 export interface Row {
@@ -17,9 +17,9 @@ export interface Row {
 /** What a system took while others were measured, and its memory. */
 export interface Footprint {
   readonly system: string;
-  /** Of one core, in percent: while another system was measured, in the middle and at most. */
-  readonly idleCpuPercent: number;
-  readonly idleCpuPercentMost: number;
+  /** Of one core, in percent: while another system was measured, in the middle and at most; null if none was. */
+  readonly idleCpuPercent: number | null;
+  readonly idleCpuPercentMost: number | null;
   /** Of each of its processes, at most, in 10^6 bytes. */
   readonly memoryMegabytes: readonly number[];
 }
@@ -37,7 +37,7 @@ export interface Found {
 /** Told of each measurement. */
 export interface Progress {
   readonly round: number;
-  readonly shape: string;
+  readonly shape: Shape;
   readonly system: string;
   readonly measured: Measured;
   readonly remainingSeconds: number;
@@ -50,7 +50,7 @@ export interface Around {
   readonly onMeasured: (progress: Progress) => void;
 }
 
-/** Runs all rounds. @throws Error what a contender throws. */
+/** Runs all rounds; ends whoever has no rows alone when it comes to those. @throws Error what a contender throws. */
 export async function runRounds(
   contenders: readonly Contender[],
   shapes: readonly Shape[],
@@ -59,13 +59,17 @@ export async function runRounds(
 ): Promise<Found> {
   const rows = new Map<string, Row>();
   const meter = new MachineMeter(contenders);
-  const [beside, alone] = [shapes.filter((shape) => !shape.isAlone), shapes.filter((shape) => shape.isAlone)];
-  const turns = [...turnsOf(contenders, beside, rounds), ...turnsOf(contenders, alone, rounds)];
+  const [alone, shared] = [shapes.filter(({ isAlone }) => isAlone), shapes.filter(({ isAlone }) => !isAlone)];
+  const together = turnsOf(contenders, shared, rounds);
+  const turns = [...together, ...turnsOf(contenders, alone, rounds)];
   const beganAtMs = performance.now();
   let unsettled = 0;
   for (const [at, { round, shape, contender }] of turns.entries()) {
     const { name: system, flush } = contender;
-    if (shape.isAlone) await Promise.all(contenders.filter((one) => one !== contender).map((one) => one.stop()));
+    if (at === together.length) {
+      meter.seeMemory();
+      await Promise.all(contenders.filter((one) => one !== contender).map((one) => one.stop()));
+    }
     if (!(await before())) unsettled++;
     const measured = await meter.during(contender, () => contender.run(ratedBy(shape, [...rows.values()])));
     await contender.empty();
@@ -74,9 +78,10 @@ export async function runRounds(
     rows.get(key)!.rounds.push(measured);
     const passedMs = performance.now() - beganAtMs;
     const remainingSeconds = Math.round(((passedMs / (at + 1)) * (turns.length - at - 1)) / 1_000);
-    onMeasured({ round, shape: shape.name, system, measured, remainingSeconds });
+    onMeasured({ round, shape, system, measured, remainingSeconds });
   }
   const ordered = shapes.flatMap(({ name }) => [...rows.values()].filter(({ shape }) => shape === name));
+  meter.seeMemory();
   return { rows: ordered, unsettled, ...meter.figures() };
 }
 
@@ -90,7 +95,7 @@ interface Turn {
 function turnsOf(contenders: readonly Contender[], shapes: readonly Shape[], rounds: number): Turn[] {
   return Array.from({ length: rounds }, (_, at) => at + 1).flatMap((round) =>
     shapes.flatMap((shape) => {
-      const those = contenders.filter((one) => one.has(shape));
+      const those = contenders.filter((one) => takesPart(one, shape));
       const first = (round - 1) % Math.max(1, those.length);
       return [...those.slice(first), ...those.slice(0, first)].map((contender) => ({ round, shape, contender }));
     }),
@@ -121,8 +126,7 @@ class MachineMeter {
 
   /** Lets `contender` be measured, and sees what all others do meanwhile. */
   async during<Result>(contender: Contender, run: () => Promise<Result>): Promise<Result> {
-    const running = this.#contenders.filter(({ pids }) => pids.length > 0);
-    const idle = running.filter((one) => one !== contender);
+    const idle = this.#contenders.filter((one) => one !== contender && one.pids.length > 0);
     const before = idle.map((one) => cpuMsOfAll([one]));
     const beganAtMs = performance.now();
     const result = await run();
@@ -132,21 +136,25 @@ class MachineMeter {
       percents.push((100 * (cpuMsOfAll([one]) - before[at]!)) / passedMs);
       this.#idlePercents.set(one.name, percents);
     }
-    for (const { name, pids } of running) {
-      const megabytes = pids.map((pid) => memoryOf(pid, 'VmHWM'));
-      this.#memoryMegabytes.set(name, megabytes);
-    }
     return result;
+  }
+
+  /** To be called before any of them ends. */
+  seeMemory(): void {
+    for (const { name, pids } of this.#contenders) {
+      const megabytes = pids.map((pid) => memoryOf(pid, 'VmHWM'));
+      if (megabytes.length > 0) this.#memoryMegabytes.set(name, megabytes);
+    }
   }
 
   figures(): Pick<Found, 'footprints' | 'othersCpuPercent'> {
     const passedMs = performance.now() - this.#beganAtMs;
     const footprints = [...this.#memoryMegabytes].map(([system, memoryMegabytes]) => {
-      const percents = this.#idlePercents.get(system) ?? [];
+      const percents = this.#idlePercents.get(system);
       return {
         system,
-        idleCpuPercent: tenths(median(percents) ?? 0),
-        idleCpuPercentMost: tenths(Math.max(0, ...percents)),
+        idleCpuPercent: percents === undefined ? null : tenths(median(percents)!),
+        idleCpuPercentMost: percents === undefined ? null : tenths(Math.max(...percents)),
         memoryMegabytes,
       };
     });

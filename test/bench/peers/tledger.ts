@@ -76,6 +76,7 @@ export class TLedger implements Contender {
 
   async stop(): Promise<void> {
     await this.#cluster?.stop();
+    this.#cluster = undefined;
   }
 
   async #append(shape: Shape): Promise<Measured> {

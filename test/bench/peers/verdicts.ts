@@ -179,10 +179,12 @@ export function rowsTable(middles: readonly Middle[]): string {
 
 /** What systems took of the machine while they were not measured, and everybody else. */
 export function machineText({ footprints, othersCpuPercent, unsettled }: Omit<Found, 'rows'>): string {
-  const idle = (one: Footprint): string => `${one.system} ${one.idleCpuPercent} % (most ${one.idleCpuPercentMost} %)`;
+  const idle = ({ system, idleCpuPercent, idleCpuPercentMost }: Footprint): readonly string[] =>
+    idleCpuPercent === null ? [] : [`${system} ${idleCpuPercent} % (most ${idleCpuPercentMost} %)`];
+  const idlers = footprints.flatMap(idle);
   const memory = (one: Footprint): string => `${one.system} ${one.memoryMegabytes.join(' ')}`;
   return [
-    `of one core while others were measured: ${footprints.map(idle).join(', ')}`,
+    ...(idlers.length === 0 ? [] : [`of one core while others were measured: ${idlers.join(', ')}`]),
     `most memory of each process, MB: ${footprints.map(memory).join(', ')}`,
     `of the machine, processes of others took ${othersCpuPercent} %`,
     `measurements that began while a system still worked on what came before: ${unsettled}`,
