@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 // The `tledger` command.
-import { keepFreedMemory, letHeapGrow } from '../server/heap.ts';
+import { keepFreedMemory, tuneHeap } from '../server/heap.ts';
 import { processContext } from './context.ts';
 import { runCli } from './program.ts';
 
-letHeapGrow();
+tuneHeap();
 keepFreedMemory();
 process.exitCode = await runCli(process.argv.slice(2), processContext());

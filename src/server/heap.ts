@@ -1,5 +1,5 @@
-// Memory of a process of ours, a node or a command: how far the heap may grow before V8 goes through all of it, and what
-// becomes of the memory of buffers that are not used any more.
+// Memory of a process of ours, a node or a command: how often V8 goes through all of the heap, and what becomes of the
+// memory of buffers that are not used any more.
 //
 // V8 counts the bytes of buffers like those of objects, and by default marks everything after a small share of what was
 // there is new. Batches live outside of the heap and come by the hundred megabytes a second, so a busy leader marked its
@@ -7,12 +7,20 @@
 // same: V8 begins to mark after 64 MiB of new buffers at the latest.
 import { setFlagsFromString } from 'node:v8';
 
-/** Percent by which what survived may grow. Measured under full load: 100 is not enough, 400 gains nothing over it. */
-export const HEAP_GROWING_PERCENT = 200;
+/** What V8 is told of the heap of a process of ours. */
+export const HEAP_FLAGS = [
+  // Percent by which what survived may grow. Measured under full load: 100 is not enough, 400 gains nothing over it.
+  '--heap-growing-percent=200',
+  // V8 learns which places in the code make objects that live long, makes those among the old ones at once from then on,
+  // and never unlearns it. Many single calls, which all wait for a flush, teach it that of what holds batches: a batch is
+  // then let go of only when everything is marked, by a leader twice a second instead of once in ten. Measured after
+  // such calls: a fifth more messages with this flag, with half of the latency at p99.
+  '--no-allocation-site-pretenuring',
+] as const;
 
 /** For the process as a whole: called once where it begins, by nobody who shares a process with others. */
-export function letHeapGrow(): void {
-  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWING_PERCENT}`);
+export function tuneHeap(): void {
+  for (const flag of HEAP_FLAGS) setFlagsFromString(flag);
 }
 
 /**
@@ -24,7 +32,7 @@ export function letHeapGrow(): void {
  */
 export const LARGEST_FREED_BYTES = 31 * 1024 * 1024;
 
-/** For the process as a whole, as `letHeapGrow`; takes effect when the block is collected, soon after. */
+/** For the process as a whole, as `tuneHeap`; takes effect when the block is collected, soon after. */
 export function keepFreedMemory(): void {
   Buffer.allocUnsafeSlow(LARGEST_FREED_BYTES);
 }
