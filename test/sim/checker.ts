@@ -30,8 +30,8 @@ interface Seen {
   isNewLeader: boolean;
   haveMajoritiesChanged: boolean;
   committedInTerm: number;
-  /** Since when it has waited for the same flush. */
-  waitsSinceMs: number;
+  /** Since when it has waited for the same flush; null when it waits for none. */
+  waitsSinceMs: number | null;
   flushCount: number;
 }
 
@@ -337,7 +337,7 @@ export class Checker {
     const { term, role, committedIndex: commit, lastIndex: last } = status;
     const applied = broker.appliedIndex;
     const segment = Math.floor(log.endPosition / this.#options.segmentSizeBytes);
-    if (seen.process !== node.process) this.#begin(node, seen, appliedAtStart, nowMs);
+    if (seen.process !== node.process) this.#begin(node, seen, appliedAtStart);
     hold(term >= seen.term, () => `${node.id}: the term fell from ${seen.term} to ${term}`);
     hold(commit >= seen.commit, () => `${node.id}: the commit index fell from ${seen.commit} to ${commit}`);
     hold(applied >= seen.applied, () => `${node.id}: the applied index fell from ${seen.applied} to ${applied}`);
@@ -380,25 +380,28 @@ export class Checker {
   /** A node whose disk hangs neither leads nor campaigns, unless nobody else could. */
   #checkHealth(node: SimNode, { role, lastIndex, flushedIndex }: ReplicaStatus, nowMs: number): void {
     const seen = this.#seen[node.number]!;
-    const isWaiting = lastIndex > flushedIndex && seen.flushCount === node.flushCount;
+    // A node of which nothing was seen for a while waits from when it is seen to wait, not from when it was last seen.
+    if (lastIndex <= flushedIndex) seen.waitsSinceMs = null;
+    else if (seen.waitsSinceMs === null || seen.flushCount !== node.flushCount) seen.waitsSinceMs = nowMs;
     seen.flushCount = node.flushCount;
-    if (!isWaiting) seen.waitsSinceMs = nowMs;
     const { life, replica } = node.process!;
     // One that stops waits for its flush, and takes part in nothing any more.
-    if (role === 'follower' || node.isStopping || nowMs - seen.waitsSinceMs < this.#options.hangMsMax) return;
+    if (role === 'follower' || node.isStopping || seen.waitsSinceMs === null) return;
+    const hangMs = nowMs - seen.waitsSinceMs;
+    if (hangMs < this.#options.hangMsMax) return;
     if (nowMs - life.stalledUntilMs < this.#options.hangMsMax) return;
     const { voters, outgoing } = replica.membership.membership;
     hold(
       [...voters, ...outgoing].every((id) => id === node.id),
       () => {
-        return `${node.id} is ${role} though its disk has hung for ${Math.round(nowMs - seen.waitsSinceMs)} ms`;
+        return `${node.id} is ${role} though its disk has hung for ${Math.round(hangMs)} ms`;
       },
     );
   }
 
   /** A process begins: what it never told anybody may be gone; what it told is checked as votes and acknowledgements. */
-  #begin(node: SimNode, seen: Seen, appliedAtStart: number, nowMs: number): void {
-    Object.assign(seen, newSeen(), { process: node.process, waitsSinceMs: nowMs });
+  #begin(node: SimNode, seen: Seen, appliedAtStart: number): void {
+    Object.assign(seen, newSeen(), { process: node.process });
     this.#adopted[node.number]!.length = 0;
     this.#options.sights.onStart(node);
     hold(appliedAtStart <= this.truth.last, () => `${node.id} starts with ${appliedAtStart} applied, never committed`);
@@ -632,7 +635,7 @@ function lookAt(node: SimNode, look: (process: Process) => void): boolean {
 
 function newSeen(): Seen {
   const log = { commit: 0, applied: 0, last: 0, lastChain: 0, segment: 0, base: 0 };
-  const terms = { term: 0, ledTerm: 0, ledSinceMs: 0, committedInTerm: 0, waitsSinceMs: 0, flushCount: 0 };
+  const terms = { term: 0, ledTerm: 0, ledSinceMs: 0, committedInTerm: 0, waitsSinceMs: null, flushCount: 0 };
   const flags = { hasCommitted: false, isNewLeader: false, haveMajoritiesChanged: false };
   return { process: null, role: 'follower', ...log, ...terms, ...flags };
 }
