@@ -24,8 +24,8 @@ export class BareServer implements Contender {
     return this.#processes.pids;
   }
 
-  programsFor(shapes: readonly Shape[]): Readonly<Record<string, string>> {
-    return shapes.some((shape) => this.has(shape)) ? { h2load: 'nghttp2-client' } : {};
+  programsFor(): Readonly<Record<string, string>> {
+    return { h2load: 'nghttp2-client' };
   }
 
   async start(directory: string): Promise<void> {

@@ -85,14 +85,11 @@ describe('bench: comparison', () => {
       readme.indexOf('| row | who | what is measured |'),
       readme.indexOf('`npm run bench:width'),
     );
-    const named = [...table.matchAll(/^\| (`.*?`) \|/gm)].flatMap((row) => row[1]!.match(/[a-z0-9-]+/g));
-    const names = shapesOf(options).map(({ name }) => name);
-    expect(named.sort()).to.deep.equal(names.sort());
-    const alone = [...table.matchAll(/^\| (`.*?`) \| TLedger, alone \|/gm)].flatMap((row) =>
-      row[1]!.match(/[a-z0-9-]+/g),
-    );
-    const isAlone = shapesOf(options).filter((shape) => shape.isAlone);
-    expect(alone.sort()).to.deep.equal(isAlone.map(({ name }) => name).sort());
+    const namedIn = (row: RegExp) => [...table.matchAll(row)].flatMap((found) => found[1]!.match(/[a-z0-9-]+/g)).sort();
+    const sorted = (shapes: readonly Shape[]) => shapes.map(({ name }) => name).sort();
+    const shapes = shapesOf(options);
+    expect(namedIn(/^\| (`.*?`) \|/gm)).to.deep.equal(sorted(shapes));
+    expect(namedIn(/^\| (`.*?`) \| TLedger, alone \|/gm)).to.deep.equal(sorted(shapes.filter((one) => one.isAlone)));
   });
 
   it('brings the row along that another one goes by, and refuses what there is not', () => {

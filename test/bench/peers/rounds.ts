@@ -50,7 +50,7 @@ export interface Around {
   readonly onMeasured: (progress: Progress) => void;
 }
 
-/** Runs all rounds; ends whoever has no rows alone when it comes to those. @throws Error what a contender throws. */
+/** Runs all rounds; ends everybody else before it comes to the rows of TLedger alone. @throws Error what a contender throws. */
 export async function runRounds(
   contenders: readonly Contender[],
   shapes: readonly Shape[],

@@ -35,7 +35,7 @@ export function shapesOf({ seconds, sizeBytes, only }: ShapeOptions): Shape[] {
 function allShapes(common: Pick<Shape, 'sizeBytes' | 'warmUpMs' | 'durationMs'>): Shape[] {
   const single = { ...common, batch: 1 };
   const frames = { ...common, kind: 'frames', inFlight: FRAMES_IN_FLIGHT } as const;
-  const alone = { isAlone: true, inFlight: 0 } as const;
+  const alone = { isAlone: true } as const;
   return [
     ...[1, 128, 1_024].map((inFlight) => ({
       ...({ name: `singles-${inFlight}`, kind: 'singles', inFlight } as const),
@@ -48,11 +48,11 @@ function allShapes(common: Pick<Shape, 'sizeBytes' | 'warmUpMs' | 'durationMs'>)
     { ...single, name: 'unary-1', kind: 'unary', inFlight: 1 },
     { ...single, name: 'unary-128', kind: 'unary', inFlight: 128 },
     { ...single, name: 'unary-spread', kind: 'spread', inFlight: 128 },
-    { ...alone, ...single, name: 'peak-singles', kind: 'singles', inFlight: 1_024 },
-    { ...alone, ...frames, name: 'peak-frames', batch: 256 },
-    { ...alone, ...single, name: 'open-singles', kind: 'singles', halfOf: 'peak-singles' },
-    { ...alone, ...frames, name: 'open-frames', batch: 256, inFlight: 0, halfOf: 'peak-frames' },
-    { ...alone, ...single, name: 'consume', kind: 'consume', batch: 256 },
-    { ...alone, ...single, name: 'end-to-end', kind: 'end-to-end', ratePerSecond: END_TO_END_RATE },
+    { ...single, ...alone, name: 'peak-singles', kind: 'singles', inFlight: 1_024 },
+    { ...frames, ...alone, name: 'peak-frames', batch: 256 },
+    { ...single, ...alone, name: 'open-singles', kind: 'singles', inFlight: 0, halfOf: 'peak-singles' },
+    { ...frames, ...alone, name: 'open-frames', inFlight: 0, batch: 256, halfOf: 'peak-frames' },
+    { ...single, ...alone, name: 'consume', kind: 'consume', inFlight: 0, batch: 256 },
+    { ...single, ...alone, name: 'end-to-end', kind: 'end-to-end', inFlight: 0, ratePerSecond: END_TO_END_RATE },
   ];
 }
