@@ -13,7 +13,7 @@ describe('the heap of a node', () => {
 describe('the memory of buffers', () => {
   /** Pages that the system had to hand out for buffers as large as a batch, one after the other, none of them kept. */
   function pagesFor(begin: string): number {
-    const fill = 'for (let at = 0; at < 2_000; at++) Buffer.allocUnsafe(256 * 1024).fill(1);';
+    const fill = 'for (let at = 0; at < 16_000; at++) Buffer.allocUnsafe(256 * 1024).fill(1);';
     const tell = 'console.log(process.resourceUsage().minorPageFault - before);';
     const script = `${begin}; const before = process.resourceUsage().minorPageFault; ${fill} ${tell}`;
     return Number(spawnSync(process.execPath, ['-e', script]).stdout.toString());
